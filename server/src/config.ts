@@ -1,0 +1,223 @@
+import { resolve } from 'node:path';
+import { LOG_LEVELS, type LogLevel } from './kernel/logger.ts';
+import { parseEncryptionKey } from './kernel/secret-box.ts';
+import { StartupError } from './kernel/startup-error.ts';
+
+/** How the program runs: `dev` is lenient and keeps everything in one folder, `serve` is strict. */
+export type Mode = 'dev' | 'serve';
+
+export interface Config {
+  mode: Mode;
+  host: string;
+  /** TCP port; 0 takes a free one. */
+  port: number;
+  /** Absolute path. */
+  dataDir: string;
+  /** undefined: the embedded PostgreSQL in `dataDir`. */
+  databaseUrl: string | undefined;
+  operatorKey: string | undefined;
+  /** 32 bytes; undefined in dev mode means: kept in `dataDir`. */
+  encryptionKey: Buffer | undefined;
+  /** CIDRs and host names that deliveries may reach although they are not public. */
+  egressAllow: string[];
+  logLevel: LogLevel;
+  /** Requests that may be under way to receivers at once, all tenants together. */
+  maxInFlight: number;
+  /** Deliveries that may wait in memory; more wait in their rows. */
+  maxQueued: number;
+  /** Seconds that a stop waits for requests under way. */
+  drainSeconds: number;
+}
+
+/** One setting: all that the program, the documentation and the error texts need to know of it. */
+export interface Setting {
+  env: string;
+  /** How the default reads in the documentation. */
+  default: string;
+  description: string;
+  secret: boolean;
+  /** Sets its field of `config`; returns what is wrong with the value, or undefined. */
+  read(value: string, config: Config): string | undefined;
+}
+
+export const SETTINGS: readonly Setting[] = [
+  {
+    env: 'POSTHORN_HOST',
+    default: '127.0.0.1',
+    description: 'Address to listen on. `0.0.0.0` listens on all of them.',
+    secret: false,
+    read: (value, config) => {
+      config.host = value;
+      return value === '' ? 'must not be empty' : undefined;
+    },
+  },
+  integer('POSTHORN_PORT', 7678, 0, 65_535, 'TCP port to listen on; `0` takes a free one.', (config, value) => {
+    config.port = value;
+  }),
+  {
+    env: 'POSTHORN_DATA_DIR',
+    default: './.posthorn',
+    description: 'Folder of the embedded database and of the keys made at the first start.',
+    secret: false,
+    read: (value, config) => {
+      config.dataDir = resolve(value);
+      return value === '' ? 'must not be empty' : undefined;
+    },
+  },
+  {
+    env: 'DATABASE_URL',
+    default: 'the embedded PostgreSQL',
+    description:
+      'A PostgreSQL 15 or later to use in place of the embedded one: `postgresql://user:password@host/name`.',
+    secret: true,
+    read: (value, config) => {
+      config.databaseUrl = value;
+      return /^postgres(ql)?:\/\//.test(value) ? undefined : 'must begin with postgresql://';
+    },
+  },
+  {
+    env: 'POSTHORN_OPERATOR_KEY',
+    default: 'made at the first start, kept in `operator.key` of the data folder',
+    description: 'The key that may do everything: at least 16 printable characters.',
+    secret: true,
+    read: (value, config) => {
+      config.operatorKey = value;
+      return /^[\x21-\x7e]{16,256}$/.test(value) ? undefined : 'must be 16 to 256 printable characters without spaces';
+    },
+  },
+  {
+    env: 'POSTHORN_ENCRYPTION_KEY',
+    default: 'in dev mode made at the first start, kept in `encryption.key` of the data folder; `serve` needs it',
+    description: '32 random bytes as hex or base64, under which secrets are stored: `openssl rand -hex 32`.',
+    secret: true,
+    read: (value, config) => {
+      config.encryptionKey = parseEncryptionKey(value);
+      return config.encryptionKey === undefined ? 'must be 32 bytes, as 64 hex digits or base64' : undefined;
+    },
+  },
+  {
+    env: 'POSTHORN_EGRESS_ALLOW',
+    default: 'empty; in dev mode `127.0.0.0/8,::1/128,localhost`',
+    description: 'Comma-separated CIDRs and host names that deliveries may reach although they are not public.',
+    secret: false,
+    read: (value, config) => {
+      config.egressAllow = value
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '');
+      return config.egressAllow.find((part) => !/^[0-9A-Za-z.:_/-]+$/.test(part)) === undefined
+        ? undefined
+        : 'must be CIDRs such as 10.0.0.0/8 and host names, separated by commas';
+    },
+  },
+  {
+    env: 'POSTHORN_LOG_LEVEL',
+    default: 'info; in dev mode warn',
+    description: `What to log: ${LOG_LEVELS.join(', ')}.`,
+    secret: false,
+    read: (value, config) => {
+      const level = LOG_LEVELS.find((known) => known === value);
+      if (level === undefined) return `must be one of ${LOG_LEVELS.join(', ')}`;
+      config.logLevel = level;
+      return undefined;
+    },
+  },
+  integer(
+    'POSTHORN_MAX_IN_FLIGHT',
+    512,
+    1,
+    10_000,
+    'Requests that may be under way to receivers at once, all tenants together.',
+    (config, value) => {
+      config.maxInFlight = value;
+    },
+  ),
+  integer(
+    'POSTHORN_MAX_QUEUED',
+    20_000,
+    1,
+    1_000_000,
+    'Deliveries that may wait in memory; more wait in the database.',
+    (config, value) => {
+      config.maxQueued = value;
+    },
+  ),
+  integer(
+    'POSTHORN_DRAIN_SECONDS',
+    20,
+    0,
+    600,
+    'Seconds that a stop waits for requests under way.',
+    (config, value) => {
+      config.drainSeconds = value;
+    },
+  ),
+];
+
+/**
+ * Reads the environment.
+ *
+ * @throws StartupError naming the first variable that is unknown or has a bad value, without repeating secret values.
+ */
+export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
+  const dev = mode === 'dev';
+  const config: Config = {
+    mode,
+    host: '127.0.0.1',
+    port: 7678,
+    dataDir: resolve('.posthorn'),
+    databaseUrl: undefined,
+    operatorKey: undefined,
+    encryptionKey: undefined,
+    egressAllow: dev ? ['127.0.0.0/8', '::1/128', 'localhost'] : [],
+    logLevel: dev ? 'warn' : 'info',
+    maxInFlight: 512,
+    maxQueued: 20_000,
+    drainSeconds: 20,
+  };
+  for (const [name, value] of Object.entries(env)) {
+    const setting = SETTINGS.find((known) => known.env === name);
+    if (setting === undefined) {
+      if (name.startsWith('POSTHORN_')) throw new StartupError(unknownVariable(name));
+      continue;
+    }
+    const problem = setting.read(value ?? '', config);
+    if (problem !== undefined) {
+      throw new StartupError(`${name} ${problem}${setting.secret ? '' : `; it is ${JSON.stringify(value)}`}.`);
+    }
+  }
+  if (mode === 'serve' && config.encryptionKey === undefined) {
+    throw new StartupError(
+      'POSTHORN_ENCRYPTION_KEY is needed by `posthorn serve`: set it to the output of `openssl rand -hex 32` and keep it safe.',
+    );
+  }
+  return config;
+}
+
+function unknownVariable(name: string): string {
+  const known = SETTINGS.map((setting) => setting.env).filter((env) => env.startsWith('POSTHORN_'));
+  return `${name} is not a setting of Posthorn; the settings are ${known.join(', ')}.`;
+}
+
+function integer(
+  env: string,
+  fallback: number,
+  min: number,
+  max: number,
+  description: string,
+  assign: (config: Config, value: number) => void,
+): Setting {
+  return {
+    env,
+    default: String(fallback),
+    description: `${description} ${min} to ${max}.`,
+    secret: false,
+    read: (value, config) => {
+      const number = Number(value);
+      if (!/^\d{1,9}$/.test(value) || number < min || number > max)
+        return `must be a whole number from ${min} to ${max}`;
+      assign(config, number);
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import pg from 'pg';
+import type { Clock } from '../kernel/clock.ts';
+import type { Logger } from '../kernel/logger.ts';
+import { errorCode } from './pool.ts';
+
+/** What changed, told to every node by the transaction that changed it. */
+export interface Change {
+  topic: 'webhooks' | 'event_types' | 'api_keys' | 'tenants' | 'deliveries_due';
+  tenantId: string;
+  environmentId?: string;
+}
+
+/** SQL that tells every node of a change when the surrounding transaction commits; its one parameter is `changeText`. */
+export const NOTIFY_SQL = `SELECT pg_notify('posthorn_changes', $1)`;
+
+export function changeText(change: Change): string {
+  return JSON.stringify(change);
+}
+
+export interface ChangeListener {
+  stop(): Promise<void>;
+}
+
+const CHANNEL = 'posthorn_changes';
+const RECONNECT_MS = 500;
+
+/**
+ * Listens on a connection of its own for as long as it runs. `onReset` is called whenever changes may have been missed
+ * (at the start and after each lost connection): caches must then be emptied.
+ */
+export function listenForChanges(options: {
+  connection: pg.ClientConfig;
+  clock: Clock;
+  logger: Logger;
+  onChange: (change: Change) => void;
+  onReset: () => void;
+}): ChangeListener {
+  const { clock, logger } = options;
+  let stopped = false;
+  let client: pg.Client | undefined;
+  let cancelRetry: (() => void) | undefined;
+
+  const retryLater = () => {
+    client = undefined;
+    if (!stopped) cancelRetry = clock.after(RECONNECT_MS, connect);
+  };
+
+  const connect = () => {
+    const next = new pg.Client({ ...options.connection, application_name: 'posthorn-listener' });
+    client = next;
+    let lost = false;
+    const onLost = (error?: Error) => {
+      if (lost) return;
+      lost = true;
+      if (!stopped) logger.warn({ code: errorCode(error) }, 'the connection for change notices was lost');
+      next.end().catch(() => {
+        // It is already broken; the next one is what counts.
+      });
+      retryLater();
+    };
+    next.on('error', onLost);
+    next.on('end', () => onLost());
+    next.on('notification', (message) => {
+      const change = parseChange(message.payload);
+      if (change !== undefined) options.onChange(change);
+    });
+    next
+      .connect()
+      .then(() => next.query(`LISTEN ${CHANNEL}`))
+      .then(options.onReset)
+      .catch(onLost);
+  };
+
+  connect();
+  return {
+    async stop() {
+      stopped = true;
+      cancelRetry?.();
+      await client?.end();
+    },
+  };
+}
+
+function parseChange(payload: string | undefined): Change | undefined {
+  try {
+    const value: unknown = JSON.parse(payload ?? '');
+    return typeof value === 'object' && value !== null && 'topic' in value && 'tenantId' in value
+      ? (value as Change)
+      : undefined;
+  } catch {
+    // Another program wrote to the channel; it is no change of ours.
+    return undefined;
+  }
+}

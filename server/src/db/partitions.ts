@@ -1,0 +1,45 @@
+import type pg from 'pg';
+import { firstIdAt } from '../kernel/ids.ts';
+
+const DAY_MS = 86_400_000;
+
+/** Days ahead for which partitions stand ready: the program may be unable to make new ones for so long. */
+const DAYS_AHEAD = 3;
+
+/** Tables partitioned by day on their id. Status updates want free room on the page to stay heap-only. */
+const PARTITIONED_TABLES = [
+  { table: 'events', fillfactor: 100 },
+  { table: 'deliveries', fillfactor: 70 },
+  { table: 'attempts', fillfactor: 100 },
+] as const;
+
+/**
+ * Makes the daily partitions from yesterday (ids of a clock that is a little behind) to three days ahead, where they do
+ * not stand yet. Safe to run on several nodes at once.
+ */
+export async function ensurePartitions(pool: pg.Pool, nowMs: number): Promise<void> {
+  const today = Math.floor(nowMs / DAY_MS) * DAY_MS;
+  const client = await pool.connect();
+  try {
+    await client.query('SELECT pg_advisory_lock($1)', [PARTITION_LOCK]);
+    try {
+      for (let day = -1; day <= DAYS_AHEAD; day++) {
+        for (const { table, fillfactor } of PARTITIONED_TABLES) {
+          await client.query(createPartition(table, fillfactor, today + day * DAY_MS));
+        }
+      }
+    } finally {
+      await client.query('SELECT pg_advisory_unlock($1)', [PARTITION_LOCK]);
+    }
+  } finally {
+    client.release();
+  }
+}
+
+const PARTITION_LOCK = 7_678_002;
+
+function createPartition(table: string, fillfactor: number, dayMs: number): string {
+  const name = `${table}_${new Date(dayMs).toISOString().slice(0, 10).replaceAll('-', '')}`;
+  return `CREATE TABLE IF NOT EXISTS ${name} PARTITION OF ${table}
+    FOR VALUES FROM ('${firstIdAt(dayMs)}') TO ('${firstIdAt(dayMs + DAY_MS)}') WITH (fillfactor = ${fillfactor})`;
+}

@@ -1,0 +1,48 @@
+import { Kysely, PostgresDialect } from 'kysely';
+import pg from 'pg';
+import type { Logger } from '../kernel/logger.ts';
+import type { Tables } from './tables.ts';
+
+export type Database = Kysely<Tables>;
+
+/** Connections for the API's ordinary queries, and the same as a typed query builder. */
+export interface DatabaseHandle {
+  db: Database;
+  pool: pg.Pool;
+  close(): Promise<void>;
+}
+
+export interface PoolOptions {
+  connection: pg.PoolConfig;
+  /** Connections at most (10). */
+  max?: number;
+  logger: Logger;
+}
+
+/** Opens nothing yet: connections are made on first use. */
+export function openDatabase(options: PoolOptions): DatabaseHandle {
+  const pool = new pg.Pool({
+    ...options.connection,
+    max: options.max ?? 10,
+    types: { getTypeParser },
+    application_name: 'posthorn',
+    connectionTimeoutMillis: 5_000,
+    idleTimeoutMillis: 60_000,
+    // An API query that scans too much is refused rather than left to hold a connection.
+    statement_timeout: 15_000,
+  });
+  // An idle connection that the server closes is replaced on next use; without a listener it would end the process.
+  pool.on('error', (error) => options.logger.warn({ code: errorCode(error) }, 'an idle database connection was lost'));
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+  return { db, pool, close: () => db.destroy() };
+}
+
+/** bigint as a number: counters here stay far under 2^53. */
+export const getTypeParser: pg.CustomTypesConfig['getTypeParser'] = (oid, format) =>
+  oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format as 'text');
+
+/** A driver's or server's error code (`ECONNREFUSED`, `57P01`…), fit for a log: error texts may quote values. */
+export function errorCode(error: unknown): string {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  return error instanceof Error ? error.name : 'unknown';
+}

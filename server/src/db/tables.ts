@@ -1,0 +1,219 @@
+import type { ColumnType, Generated } from 'kysely';
+
+/** The schema as the queries see it (db/migrations). `bigint` columns arrive as numbers, see db/pool.ts. */
+export interface Tables {
+  tenants: TenantsTable;
+  environments: EnvironmentsTable;
+  api_keys: ApiKeysTable;
+  event_types: EventTypesTable;
+  webhooks: WebhooksTable;
+  webhook_secrets: WebhookSecretsTable;
+  webhook_totals: WebhookTotalsTable;
+  events: EventsTable;
+  event_keys: EventKeysTable;
+  deliveries: DeliveriesTable;
+  attempts: AttemptsTable;
+  dead_letters: DeadLettersTable;
+  nodes: NodesTable;
+  idempotent_requests: IdempotentRequestsTable;
+}
+
+/** Read as a Date, written as a Date or an RFC 3339 text. */
+type Timestamp = ColumnType<Date, Date | string, Date | string>;
+/** Read as the parsed value, written as JSON text. */
+type Json<T> = ColumnType<T, string, string>;
+
+interface TenantsTable {
+  id: string;
+  slug: string;
+  name: string;
+  settings: Json<unknown>;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface EnvironmentsTable {
+  tenant_id: string;
+  id: string;
+  name: string;
+  preset: string;
+  created_at: Timestamp;
+}
+
+interface ApiKeysTable {
+  tenant_id: string;
+  id: string;
+  environment_id: string;
+  name: string;
+  role: string;
+  key_hash: Buffer;
+  key_hint: string;
+  expires_at: Timestamp | null;
+  last_used_at: Timestamp | null;
+  revoked_at: Timestamp | null;
+  created_at: Timestamp;
+}
+
+interface EventTypesTable {
+  tenant_id: string;
+  environment_id: string;
+  name: string;
+  group_name: string;
+  description: string;
+  schema: Json<unknown> | null;
+  sample: Json<unknown> | null;
+  enforce_schema: boolean;
+  deprecated: boolean;
+  preset: string | null;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface WebhooksTable {
+  tenant_id: string;
+  id: string;
+  environment_id: string;
+  name: string;
+  url: string;
+  description: string | null;
+  owner: string | null;
+  metadata: Json<unknown>;
+  events: string[];
+  status: 'active' | 'paused' | 'disabled';
+  status_reason: string | null;
+  http_method: string;
+  headers_box: Buffer | null;
+  preset: string | null;
+  envelope: string | null;
+  signature: Json<unknown> | null;
+  retry_policy: Json<unknown> | null;
+  timeout_seconds: number | null;
+  max_concurrency: number | null;
+  priority: number;
+  verify_tls: boolean;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface WebhookSecretsTable {
+  tenant_id: string;
+  webhook_id: string;
+  id: string;
+  kind: 'symmetric' | 'asymmetric';
+  secret_box: Buffer;
+  created_at: Timestamp;
+  expires_at: Timestamp | null;
+}
+
+interface WebhookTotalsTable {
+  tenant_id: string;
+  webhook_id: string;
+  shard: number;
+  delivered: number;
+  dead: number;
+  attempts: number;
+  failed_attempts: number;
+  response_time_ms_sum: number;
+  last_triggered_at: Timestamp;
+}
+
+interface EventsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  external_id: string | null;
+  event_type: string;
+  occurred_at: Timestamp;
+  data: Buffer | null;
+  metadata: Buffer | null;
+  ordering_key: string | null;
+  priority: number;
+  deliver_at: Timestamp | null;
+  delivery_count: number;
+  is_test: boolean;
+}
+
+interface EventKeysTable {
+  tenant_id: string;
+  environment_id: string;
+  kind: 'event_id' | 'idempotency_key';
+  key: string;
+  event_id: string;
+  body_hash: Buffer;
+  created_at: Timestamp;
+}
+
+interface DeliveriesTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  event_id: string;
+  webhook_id: string;
+  event_type: string;
+  status: 'pending' | 'delivered' | 'failed' | 'dead' | 'cancelled' | 'held' | 'discarded';
+  status_reason: string | null;
+  trigger: string;
+  priority: number;
+  ordering_key: string | null;
+  attempt_count: number;
+  /** 'infinity' (held rows) arrives as the number Infinity. */
+  due_at: ColumnType<Date | number | null, Date | string | null, Date | string | null>;
+  lease_node: number | null;
+  response_status: number | null;
+  response_time_ms: number | null;
+  error_class: string | null;
+  error_message: string | null;
+  completed_at: Timestamp | null;
+}
+
+interface AttemptsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  delivery_id: string;
+  event_id: string;
+  webhook_id: string;
+  event_type: string;
+  number: number;
+  trigger: string;
+  url: string;
+  http_method: string;
+  request_headers: string;
+  envelope: string;
+  response_status: number | null;
+  response_headers: string | null;
+  response_body: Buffer | null;
+  response_truncated: boolean;
+  error_class: string | null;
+  error_message: string | null;
+  duration_ms: number;
+}
+
+interface DeadLettersTable {
+  tenant_id: string;
+  environment_id: string;
+  delivery_id: string;
+  event_id: string;
+  webhook_id: string;
+  event_type: string;
+  reason: string;
+  attempt_count: number;
+  dead_at: Timestamp;
+}
+
+interface NodesTable {
+  id: Generated<number>;
+  started_at: Timestamp;
+  heartbeat_at: Timestamp;
+  oldest_leased_id: string;
+}
+
+interface IdempotentRequestsTable {
+  tenant_id: string;
+  environment_id: string;
+  key: string;
+  request_hash: Buffer;
+  response_status: number | null;
+  response_box: Buffer | null;
+  created_at: Timestamp;
+}

@@ -1,0 +1,35 @@
+import type { FastifyRequest } from 'fastify';
+import { forbidden } from '../kernel/errors.ts';
+import { may, type Permission, type Role } from './permissions.ts';
+
+/** The tenant and environment that every row belongs to and every query names. */
+export interface Scope {
+  tenantId: string;
+  environmentId: string;
+}
+
+/** Who is asking, for which tenant and environment. */
+export interface Caller extends Scope {
+  role: Role;
+  environmentName: string;
+}
+
+/** Finds out who is asking. Implemented by `access/`; it throws AppError 401 or 404. */
+export type Authenticate = (request: FastifyRequest) => Caller | Promise<Caller>;
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    permission?: Permission;
+  }
+  interface FastifyRequest {
+    /** Set before the handler of every route that is not public. */
+    caller: Caller;
+  }
+}
+
+/** @throws AppError 403 when the caller's role does not have the permission. */
+export function requirePermission(caller: Caller, permission: Permission): void {
+  if (!may(caller.role, permission)) {
+    throw forbidden(`This needs the permission "${permission}", which the role "${caller.role}" does not have.`);
+  }
+}

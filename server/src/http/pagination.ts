@@ -1,0 +1,44 @@
+import { type TSchema, Type } from 'typebox';
+import { decodeCursor, encodeCursor } from '../kernel/cursor.ts';
+
+/** Query parameters of every list. Lists run from the newest to the oldest. */
+export const PageQuery = {
+  limit: Type.Integer({ minimum: 1, maximum: 250, default: 50, description: 'Rows a page.' }),
+  cursor: Type.Optional(Type.String({ maxLength: 64, description: '`next_cursor` of the page before.' })),
+};
+
+/** The answer of every list. */
+export function PageOf<T extends TSchema>(row: T) {
+  return Type.Object({
+    data: Type.Array(row),
+    next_cursor: Type.Union([Type.String(), Type.Null()]),
+    has_more: Type.Boolean(),
+  });
+}
+
+export interface PageRequest {
+  limit: number;
+  /** Only rows with an id smaller than this. */
+  beforeId: string | undefined;
+}
+
+/** @throws AppError 400 for a cursor that this API did not give. */
+export function readPage(query: { limit: number; cursor?: string | undefined }): PageRequest {
+  return { limit: query.limit, beforeId: query.cursor === undefined ? undefined : decodeCursor(query.cursor) };
+}
+
+/**
+ * Makes a page out of rows that were asked for with `limit + 1`: the one too many says that there is more.
+ *
+ * `idOf` gives the UUID by which the rows are ordered.
+ */
+export function toPage<Row, Shown>(rows: Row[], limit: number, idOf: (row: Row) => string, show: (row: Row) => Shown) {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  const hasMore = rows.length > limit;
+  return {
+    data: shown.map(show),
+    next_cursor: hasMore && last !== undefined ? encodeCursor(idOf(last)) : null,
+    has_more: hasMore,
+  };
+}

@@ -1,0 +1,148 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import { errorCode } from '../db/pool.ts';
+import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
+
+/** The one shape of every error answer. */
+export const ProblemSchema = Type.Object(
+  {
+    error: Type.Object({
+      code: Type.String(),
+      message: Type.String(),
+      details: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+      request_id: Type.String(),
+      retry_after: Type.Optional(Type.String({ description: 'When another try makes sense, RFC 3339.' })),
+    }),
+  },
+  { $id: 'Problem', title: 'Problem' },
+);
+
+/** Turns anything thrown in a request into its answer. What is not expected becomes a 500 that says nothing of the inside. */
+export function answerProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const error = toAppError(thrown);
+  if (error.status >= 500) {
+    const cause = error.cause ?? error;
+    request.log.error({ request_id: request.id, code: error.code, fault: describeFault(cause) }, 'request failed');
+  }
+  if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
+  reply
+    .code(error.status)
+    .type('application/json; charset=utf-8')
+    .serializer(JSON.stringify)
+    .send({
+      error: {
+        code: error.code,
+        message: error.message,
+        ...(error.details && { details: error.details }),
+        request_id: request.id,
+        ...(error.retryAfterSeconds !== undefined && {
+          retry_after: new Date(Date.now() + error.retryAfterSeconds * 1000).toISOString(),
+        }),
+      },
+    });
+}
+
+/** Name, code and place of a fault, without its message: messages of drivers and parsers quote values. */
+function describeFault(cause: unknown): { name: string; code: string; at: string | undefined } {
+  const error = cause instanceof Error ? cause : new Error('a value that is no Error was thrown');
+  const place = error.stack?.split('\n').find((line) => line.trimStart().startsWith('at '));
+  return { name: error.name, code: errorCode(error), at: place?.trim() };
+}
+
+function toAppError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown;
+  if (isFastifyError(thrown)) return fromFastify(thrown);
+  if (isDatabaseGone(thrown)) return unavailable('The database is out of reach; nothing was accepted.', 2, thrown);
+  return new AppError({
+    code: 'internal_error',
+    status: 500,
+    message: 'An internal fault; it was logged.',
+    cause: thrown,
+  });
+}
+
+function isFastifyError(thrown: unknown): thrown is FastifyError {
+  return thrown instanceof Error && 'code' in thrown && 'statusCode' in thrown && typeof thrown.statusCode === 'number';
+}
+
+function fromFastify(error: FastifyError): AppError {
+  if (error.validation !== undefined) return fromValidation(error);
+  const status = error.statusCode ?? 500;
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new AppError({
+        code: 'payload_too_large',
+        status: 413,
+        message: 'The request body is larger than this path takes.',
+      });
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new AppError({
+        code: 'unsupported_media_type',
+        status: 415,
+        message: 'Send the body as application/json.',
+      });
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return new AppError({
+        code: 'malformed_request',
+        status: 400,
+        message: 'The body and its Content-Length do not agree.',
+      });
+    default:
+      return status >= 500
+        ? new AppError({
+            code: 'internal_error',
+            status: 500,
+            message: 'An internal fault; it was logged.',
+            cause: error,
+          })
+        : new AppError({ code: 'malformed_request', status, message: 'The request cannot be read.' });
+  }
+}
+
+const FIELDS_REPORTED_MAX = 20;
+
+function fromValidation(error: FastifyError): AppError {
+  const problems = (error.validation ?? []).slice(0, FIELDS_REPORTED_MAX).map((problem): FieldProblem => {
+    const params = problem.params as Record<string, unknown>;
+    const extra = params.missingProperty ?? params.additionalProperty;
+    const path = problem.instancePath.slice(1).replaceAll('/', '.');
+    const leaf = typeof extra === 'string' ? extra : '';
+    return {
+      path: [path, leaf].filter((part) => part !== '').join('.') || (error.validationContext ?? 'body'),
+      message: validationMessage(problem.keyword, params, problem.message),
+    };
+  });
+  const first = problems[0];
+  return new AppError({
+    code: 'validation_failed',
+    status: 422,
+    message: first === undefined ? 'The request is not valid.' : `${first.path}: ${first.message}`,
+    details: { fields: problems },
+  });
+}
+
+function validationMessage(keyword: string, params: Record<string, unknown>, message: string | undefined): string {
+  switch (keyword) {
+    case 'required':
+      return 'is required';
+    case 'additionalProperties':
+      return 'is not a known field';
+    case 'enum':
+      return `must be one of ${JSON.stringify(params.allowedValues)}`;
+    default:
+      return message ?? 'is not valid';
+  }
+}
+
+/** PostgreSQL's class 08 and 57P0x, a full disk (53100), and the socket errors of a server that is gone or not yet there. */
+export function isDatabaseGone(thrown: unknown): boolean {
+  const code = errorCode(thrown);
+  if (/^(08\w{3}|57P0\w|53\w{3}|ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|ETIMEDOUT)$/.test(code)) return true;
+  return (
+    thrown instanceof Error &&
+    /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error/.test(
+      thrown.message,
+    )
+  );
+}

@@ -1,0 +1,110 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import { Ajv } from 'ajv';
+import addFormats from 'ajv-formats';
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+  type FastifySchema,
+  fastify,
+} from 'fastify';
+import { v7 as uuid } from 'uuid';
+import { malformed, notFound } from '../kernel/errors.ts';
+import type { Logger } from '../kernel/logger.ts';
+import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
+import { type Authenticate, type Caller, requirePermission } from './caller.ts';
+import { answerProblem, ProblemSchema } from './problem.ts';
+
+export type HttpServer = FastifyInstance<
+  Server,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The JSON body with the exact bytes of its members; undefined for a request without a body. */
+    rawJson: RawJson | undefined;
+  }
+}
+
+/** Bytes of a request body, unless the route says otherwise: a published event (1 MB) with its envelope. */
+export const BODY_BYTES_MAX = 1_048_576 + 65_536;
+
+/** How deep a body may nest. The published `data` may nest 64 levels; batches put three more around it. */
+const BODY_DEPTH_MAX = 67;
+
+/**
+ * The HTTP server with its rules: bodies keep their bytes, every route declares a permission, a caller is known before
+ * a handler runs, and every error has one shape.
+ */
+export function createHttpServer(options: { logger: Logger; authenticate: Authenticate }): HttpServer {
+  const app = fastify({
+    loggerInstance: options.logger as FastifyBaseLogger,
+    disableRequestLogging: true,
+    bodyLimit: BODY_BYTES_MAX,
+    genReqId: () => `req_${uuid().replaceAll('-', '')}`,
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 300 },
+    // A client gets this long to send its request; a slow one holds a socket, nothing else.
+    requestTimeout: 30_000,
+    keepAliveTimeout: 65_000,
+    forceCloseConnections: 'idle',
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  const strict = new Ajv({ allErrors: true, useDefaults: true, strict: false });
+  const coercing = new Ajv({ allErrors: true, useDefaults: true, coerceTypes: true, strict: false });
+  addFormats.default(strict);
+  addFormats.default(coercing);
+  app.setValidatorCompiler<FastifySchema>(({ schema, httpPart }) =>
+    // Query strings and path parameters are text and become what the schema says; a JSON body already has its types.
+    (httpPart === 'body' ? strict : coercing).compile(schema),
+  );
+
+  app.addSchema(ProblemSchema);
+  app.setErrorHandler(answerProblem);
+  app.setNotFoundHandler(() => {
+    throw notFound('path');
+  });
+
+  app.decorateRequest('caller', null as unknown as Caller);
+  app.decorateRequest('rawJson', undefined);
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJsonBody);
+  app.addContentTypeParser(/^application\/[a-z0-9.-]+\+json/, { parseAs: 'buffer' }, readJsonBody);
+
+  app.addHook('onRoute', (route) => {
+    if (route.config?.permission === undefined && route.method !== 'HEAD') {
+      throw new Error(`Route ${String(route.method)} ${route.url} declares no permission.`);
+    }
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+    const permission = request.routeOptions.config.permission;
+    if (permission === undefined || permission === 'public') return;
+    const caller = options.authenticate(request);
+    request.caller = caller instanceof Promise ? await caller : caller;
+    requirePermission(request.caller, permission);
+  });
+  return app;
+}
+
+function readJsonBody(
+  request: FastifyRequest,
+  body: Buffer,
+  done: (error: Error | null, value?: unknown) => void,
+): void {
+  // A POST that needs no body may still announce JSON.
+  if (body.length === 0) {
+    done(null, undefined);
+    return;
+  }
+  try {
+    request.rawJson = parseRawJson(body, { maxDepth: BODY_DEPTH_MAX });
+    done(null, request.rawJson.value);
+  } catch (error) {
+    done(error instanceof Error ? error : malformed('The body is not JSON.'));
+  }
+}
