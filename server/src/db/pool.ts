@@ -46,3 +46,39 @@ export function errorCode(error: unknown): string {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
   return error instanceof Error ? error.name : 'unknown';
 }
+
+/**
+ * Connections for the batch statements of publishing and delivery.
+ *
+ * With fresh statistics the planner turns `UPDATE … FROM unnest($1)` into a hash join over a sequential scan, whose cost
+ * grows with the table. These connections keep to index lookups, and to one generic plan a statement.
+ */
+export function openEnginePool(options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    ...options.connection,
+    max: options.max ?? 4,
+    types: { getTypeParser },
+    application_name: 'posthorn-engine',
+    connectionTimeoutMillis: 5_000,
+    idleTimeoutMillis: 0,
+    statement_timeout: 15_000,
+    // A connection whose server is gone without a word must not hold a batch for ever.
+    query_timeout: 20_000,
+    options:
+      '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan',
+  });
+  pool.on('error', (error) => options.logger.warn({ code: errorCode(error) }, 'an idle engine connection was lost'));
+  return pool;
+}
+
+/** PostgreSQL's class 08 and 57P0x, a full disk (53100), and the socket errors of a server that is gone or not yet there. */
+export function isDatabaseGone(thrown: unknown): boolean {
+  const code = errorCode(thrown);
+  if (/^(08\w{3}|57P0\w|53\w{3}|ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|ETIMEDOUT)$/.test(code)) return true;
+  return (
+    thrown instanceof Error &&
+    /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error/.test(
+      thrown.message,
+    )
+  );
+}

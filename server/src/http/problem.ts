@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { errorCode } from '../db/pool.ts';
+import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
 
 /** The one shape of every error answer. */
@@ -133,16 +133,4 @@ function validationMessage(keyword: string, params: Record<string, unknown>, mes
     default:
       return message ?? 'is not valid';
   }
-}
-
-/** PostgreSQL's class 08 and 57P0x, a full disk (53100), and the socket errors of a server that is gone or not yet there. */
-export function isDatabaseGone(thrown: unknown): boolean {
-  const code = errorCode(thrown);
-  if (/^(08\w{3}|57P0\w|53\w{3}|ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|ETIMEDOUT)$/.test(code)) return true;
-  return (
-    thrown instanceof Error &&
-    /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error/.test(
-      thrown.message,
-    )
-  );
 }

@@ -25,6 +25,10 @@ export type HttpServer = FastifyInstance<
 >;
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Levels of the request itself around what it carries (1): not counted against the depth limit. */
+    enclosingLevels?: number;
+  }
   interface FastifyRequest {
     /** The JSON body with the exact bytes of its members; undefined for a request without a body. */
     rawJson: RawJson | undefined;
@@ -34,8 +38,8 @@ declare module 'fastify' {
 /** Bytes of a request body, unless the route says otherwise: a published event (1 MB) with its envelope. */
 export const BODY_BYTES_MAX = 1_048_576 + 65_536;
 
-/** How deep a body may nest. The published `data` may nest 64 levels; batches put three more around it. */
-const BODY_DEPTH_MAX = 67;
+/** Levels that what a body carries may nest. */
+const BODY_DEPTH_MAX = 64;
 
 /**
  * The HTTP server with its rules: bodies keep their bytes, every route declares a permission, a caller is known before
@@ -102,7 +106,10 @@ function readJsonBody(
     return;
   }
   try {
-    request.rawJson = parseRawJson(body, { maxDepth: BODY_DEPTH_MAX });
+    request.rawJson = parseRawJson(body, {
+      maxDepth: BODY_DEPTH_MAX,
+      enclosingLevels: request.routeOptions.config.enclosingLevels ?? 1,
+    });
     done(null, request.rawJson.value);
   } catch (error) {
     done(error instanceof Error ? error : malformed('The body is not JSON.'));

@@ -1,0 +1,70 @@
+import { errorCode } from '../db/pool.ts';
+import { EGRESS_BLOCKED } from '../webhooks/egress/guard.ts';
+import type { AttemptResult, ErrorClass } from './outcome.ts';
+
+type FailureClass = Exclude<ErrorClass, 'response'>;
+
+/**
+ * Gives what undici or a socket threw its class and a text of our own. The error's own text is not passed on: it may
+ * hold whatever the receiver sent.
+ */
+export function failureOf(error: unknown): Extract<AttemptResult, { kind: 'failed' }> {
+  const code = codeOf(error);
+  const errorClass = classOf(code);
+  return { kind: 'failed', errorClass, message: `${TEXTS[errorClass]} (${code})` };
+}
+
+const TEXTS: Record<FailureClass, string> = {
+  dns: 'The host name could not be resolved.',
+  connect: 'No connection could be made.',
+  tls: 'The TLS handshake or the certificate was refused.',
+  timeout: 'The receiver took too long.',
+  reset: 'The receiver closed the connection before its answer was complete.',
+  blocked: 'The destination is not one that deliveries may reach.',
+  internal: 'The request could not be sent.',
+};
+
+const CLASSES: Record<string, FailureClass> = {
+  [EGRESS_BLOCKED]: 'blocked',
+  ENOTFOUND: 'dns',
+  EAI_AGAIN: 'dns',
+  EAI_FAIL: 'dns',
+  EAI_NODATA: 'dns',
+  EAI_NONAME: 'dns',
+  ECONNREFUSED: 'connect',
+  EHOSTUNREACH: 'connect',
+  ENETUNREACH: 'connect',
+  EADDRNOTAVAIL: 'connect',
+  EACCES: 'connect',
+  ETIMEDOUT: 'timeout',
+  UND_ERR_CONNECT_TIMEOUT: 'timeout',
+  ECONNRESET: 'reset',
+  EPIPE: 'reset',
+  UND_ERR_SOCKET: 'reset',
+  UND_ERR_HEADERS_OVERFLOW: 'reset',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'reset',
+  EPROTO: 'tls',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'tls',
+  SELF_SIGNED_CERT_IN_CHAIN: 'tls',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'tls',
+  UNABLE_TO_GET_ISSUER_CERT: 'tls',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'tls',
+};
+
+function classOf(code: string): FailureClass {
+  const known = CLASSES[code];
+  if (known !== undefined) return known;
+  if (code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL') || code.startsWith('CERT_')) return 'tls';
+  // llhttp's codes: what came back is not HTTP.
+  if (code.startsWith('HPE_')) return 'reset';
+  return 'internal';
+}
+
+/** The most telling code: several addresses tried give an AggregateError, wrappers keep the reason in `cause`. */
+function codeOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return codeOf(error.errors[0]);
+  if (error instanceof Error && error.cause instanceof Error && CLASSES[errorCode(error)] === undefined) {
+    return codeOf(error.cause);
+  }
+  return errorCode(error);
+}

@@ -1,0 +1,128 @@
+import { errorCode } from '../db/pool.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { firstIdAt } from '../kernel/ids.ts';
+import type { Logger } from '../kernel/logger.ts';
+import { COMMIT_MS_MAX, NODE_SILENCE_MS_MAX, type NodeRegistry } from './node-registry.ts';
+import type { DeliveryRows } from './rows.ts';
+
+export interface HeartbeatOptions {
+  rows: DeliveryRows;
+  registry: NodeRegistry;
+  clock: Clock;
+  logger: Logger;
+  soleNode: boolean;
+  exclusively: <T>(work: () => Promise<T>) => Promise<T>;
+  oldestInHand: () => string | undefined;
+  idsInHand: () => string[];
+  /** This process has a new number; leases of a former one are lost. */
+  onNode: (nodeId: number) => void;
+  /** Rows were freed and wait now. */
+  onFreed: () => void;
+  /** The node answers for its leases again. */
+  onAlive: () => void;
+}
+
+const BEAT_MS = 2_000;
+
+/** After so long without a heartbeat a node sends nothing: well before others may take its leases. */
+const SELF_SILENCE_MS_MAX = NODE_SILENCE_MS_MAX - BEAT_MS;
+
+/** Longer than any statement may run: whatever was in doubt has been committed or undone by then. */
+const DOUBT_MS = 20_000;
+
+/** Tells the other nodes that this one lives, and takes over from those that do not. */
+export class Heartbeat {
+  readonly #options: HeartbeatOptions;
+  #nodeId = 0;
+  #lastBeatMs = Number.NEGATIVE_INFINITY;
+  #doubtSinceMs: number | undefined;
+  #beating: Promise<void> = Promise.resolve();
+  #cancel: (() => void) | undefined;
+  #stopped = false;
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+  }
+
+  /** The node may send: nobody has taken its leases. */
+  get alive(): boolean {
+    return this.#options.clock.monotonicMs() - this.#lastBeatMs < SELF_SILENCE_MS_MAX;
+  }
+
+  async start(): Promise<void> {
+    await this.#join();
+    await this.#takeOver(this.#options.soleNode);
+    this.#beatLater();
+  }
+
+  /** Leaves, unless something is still in hand: then the silent node is found, and its leases are freed, by others. */
+  async stop(inHand: number): Promise<void> {
+    this.#stopped = true;
+    this.#cancel?.();
+    await this.#beating;
+    if (inHand > 0) return;
+    await this.#options.registry.remove(this.#nodeId).catch((error) => {
+      this.#options.logger.warn({ code: errorCode(error) }, 'the node could not be signed off');
+    });
+  }
+
+  /** A commit ended in doubt: rows may be leased to this node that it does not hold. They are looked for once the doubt is over. */
+  searchLostLeases(): void {
+    this.#doubtSinceMs = this.#options.clock.now();
+  }
+
+  async #join(): Promise<void> {
+    const { registry, clock, onNode } = this.#options;
+    this.#nodeId = await registry.join();
+    this.#lastBeatMs = clock.monotonicMs();
+    onNode(this.#nodeId);
+  }
+
+  #beatLater(): void {
+    this.#cancel = this.#options.clock.after(BEAT_MS, () => {
+      this.#beating = this.#beat()
+        .catch((error) => {
+          this.#options.logger.warn({ code: errorCode(error) }, 'the heartbeat failed');
+        })
+        .then(() => {
+          if (!this.#stopped) this.#beatLater();
+        });
+    });
+  }
+
+  async #beat(): Promise<void> {
+    const { registry, clock, exclusively, oldestInHand, onAlive } = this.#options;
+    const wasAlive = this.alive;
+    const startMs = clock.monotonicMs();
+    const known = await exclusively(() => registry.beat(this.#nodeId, oldestInHand()));
+    if (known) this.#lastBeatMs = startMs;
+    else await this.#join();
+    if (!wasAlive) onAlive();
+    await this.#takeOver(false);
+    await this.#findLost();
+  }
+
+  async #takeOver(sole: boolean): Promise<void> {
+    const { registry, rows, clock, logger, onFreed } = this.#options;
+    for (const dead of await registry.findDead(this.#nodeId, sole)) {
+      const freed = await rows.freeLeasesOf(dead.id, dead.oldestLeasedId, clock.now());
+      await registry.remove(dead.id);
+      logger.info({ node: dead.id, deliveries: freed }, 'took over from a node that is gone');
+      if (freed > 0) onFreed();
+    }
+  }
+
+  async #findLost(): Promise<void> {
+    const { rows, clock, logger, exclusively, idsInHand, onFreed } = this.#options;
+    const since = this.#doubtSinceMs;
+    const now = clock.now();
+    if (since === undefined || now - since < DOUBT_MS) return;
+    this.#doubtSinceMs = undefined;
+    const [from, to] = [firstIdAt(since - COMMIT_MS_MAX), firstIdAt(now - DOUBT_MS / 2)];
+    const freed = await exclusively(() =>
+      rows.freeLeasesOf(this.#nodeId, from, now, { before: to, except: idsInHand() }),
+    );
+    logger.info({ deliveries: freed }, 'looked for deliveries whose commit was in doubt');
+    if (freed > 0) onFreed();
+  }
+}

@@ -1,0 +1,83 @@
+import { Lane } from './lane.ts';
+import type { DeliveryTask } from './task.ts';
+
+/** Deliveries of one webhook in memory at once: about a fifth of a second of the fastest receiver. */
+const LANE_MAX = 2_000;
+
+/** Payload bytes in memory at once. */
+const BYTES_MAX = 256 * 1024 * 1024;
+
+/**
+ * Every delivery that this node holds, from the moment it is reserved until its result is recorded, and the lanes they
+ * belong to. It bounds memory: by number, by bytes, a lane and a tenant.
+ */
+export class InHand {
+  readonly lanes = new Map<string, Lane>();
+  readonly #tasks = new Map<string, DeliveryTask>();
+  readonly #ofTenant = new Map<string, number>();
+  readonly #max: number;
+  #bytes = 0;
+
+  /** `max`: deliveries in memory at once. */
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  get size(): number {
+    return this.#tasks.size;
+  }
+
+  ids(): string[] {
+    return [...this.#tasks.keys()];
+  }
+
+  /** Ids grow with time, so the smallest is the oldest. */
+  oldestId(): string | undefined {
+    let oldest: string | undefined;
+    for (const id of this.#tasks.keys()) if (oldest === undefined || id < oldest) oldest = id;
+    return oldest;
+  }
+
+  lane(tenantId: string, webhookId: string): Lane {
+    let lane = this.lanes.get(webhookId);
+    if (lane === undefined) {
+      lane = new Lane(tenantId, webhookId);
+      this.lanes.set(webhookId, lane);
+    }
+    return lane;
+  }
+
+  laneOf(task: DeliveryTask): Lane {
+    return this.lane(task.tenantId, task.webhookId);
+  }
+
+  /** How many more deliveries of a lane there is room for. */
+  room(lane: Lane): number {
+    if (this.#bytes >= BYTES_MAX) return 0;
+    const ofTenant = this.#ofTenant.get(lane.tenantId) ?? 0;
+    return Math.min(
+      LANE_MAX - lane.held,
+      this.#max - this.#tasks.size,
+      // A tenant may fill half of the memory; the other half is for the others.
+      Math.ceil(this.#max / 2) - ofTenant,
+    );
+  }
+
+  hold(task: DeliveryTask): void {
+    this.#tasks.set(task.id, task);
+    this.laneOf(task).held += 1;
+    this.#bytes += task.event.data.length;
+    this.#ofTenant.set(task.tenantId, (this.#ofTenant.get(task.tenantId) ?? 0) + 1);
+  }
+
+  letGo(task: DeliveryTask): void {
+    if (!this.#tasks.delete(task.id)) return;
+    const lane = this.laneOf(task);
+    lane.held -= 1;
+    this.#bytes -= task.event.data.length;
+    const left = (this.#ofTenant.get(task.tenantId) ?? 0) - 1;
+    if (left > 0) this.#ofTenant.set(task.tenantId, left);
+    else this.#ofTenant.delete(task.tenantId);
+    if (lane.idle) this.lanes.delete(lane.webhookId);
+  }
+}

@@ -1,0 +1,75 @@
+import type pg from 'pg';
+import type { Clock } from '../kernel/clock.ts';
+import { firstIdAt } from '../kernel/ids.ts';
+
+/** A node that no longer answers for its leases. */
+export interface DeadNode {
+  id: number;
+  oldestLeasedId: string;
+}
+
+/** A node is taken for dead when its heartbeat is older than this by the database's clock. */
+export const NODE_SILENCE_MS_MAX = 10_000;
+
+/**
+ * A commit that is under way may hold ids this much older than the node's oldest task: a bound over every statement
+ * timeout, so that the search for leases never begins too late.
+ */
+export const COMMIT_MS_MAX = 120_000;
+
+/**
+ * The running nodes, as rows of `nodes`. Times are the database's, so that nodes whose clocks differ agree on who is
+ * alive. An id is never used twice: a lease with the id of a node that is gone belongs to nobody.
+ */
+export class NodeRegistry {
+  readonly #pool: pg.Pool;
+  readonly #clock: Clock;
+
+  constructor(pool: pg.Pool, clock: Clock) {
+    this.#pool = pool;
+    this.#clock = clock;
+  }
+
+  /** Makes this process a node and gives its number. */
+  async join(): Promise<number> {
+    const result = await this.#pool.query<{ id: number }>(
+      'INSERT INTO nodes (started_at, heartbeat_at, oldest_leased_id) VALUES (now(), now(), $1) RETURNING id',
+      [this.#oldest(undefined)],
+    );
+    const id = result.rows[0]?.id;
+    if (id === undefined) throw new Error('The database gave no node number.');
+    return id;
+  }
+
+  /** Says that the node lives and how old its oldest lease is; false when others have taken it for dead. */
+  async beat(nodeId: number, oldestTaskId: string | undefined): Promise<boolean> {
+    const result = await this.#pool.query(
+      'UPDATE nodes SET heartbeat_at = now(), oldest_leased_id = $2 WHERE id = $1',
+      [nodeId, this.#oldest(oldestTaskId)],
+    );
+    return result.rowCount === 1;
+  }
+
+  /**
+   * The other nodes that are silent for too long. `sole`: this process is the only one that can be running on the
+   * database, so every other node is dead however young its beat.
+   */
+  async findDead(ownId: number, sole: boolean): Promise<DeadNode[]> {
+    const result = await this.#pool.query<{ id: number; oldest_leased_id: string }>(
+      `SELECT id, oldest_leased_id FROM nodes
+       WHERE id <> $1 AND ($2 OR heartbeat_at < now() - make_interval(secs => $3)) ORDER BY id`,
+      [ownId, sole, NODE_SILENCE_MS_MAX / 1000],
+    );
+    return result.rows.map((row) => ({ id: row.id, oldestLeasedId: row.oldest_leased_id }));
+  }
+
+  /** Forgets a node whose leases are all freed. */
+  async remove(nodeId: number): Promise<void> {
+    await this.#pool.query('DELETE FROM nodes WHERE id = $1', [nodeId]);
+  }
+
+  #oldest(oldestTaskId: string | undefined): string {
+    const bound = firstIdAt(this.#clock.now() - COMMIT_MS_MAX);
+    return oldestTaskId !== undefined && oldestTaskId < bound ? oldestTaskId : bound;
+  }
+}

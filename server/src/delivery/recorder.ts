@@ -1,0 +1,165 @@
+import type pg from 'pg';
+import { booleanArray, bytesArray, intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
+import { GroupCommit } from '../db/group-commit.ts';
+import { errorCode, isDatabaseGone } from '../db/pool.ts';
+import type { Clock } from '../kernel/clock.ts';
+import type { Logger } from '../kernel/logger.ts';
+import type { ErrorClass, Outcome } from './outcome.ts';
+import { RECORD_ATTEMPTS } from './sql/record-attempts.ts';
+import type { DeliveryTask } from './task.ts';
+
+/** One attempt, with what it means for its delivery. */
+export interface AttemptRecord {
+  task: DeliveryTask;
+  /** UUID of the attempt. */
+  id: string;
+  /** 1 for a delivery's first attempt. */
+  number: number;
+  outcome: Outcome;
+  url: string;
+  method: string;
+  /** JSON object of the headers sent, secrets masked. */
+  requestHeaders: string;
+  envelope: string;
+  responseStatus: number | null;
+  /** JSON object of the headers received. */
+  responseHeaders: string | null;
+  responseBody: Buffer | null;
+  responseTruncated: boolean;
+  errorClass: ErrorClass | null;
+  errorMessage: string | null;
+  durationMs: number;
+  endedAtMs: number;
+}
+
+const BATCH_WEIGHT_MAX = 1_000;
+/** Refusals that are no outage, after which a batch is taken apart. */
+const TRIES_OF_A_FAULTY_BATCH = 3;
+const RETRY_MS_MIN = 100;
+const RETRY_MS_MAX = 2_000;
+
+/**
+ * Writes attempts and what became of their deliveries, many in one statement. While the database is away the batch is
+ * tried again for as long as it takes: what was sent must be known. The statement may be repeated: a delivery whose
+ * lease this node no longer holds is left alone, and an attempt is stored once.
+ */
+export class Recorder {
+  readonly #pool: pg.Pool;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #onRecorded: (record: AttemptRecord) => void;
+  readonly #batches: GroupCommit<AttemptRecord>;
+  #nodeId = 0;
+  #stopped = false;
+  #failing = false;
+
+  constructor(options: {
+    pool: pg.Pool;
+    clock: Clock;
+    logger: Logger;
+    /** Called for each record after its commit. */
+    onRecorded: (record: AttemptRecord) => void;
+  }) {
+    this.#pool = options.pool;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+    this.#onRecorded = options.onRecorded;
+    this.#batches = new GroupCommit({
+      commit: (records) => this.#write(records),
+      weightMax: BATCH_WEIGHT_MAX,
+      weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
+    });
+  }
+
+  /** The node under whose lease the records are written. */
+  set nodeId(id: number) {
+    this.#nodeId = id;
+  }
+
+  /** The database does not take records at the moment: nothing new should be sent. */
+  get failing(): boolean {
+    return this.#failing;
+  }
+
+  add(record: AttemptRecord): void {
+    this.#batches.add(record);
+  }
+
+  whenIdle(): Promise<void> {
+    return this.#batches.whenIdle();
+  }
+
+  /** Gives up on what cannot be written; the leases expire with the node and the attempts are made again. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #write(records: AttemptRecord[]): Promise<void> {
+    let retryMs = RETRY_MS_MIN;
+    for (let tries = 1; !this.#stopped; tries++) {
+      try {
+        await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId) });
+        this.#failing = false;
+        for (const record of records) this.#onRecorded(record);
+        return;
+      } catch (error) {
+        this.#logger.error({ code: errorCode(error), attempts: records.length }, 'attempts could not be recorded yet');
+        if (!isDatabaseGone(error) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records);
+        this.#failing = true;
+        await new Promise<void>((resolve) => this.#clock.after(retryMs, resolve));
+        retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
+      }
+    }
+  }
+
+  /** A record that the database refuses must not hold up the others: halve until it stands alone, and set it aside. */
+  async #isolate(records: AttemptRecord[]): Promise<void> {
+    const [only] = records;
+    if (records.length === 1 && only !== undefined) {
+      this.#failing = false;
+      this.#logger.fatal(
+        { delivery_id: only.task.id, attempt: only.number },
+        'an attempt cannot be recorded; it is set aside',
+      );
+      return;
+    }
+    const half = Math.ceil(records.length / 2);
+    await this.#write(records.slice(0, half));
+    await this.#write(records.slice(half));
+  }
+}
+
+function columns(records: AttemptRecord[], nodeId: number): unknown[] {
+  const outcomes = records.map((record) => record.outcome);
+  return [
+    nodeId,
+    nodeId % TOTAL_SHARDS,
+    uuidArray(records.map((record) => record.task.tenantId)),
+    uuidArray(records.map((record) => record.task.environmentId)),
+    uuidArray(records.map((record) => record.task.id)),
+    uuidArray(records.map((record) => record.task.event.uuid)),
+    uuidArray(records.map((record) => record.task.webhookId)),
+    textArray(records.map((record) => record.task.event.type)),
+    textArray(records.map((record) => record.task.trigger)),
+    uuidArray(records.map((record) => record.id)),
+    intArray(records.map((record) => record.number)),
+    textArray(outcomes.map((outcome) => outcome.status)),
+    textArray(outcomes.map((outcome) => (outcome.status === 'dead' ? outcome.reason : null))),
+    timestampArray(outcomes.map((outcome) => (outcome.status === 'failed' ? outcome.dueAtMs : null))),
+    timestampArray(records.map((record) => record.endedAtMs)),
+    textArray(records.map((record) => record.url)),
+    textArray(records.map((record) => record.method)),
+    textArray(records.map((record) => record.requestHeaders)),
+    textArray(records.map((record) => record.envelope)),
+    intArray(records.map((record) => record.responseStatus)),
+    textArray(records.map((record) => record.responseHeaders)),
+    bytesArray(records.map((record) => record.responseBody)),
+    booleanArray(records.map((record) => record.responseTruncated)),
+    textArray(records.map((record) => record.errorClass)),
+    textArray(records.map((record) => record.errorMessage)),
+    intArray(records.map((record) => record.durationMs)),
+  ];
+}
+
+/** Rows a webhook's totals are spread over, so that nodes seldom wait for each other. */
+const TOTAL_SHARDS = 4;

@@ -1,0 +1,59 @@
+import type { Dispatcher } from 'undici';
+import { formatId } from '../kernel/ids.ts';
+import { shapeBody } from '../shaping/envelopes.ts';
+import type { WebhookTarget } from '../webhooks/target.ts';
+import type { OutgoingRequest } from './sender.ts';
+import type { DeliveryTask } from './task.ts';
+
+/** A delivery's next request, with what the attempt record says of it. */
+export interface PreparedRequest extends OutgoingRequest {
+  /** JSON object of the headers, secrets masked. */
+  recordedHeaders: string;
+}
+
+/** Builds the signed request of an attempt. `nowMs` is the time it is signed with. */
+export function prepareRequest(
+  task: DeliveryTask,
+  target: WebhookTarget,
+  number: number,
+  nowMs: number,
+): PreparedRequest {
+  const { body, contentType } = shapeBody(target.envelope, task.event, { number });
+  // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
+  const sentBody = target.method === 'GET' ? EMPTY : body;
+  const own = [
+    'user-agent',
+    target.userAgent,
+    target.eventHeader,
+    task.event.type,
+    'X-Webhook-Delivery',
+    formatId('delivery', task.id),
+    'X-Webhook-Attempt',
+    String(number),
+    ...target.signer.sign(task.event.id, Math.floor(nowMs / 1000), sentBody),
+  ];
+  if (sentBody.length > 0) own.push('content-type', contentType);
+  return {
+    url: target.url,
+    method: target.method as Dispatcher.HttpMethod,
+    headers: [...own, ...target.customHeaders],
+    body: sentBody.length > 0 ? sentBody : null,
+    timeoutMs: target.timeoutMs,
+    verifyTls: target.verifyTls,
+    recordedHeaders: headersAsJson([...own, ...target.maskedHeaders]),
+  };
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** Names in lower case; a name that comes twice has its values joined, as RFC 9110 (section 5.3) joins them. */
+export function headersAsJson(headers: readonly string[]): string {
+  const merged = new Map<string, string>();
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = (headers[at] ?? '').toLowerCase();
+    const value = headers[at + 1] ?? '';
+    const known = merged.get(name);
+    merged.set(name, known === undefined ? value : `${known}, ${value}`);
+  }
+  return JSON.stringify(Object.fromEntries(merged));
+}

@@ -1,0 +1,170 @@
+import type pg from 'pg';
+import { intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
+import { formatId } from '../kernel/ids.ts';
+import type { Lane } from './lane.ts';
+import { CLAIM_DUE, FREE_LEASES_OF, GIVE_UP_LEASES, NEXT_DUE, WAITING_LANES } from './sql/rows.ts';
+import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
+
+/** Why a leased row goes back without an attempt. */
+export type GiveUp =
+  | { task: DeliveryTask; to: 'waiting'; dueAtMs: number }
+  | { task: DeliveryTask; to: 'held' }
+  | { task: DeliveryTask; to: 'discarded'; reason: 'webhook_deleted' | 'payload_erased'; atMs: number };
+
+export interface WaitingLane {
+  tenantId: string;
+  webhookId: string;
+  /** undefined: all that waits is held. */
+  dueAtMs: number | undefined;
+}
+
+/** A claimed row; `erased`: the event's payload is gone and there is nothing to send. */
+export interface ClaimedRow {
+  task: DeliveryTask;
+  erased: boolean;
+}
+
+interface ClaimedColumns {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  event_id: string;
+  webhook_id: string;
+  attempt_count: number;
+  trigger: Trigger;
+  external_id: string | null;
+  event_type: string | null;
+  occurred_at: Date | null;
+  data: Buffer | null;
+  metadata: Buffer | null;
+}
+
+/** The queue's truth: rows of `deliveries`, leased to this node or waiting. */
+export class DeliveryRows {
+  readonly #pool: pg.Pool;
+  /** Set once the node has its number. */
+  nodeId = 0;
+
+  constructor(pool: pg.Pool) {
+    this.#pool = pool;
+  }
+
+  /** Leases due rows of these lanes, at most `room` of each, the oldest delivery first. */
+  async claim(lanes: Lane[], room: number, nowMs: number): Promise<ClaimedRow[]> {
+    const result = await this.#pool.query<ClaimedColumns>({
+      ...CLAIM_DUE,
+      values: [
+        uuidArray(lanes.map((lane) => lane.tenantId)),
+        uuidArray(lanes.map((lane) => lane.webhookId)),
+        intArray(lanes.map(() => room)),
+        new Date(nowMs),
+        this.nodeId,
+      ],
+    });
+    const events = new Map<string, EventInHand>();
+    return result.rows.map((row) => ({ task: toTask(row, events), erased: row.data === null }));
+  }
+
+  /** When the next waiting row of each lane is due, by webhook; lanes with none are absent. */
+  async nextDue(lanes: Lane[]): Promise<Map<string, number>> {
+    const result = await this.#pool.query<{ webhook_id: string; due_at: Date | null }>({
+      ...NEXT_DUE,
+      values: [uuidArray(lanes.map((lane) => lane.tenantId)), uuidArray(lanes.map((lane) => lane.webhookId))],
+    });
+    const due = new Map<string, number>();
+    for (const row of result.rows) if (row.due_at !== null) due.set(row.webhook_id, row.due_at.getTime());
+    return due;
+  }
+
+  async waitingLanes(): Promise<WaitingLane[]> {
+    const result = await this.#pool.query<{ tenant_id: string; webhook_id: string; due_at: Date | null }>(
+      WAITING_LANES,
+    );
+    return result.rows.map((row) => ({
+      tenantId: row.tenant_id,
+      webhookId: row.webhook_id,
+      dueAtMs: row.due_at?.getTime(),
+    }));
+  }
+
+  async giveUp(leases: GiveUp[]): Promise<void> {
+    if (leases.length === 0) return;
+    await this.#pool.query({
+      ...GIVE_UP_LEASES,
+      values: [
+        this.nodeId,
+        uuidArray(leases.map(({ task }) => task.tenantId)),
+        uuidArray(leases.map(({ task }) => task.environmentId)),
+        uuidArray(leases.map(({ task }) => task.id)),
+        textArray(leases.map(({ to }) => (to === 'waiting' ? null : to))),
+        textArray(leases.map((lease) => (lease.to === 'discarded' ? lease.reason : null))),
+        timestampArray(leases.map(waitsUntil)),
+        timestampArray(leases.map((lease) => (lease.to === 'discarded' ? lease.atMs : null))),
+      ],
+    });
+  }
+
+  /**
+   * Frees what a node had in hand, deliveries from `oldestId` on; gives their number. For this node's own leases,
+   * `held` says which of them it knows: those it holds, and all that are not older than `before`.
+   */
+  async freeLeasesOf(
+    nodeId: number,
+    oldestId: string,
+    nowMs: number,
+    held: { before: string; except: string[] } = { before: LAST_ID, except: [] },
+  ): Promise<number> {
+    const result = await this.#pool.query({
+      ...FREE_LEASES_OF,
+      values: [nodeId, oldestId, held.before, new Date(nowMs), uuidArray(held.except)],
+    });
+    return result.rowCount ?? 0;
+  }
+}
+
+const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+
+function waitsUntil(lease: GiveUp): number | null {
+  switch (lease.to) {
+    case 'waiting':
+      return lease.dueAtMs;
+    case 'held':
+      return Number.POSITIVE_INFINITY;
+    case 'discarded':
+      return null;
+  }
+}
+
+function toTask(row: ClaimedColumns, events: Map<string, EventInHand>): DeliveryTask {
+  let event = events.get(row.event_id);
+  if (event === undefined) {
+    event = toEvent(row);
+    events.set(row.event_id, event);
+  }
+  return {
+    tenantId: row.tenant_id,
+    environmentId: row.environment_id,
+    id: row.id,
+    webhookId: row.webhook_id,
+    event,
+    attemptCount: row.attempt_count,
+    trigger: row.trigger,
+  };
+}
+
+function toEvent(row: ClaimedColumns): EventInHand {
+  const id = formatId('event', row.event_id);
+  return {
+    uuid: row.event_id,
+    id,
+    publicId: row.external_id ?? id,
+    type: row.event_type ?? '',
+    timestamp: row.occurred_at?.toISOString() ?? '',
+    data: row.data ?? Buffer.alloc(0),
+    metadata: row.metadata,
+    source: EVENT_SOURCE,
+  };
+}
+
+/** `source` of CloudEvents: who speaks. */
+export const EVENT_SOURCE = 'posthorn';

@@ -1,0 +1,103 @@
+/** Statements on the rows of `deliveries` that this node takes into its hands or gives back. */
+
+/**
+ * Leases rows that are due, lane by lane, at most `room` of each. A row that another node is just taking is passed over.
+ * The node's mark goes back to the oldest of them in the same commit: were the node killed now, the search for its
+ * leases must begin there.
+ * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node.
+ */
+export const CLAIM_DUE = {
+  name: 'claim-due',
+  text: `
+WITH lane AS (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, webhook_id, room)
+),
+due AS MATERIALIZED (
+  SELECT d.* FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4
+    ORDER BY due_at LIMIT lane.room
+    FOR UPDATE SKIP LOCKED
+  ) d
+),
+claimed AS (
+  UPDATE deliveries d SET lease_node = $5, due_at = NULL
+  FROM due
+  WHERE d.tenant_id = due.tenant_id AND d.environment_id = due.environment_id AND d.id = due.id
+  RETURNING d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.attempt_count, d.trigger
+),
+marked AS (
+  UPDATE nodes SET oldest_leased_id = least(oldest_leased_id, (SELECT id FROM due ORDER BY id LIMIT 1)) WHERE id = $5
+)
+SELECT c.*, e.external_id, e.event_type, e.occurred_at, e.data, e.metadata
+FROM claimed c
+LEFT JOIN events e ON e.tenant_id = c.tenant_id AND e.environment_id = c.environment_id AND e.id = c.event_id
+ORDER BY c.id`,
+} as const;
+
+/** When the next waiting row of each lane is due; null where none waits. $1 tenants, $2 webhooks. */
+export const NEXT_DUE = {
+  name: 'next-due',
+  text: `
+SELECT l.webhook_id, (
+  SELECT d.due_at FROM deliveries d
+  WHERE d.tenant_id = l.tenant_id AND d.webhook_id = l.webhook_id AND d.due_at < 'infinity'
+  ORDER BY d.due_at LIMIT 1
+) AS due_at
+FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)`,
+} as const;
+
+/**
+ * Every lane that has waiting rows, and when its first is due. It hops from lane to lane in the index, so its cost is
+ * that of the lanes, not of the rows that wait in them.
+ */
+export const WAITING_LANES = {
+  name: 'waiting-lanes',
+  text: `
+WITH RECURSIVE lane AS (
+  (SELECT tenant_id, webhook_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY tenant_id, webhook_id LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id, n.webhook_id FROM lane CROSS JOIN LATERAL (
+    SELECT d.tenant_id, d.webhook_id FROM deliveries d
+    WHERE d.due_at IS NOT NULL AND (d.tenant_id, d.webhook_id) > (lane.tenant_id, lane.webhook_id)
+    ORDER BY d.tenant_id, d.webhook_id LIMIT 1
+  ) n
+)
+SELECT lane.tenant_id, lane.webhook_id, (
+  SELECT d.due_at FROM deliveries d
+  WHERE d.tenant_id = lane.tenant_id AND d.webhook_id = lane.webhook_id AND d.due_at < 'infinity'
+  ORDER BY d.due_at LIMIT 1
+) AS due_at
+FROM lane`,
+} as const;
+
+/**
+ * Gives leased rows up without an attempt: back to waiting, held, or discarded.
+ * $1 node, $2 tenants, $3 environments, $4 ids, $5 status (null: as it is), $6 reason, $7 due_at, $8 completed_at.
+ */
+export const GIVE_UP_LEASES = {
+  name: 'give-up-leases',
+  text: `
+UPDATE deliveries d SET
+  status = coalesce(i.status, d.status), status_reason = coalesce(i.status_reason, d.status_reason),
+  due_at = i.due_at, lease_node = NULL, completed_at = i.completed_at
+FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[])
+  AS i (tenant_id, environment_id, id, status, status_reason, due_at, completed_at)
+WHERE d.tenant_id = i.tenant_id AND d.environment_id = i.environment_id AND d.id = i.id AND d.lease_node = $1`,
+} as const;
+
+/**
+ * Frees what a node had in hand: scheduled work waits again, an unfinished test is discarded, since nobody waits for
+ * its answer any more. $1 node, $2 oldest id, $3 id before which to look, $4 now, $5 ids to leave alone.
+ */
+export const FREE_LEASES_OF = {
+  name: 'free-leases-of',
+  text: `
+UPDATE deliveries SET
+  lease_node = NULL,
+  status = CASE WHEN trigger = 'test' THEN 'discarded' ELSE status END,
+  status_reason = CASE WHEN trigger = 'test' THEN 'interrupted' ELSE status_reason END,
+  completed_at = CASE WHEN trigger = 'test' THEN $4::timestamptz END,
+  due_at = CASE WHEN trigger = 'test' THEN NULL ELSE $4::timestamptz END
+WHERE id >= $2 AND id < $3 AND lease_node = $1 AND NOT (id = ANY ($5::uuid[]))`,
+} as const;

@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Database, errorCode } from '../db/pool.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { AppError, conflict, malformed } from '../kernel/errors.ts';
+import type { SecretBox } from '../kernel/secret-box.ts';
+import type { Scope } from './caller.ts';
+import { type Claim, claimRequest, completeRequest, releaseRequest } from './idempotency-queries.ts';
+import type { HttpServer } from './server.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** `own`: the route takes care of `Idempotency-Key` itself. */
+    idempotency?: 'own';
+  }
+  interface FastifyRequest {
+    /** Set while this request is the one that answers for its `Idempotency-Key`. */
+    idempotencyClaim: Claim | undefined;
+  }
+}
+
+/**
+ * `Idempotency-Key` on every POST of a known caller: the first answer to a key is kept for 24 hours and given again,
+ * with `idempotent-replayed: true`, to whoever sends the same request with it. Keys belong to a tenant's environment.
+ *
+ * - Another request with the key: 409 `idempotency_key_reused`. The request is its path with the query and its body's
+ *   exact bytes; the method is always POST.
+ * - The first one still under way: 409 `idempotency_in_progress` with `Retry-After: 1`. When it has been so for a
+ *   minute, its process is taken for dead and the next one does the work.
+ * - Refusals that say nothing about the request itself are not kept, and the next try is a first one: every 5xx, 401,
+ *   403, 408 and 429. Nor is what is refused before the handler (a body that is not valid).
+ *
+ * The work and the keeping of its answer are two transactions: when the process dies between them, a retry after a
+ * minute does the work again.
+ */
+export function registerIdempotency(app: HttpServer, deps: { db: Database; box: SecretBox; clock: Clock }): void {
+  const { db, box, clock } = deps;
+  app.decorateRequest('idempotencyClaim', undefined);
+
+  app.addHook('preHandler', async (request, reply) => {
+    const key = request.headers['idempotency-key'];
+    if (key === undefined || request.method !== 'POST' || request.routeOptions.config.idempotency === 'own') return;
+    // A request without a caller has no tenant that the key could belong to.
+    if (request.caller === null) return;
+    if (typeof key !== 'string' || !KEY.test(key)) {
+      throw malformed('Idempotency-Key must be 1 to 255 visible ASCII characters.', 'invalid_idempotency_key');
+    }
+    const scope = { tenantId: request.caller.tenantId, environmentId: request.caller.environmentId };
+    const outcome = await claimRequest(db, { ...scope, key, requestHash: hashRequest(request, box) }, clock.now());
+    switch (outcome.kind) {
+      case 'claimed':
+        request.idempotencyClaim = outcome.claim;
+        return;
+      case 'reused':
+        throw conflict('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
+      case 'in-progress':
+        throw new AppError({
+          code: 'idempotency_in_progress',
+          status: 409,
+          message: 'The first request with this Idempotency-Key is still under way.',
+          retryAfterSeconds: 1,
+        });
+      case 'answered':
+        return replay(reply, outcome.status, openAnswer(box, outcome.box, scope, key));
+    }
+  });
+
+  app.addHook('onSend', async (request, reply, payload) => {
+    const claim = request.idempotencyClaim;
+    if (claim === undefined) return;
+    request.idempotencyClaim = undefined;
+    try {
+      const answer = readAnswer(reply, payload);
+      if (answer === undefined) await releaseRequest(db, claim);
+      else
+        await completeRequest(db, claim, reply.statusCode, box.seal(JSON.stringify(answer), rowName(claim, claim.key)));
+    } catch (error) {
+      // The work is done, and its answer is worth more than the keeping of it.
+      request.log.error({ request_id: request.id, code: errorCode(error) }, 'an idempotent answer was not kept');
+    }
+  });
+}
+
+const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/** What is kept of an answer beside its status. */
+interface Answer {
+  contentType: string | undefined;
+  /** undefined: no body. */
+  body: string | undefined;
+}
+
+const STATUSES_NOT_KEPT = [401, 403, 408, 429];
+
+/** The answer to keep; undefined when it is not one for every later request of the same kind. */
+function readAnswer(reply: FastifyReply, payload: unknown): Answer | undefined {
+  if (reply.statusCode >= 500 || STATUSES_NOT_KEPT.includes(reply.statusCode)) return undefined;
+  const header = reply.getHeader('content-type');
+  const contentType = typeof header === 'string' ? header : undefined;
+  if (payload === undefined || payload === null) return { contentType, body: undefined };
+  if (typeof payload === 'string') return { contentType, body: payload };
+  // Bodies are JSON, which is UTF-8; a stream has no end that could be kept.
+  return Buffer.isBuffer(payload) ? { contentType, body: payload.toString('utf8') } : undefined;
+}
+
+function openAnswer(box: SecretBox, sealed: Buffer, scope: Scope, key: string): Answer {
+  return JSON.parse(box.open(sealed, rowName(scope, key))) as Answer;
+}
+
+function replay(reply: FastifyReply, status: number, answer: Answer): FastifyReply {
+  reply.code(status).header('idempotent-replayed', 'true');
+  if (answer.contentType !== undefined) reply.header('content-type', answer.contentType);
+  return reply.send(answer.body);
+}
+
+function rowName(scope: Scope, key: string): string {
+  return `idempotent_requests/${scope.tenantId}/${scope.environmentId}/${key}`;
+}
+
+/** Keyed, because a body may be a short secret that a plain hash would give away. */
+function hashRequest(request: FastifyRequest, box: SecretBox): Buffer {
+  const hash = createHash('sha256').update(request.url).update('\n');
+  if (request.rawJson !== undefined) hash.update(request.rawJson.bytes);
+  return box.hashKey(`idempotent request ${hash.digest('hex')}`);
+}
