@@ -37,6 +37,7 @@ moved AS (
   UPDATE deliveries d SET
     status = i.status,
     status_reason = i.status_reason,
+    trigger = CASE WHEN i.trigger = 'manual' THEN 'scheduled' ELSE d.trigger END,
     attempt_count = i.number,
     due_at = i.due_at,
     lease_node = NULL,

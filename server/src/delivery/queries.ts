@@ -1,0 +1,197 @@
+import { type Selectable, sql } from 'kysely';
+import { changeText } from '../db/notify.ts';
+import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
+import type { Scope } from '../http/caller.ts';
+import type { PageRequest } from '../http/pagination.ts';
+import { firstIdAt } from '../kernel/ids.ts';
+
+export type DeliveryRow = Selectable<Tables['deliveries']>;
+export type DeadLetterRow = Selectable<Tables['dead_letters']>;
+
+/** An attempt, with what its body is built from. */
+export type AttemptRow = Selectable<Tables['attempts']> & {
+  external_id: string | null;
+  occurred_at: Date | null;
+  data: Buffer | null;
+  metadata: Buffer | null;
+};
+
+export interface DeliveryFilter {
+  status?: DeliveryRow['status'] | undefined;
+  webhookId?: string | undefined;
+  eventId?: string | undefined;
+  eventType?: string | undefined;
+  responseStatus?: number | undefined;
+  sinceMs?: number | undefined;
+  untilMs?: number | undefined;
+}
+
+/** Newest first, one more than the page holds. */
+export function listDeliveries(
+  db: Database,
+  scope: Scope,
+  filter: DeliveryFilter,
+  page: PageRequest,
+): Promise<DeliveryRow[]> {
+  return db
+    .selectFrom('deliveries')
+    .selectAll()
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .$if(filter.status !== undefined, (query) => query.where('status', '=', filter.status ?? 'pending'))
+    .$if(filter.webhookId !== undefined, (query) => query.where('webhook_id', '=', filter.webhookId ?? ''))
+    .$if(filter.eventId !== undefined, (query) => query.where('event_id', '=', filter.eventId ?? ''))
+    .$if(filter.eventType !== undefined, (query) => query.where('event_type', '=', filter.eventType ?? ''))
+    .$if(filter.responseStatus !== undefined, (query) =>
+      query.where('response_status', '=', filter.responseStatus ?? 0),
+    )
+    .$if(filter.sinceMs !== undefined, (query) => query.where('id', '>=', firstIdAt(filter.sinceMs ?? 0)))
+    .$if(filter.untilMs !== undefined, (query) => query.where('id', '<', firstIdAt(filter.untilMs ?? 0)))
+    .$if(page.beforeId !== undefined, (query) => query.where('id', '<', page.beforeId ?? ''))
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+export function findDelivery(db: Database, scope: Scope, id: string): Promise<DeliveryRow | undefined> {
+  return db
+    .selectFrom('deliveries')
+    .selectAll()
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', id)
+    .executeTakeFirst();
+}
+
+/** All attempts of a delivery, the first one first. */
+export function attemptsOf(db: Database, scope: Scope, deliveryId: string): Promise<AttemptRow[]> {
+  return attempts(db, scope).where('a.delivery_id', '=', deliveryId).orderBy('a.number').execute();
+}
+
+/** A webhook's attempts, newest first, one more than the page holds. */
+export function listAttempts(
+  db: Database,
+  scope: Scope,
+  filter: { webhookId: string; success?: boolean | undefined },
+  page: PageRequest,
+): Promise<AttemptRow[]> {
+  return attempts(db, scope)
+    .where('a.webhook_id', '=', filter.webhookId)
+    .$if(filter.success !== undefined, (query) => query.where('a.error_class', filter.success ? 'is' : 'is not', null))
+    .$if(page.beforeId !== undefined, (query) => query.where('a.id', '<', page.beforeId ?? ''))
+    .orderBy('a.id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+export function findAttempt(db: Database, scope: Scope, id: string): Promise<AttemptRow | undefined> {
+  return attempts(db, scope).where('a.id', '=', id).executeTakeFirst();
+}
+
+function attempts(db: Database, scope: Scope) {
+  return db
+    .selectFrom('attempts as a')
+    .leftJoin('events as e', (join) =>
+      join
+        .onRef('e.tenant_id', '=', 'a.tenant_id')
+        .onRef('e.environment_id', '=', 'a.environment_id')
+        .onRef('e.id', '=', 'a.event_id'),
+    )
+    .selectAll('a')
+    .select(['e.external_id', 'e.occurred_at', 'e.data', 'e.metadata'])
+    .where('a.tenant_id', '=', scope.tenantId)
+    .where('a.environment_id', '=', scope.environmentId);
+}
+
+export function listDeadLetters(
+  db: Database,
+  scope: Scope,
+  filter: { webhookId?: string | undefined; eventType?: string | undefined },
+  page: PageRequest,
+): Promise<DeadLetterRow[]> {
+  return db
+    .selectFrom('dead_letters')
+    .selectAll()
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .$if(filter.webhookId !== undefined, (query) => query.where('webhook_id', '=', filter.webhookId ?? ''))
+    .$if(filter.eventType !== undefined, (query) => query.where('event_type', '=', filter.eventType ?? ''))
+    .$if(page.beforeId !== undefined, (query) => query.where('delivery_id', '<', page.beforeId ?? ''))
+    .orderBy('delivery_id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+/** Waiting deliveries are counted up to here: a count of a million rows would cost more than it tells. */
+const WAITING_COUNTED_MAX = 10_000;
+
+export async function webhookStats(db: Database, tenantId: string, webhookId: string) {
+  const totals = await db
+    .selectFrom('webhook_totals')
+    .select(({ fn }) => [
+      fn.sum<number>('delivered').as('delivered'),
+      fn.sum<number>('dead').as('dead'),
+      fn.sum<number>('attempts').as('attempts'),
+      fn.sum<number>('failed_attempts').as('failed_attempts'),
+      fn.sum<number>('response_time_ms_sum').as('response_time_ms_sum'),
+      fn.max('last_triggered_at').as('last_triggered_at'),
+    ])
+    .where('tenant_id', '=', tenantId)
+    .where('webhook_id', '=', webhookId)
+    .executeTakeFirstOrThrow();
+  const waiting = await db
+    .selectFrom((query) =>
+      query
+        .selectFrom('deliveries')
+        .select('id')
+        .where('tenant_id', '=', tenantId)
+        .where('webhook_id', '=', webhookId)
+        .where('due_at', 'is not', null)
+        .limit(WAITING_COUNTED_MAX)
+        .as('counted'),
+    )
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .executeTakeFirstOrThrow();
+  return { totals, waiting: waiting.count };
+}
+
+/**
+ * Makes a delivery due now by a person's wish. Only one that nobody has in hand can be: undefined otherwise. Every node
+ * is told in the same transaction.
+ */
+export function retryNow(db: Database, scope: Scope, id: string, nowMs: number): Promise<DeliveryRow | undefined> {
+  return db.transaction().execute(async (trx) => {
+    const row = await trx
+      .updateTable('deliveries')
+      .set({
+        status: sql`CASE WHEN attempt_count > 0 THEN 'failed' ELSE 'pending' END`,
+        status_reason: null,
+        trigger: 'manual',
+        due_at: new Date(nowMs),
+        completed_at: null,
+      })
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('id', '=', id)
+      .where('status', 'in', ['pending', 'failed', 'dead', 'cancelled'])
+      .where('lease_node', 'is', null)
+      .where('trigger', '<>', 'test')
+      .returningAll()
+      .executeTakeFirst();
+    if (row === undefined) return undefined;
+    await trx
+      .deleteFrom('dead_letters')
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('delivery_id', '=', id)
+      .execute();
+    const change = changeText({
+      topic: 'deliveries_due',
+      tenantId: scope.tenantId,
+      environmentId: scope.environmentId,
+    });
+    await sql`SELECT pg_notify('posthorn_changes', ${change})`.execute(trx);
+    return row;
+  });
+}

@@ -1,0 +1,283 @@
+import { Type } from 'typebox';
+import type { Database } from '../db/pool.ts';
+import type { Caller, Scope } from '../http/caller.ts';
+import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
+import { ProblemSchema } from '../http/problem.ts';
+import type { HttpServer } from '../http/server.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { conflict, invalidField, notFound } from '../kernel/errors.ts';
+import { formatId, type IdKind, parseId } from '../kernel/ids.ts';
+import type { WebhookDirectory } from '../webhooks/directory.ts';
+import {
+  attemptsOf,
+  type DeliveryFilter,
+  findDelivery,
+  listAttempts,
+  listDeadLetters,
+  listDeliveries,
+  retryNow,
+  webhookStats,
+} from './queries.ts';
+import { showAttempt, showDeadLetter, showDelivery } from './show.ts';
+import { AttemptShown, DELIVERY_STATUSES, DeadLetterShown, DeliveryShown, DeliveryStats } from './shown.ts';
+
+export interface DeliveryRouteDeps {
+  db: Database;
+  clock: Clock;
+  webhooks: WebhookDirectory;
+  /** UUID of an event by its TypeID or the publisher's own id. */
+  findEventId: (scope: Scope, id: string) => Promise<string | undefined>;
+}
+
+/** Characters of a body that a list shows, and that a single delivery's page shows. */
+const BODY_IN_LIST_MAX = 4_096;
+const BODY_SHOWN_MAX = 65_536;
+
+const time = Type.Optional(Type.String({ format: 'date-time' }));
+const idParam = Type.Object({ id: Type.String() });
+
+const DeliveryQuery = Type.Object({
+  ...PageQuery,
+  status: Type.Optional(Type.Enum([...DELIVERY_STATUSES])),
+  webhook_id: Type.Optional(Type.String()),
+  event_id: Type.Optional(Type.String()),
+  event_type: Type.Optional(Type.String()),
+  response_status: Type.Optional(Type.Integer({ minimum: 100, maximum: 599 })),
+  since: time,
+  until: time,
+});
+
+/** Deliveries, attempts, statistics and dead letters; and the retry by hand. */
+export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps): void {
+  const { db, clock, webhooks } = deps;
+  app.addSchema(DeliveryShown);
+  app.addSchema(AttemptShown);
+  app.addSchema(DeadLetterShown);
+  app.addSchema(DeliveryStats);
+  const tags = ['Deliveries'];
+
+  /** @throws AppError 404 for a webhook that is not the caller's. */
+  const requireWebhook = async (caller: Caller, text: string): Promise<string> => {
+    const id = parseId('webhook', text);
+    if (id === undefined || (await webhooks.find(caller, id)) === undefined) throw notFound('webhook');
+    return id;
+  };
+
+  const pageOfDeliveries = async (scope: Scope, filter: DeliveryFilter, query: { limit: number; cursor?: string }) => {
+    const page = readPage(query);
+    const rows = await listDeliveries(db, scope, filter, page);
+    return toPage(rows, page.limit, (row) => row.id, showDelivery);
+  };
+
+  for (const url of ['/api/v1/deliveries', '/api/v1/webhooks/deliveries']) {
+    app.get(
+      url,
+      {
+        config: { permission: 'read' },
+        schema: {
+          tags,
+          summary: 'List deliveries, newest first',
+          querystring: DeliveryQuery,
+          response: { 200: PageOf(Type.Ref('Delivery')), default: ProblemSchema },
+        },
+      },
+      async ({ query, caller }) => {
+        const eventId = query.event_id === undefined ? undefined : await deps.findEventId(caller, query.event_id);
+        if (query.event_id !== undefined && eventId === undefined)
+          return { data: [], next_cursor: null, has_more: false };
+        return pageOfDeliveries(
+          caller,
+          {
+            status: query.status,
+            webhookId: query.webhook_id === undefined ? undefined : idOf('webhook', query.webhook_id, 'webhook_id'),
+            eventId,
+            eventType: query.event_type,
+            responseStatus: query.response_status,
+            sinceMs: timeOf(query.since, 'since'),
+            untilMs: timeOf(query.until, 'until'),
+          },
+          query,
+        );
+      },
+    );
+  }
+
+  app.get(
+    '/api/v1/webhooks/:id/deliveries',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: "List a webhook's deliveries, newest first",
+        params: idParam,
+        querystring: Type.Object({ ...PageQuery, status: Type.Optional(Type.Enum([...DELIVERY_STATUSES])) }),
+        response: { 200: PageOf(Type.Ref('Delivery')), default: ProblemSchema },
+      },
+    },
+    async ({ params, query, caller }) => {
+      const webhookId = await requireWebhook(caller, params.id);
+      return pageOfDeliveries(caller, { webhookId, status: query.status }, query);
+    },
+  );
+
+  app.get(
+    '/api/v1/deliveries/:id',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: 'A delivery with its attempts',
+        params: idParam,
+        response: {
+          200: Type.Object({ ...DeliveryShown.properties, attempts: Type.Array(Type.Ref('Attempt')) }),
+          default: ProblemSchema,
+        },
+      },
+    },
+    async ({ params, caller }) => {
+      const id = parseId('delivery', params.id);
+      const row = id === undefined ? undefined : await findDelivery(db, caller, id);
+      if (row === undefined) throw notFound('delivery');
+      const attempts = await attemptsOf(db, caller, row.id);
+      return { ...showDelivery(row), attempts: attempts.map((attempt) => showAttempt(attempt, BODY_SHOWN_MAX)) };
+    },
+  );
+
+  app.post(
+    '/api/v1/deliveries/:id/retry',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: 'Try a delivery again now',
+        description: 'One attempt at once. If it fails, a delivery whose retries are not used up goes on with them.',
+        params: idParam,
+        response: { 202: Type.Ref('Delivery'), default: ProblemSchema },
+      },
+    },
+    async ({ params, caller }, reply) => {
+      const id = parseId('delivery', params.id);
+      const before = id === undefined ? undefined : await findDelivery(db, caller, id);
+      if (before === undefined) throw notFound('delivery');
+      const target = await webhooks.find(caller, before.webhook_id);
+      if (target === undefined) throw conflict('webhook_deleted', 'The webhook of this delivery was deleted.');
+      if (target.status !== 'active') {
+        throw conflict(
+          'webhook_not_active',
+          `The webhook is ${target.status}; its deliveries go on when it is active again.`,
+        );
+      }
+      const row = await retryNow(db, caller, before.id, clock.now());
+      if (row === undefined) throw cannotRetry(await findDelivery(db, caller, before.id));
+      return reply.code(202).send(showDelivery(row));
+    },
+  );
+
+  app.get(
+    '/api/v1/webhooks/:id/logs',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: "A webhook's attempts with request and response, newest first",
+        params: idParam,
+        querystring: Type.Object({ ...PageQuery, success_only: Type.Optional(Type.Boolean()) }),
+        response: { 200: PageOf(Type.Ref('Attempt')), default: ProblemSchema },
+      },
+    },
+    async ({ params, query, caller }) => {
+      const webhookId = await requireWebhook(caller, params.id);
+      const page = readPage(query);
+      // "success_only: filter by success status": false asks for the failures, absent for both.
+      const rows = await listAttempts(db, caller, { webhookId, success: query.success_only }, page);
+      return toPage(
+        rows,
+        page.limit,
+        (row) => row.id,
+        (row) => showAttempt(row, BODY_IN_LIST_MAX),
+      );
+    },
+  );
+
+  app.get(
+    '/api/v1/webhooks/:id/stats',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: "A webhook's statistics",
+        params: idParam,
+        response: { 200: Type.Ref('WebhookStats'), default: ProblemSchema },
+      },
+    },
+    async ({ params, caller }) => {
+      const webhookId = await requireWebhook(caller, params.id);
+      const { totals, waiting } = await webhookStats(db, caller.tenantId, webhookId);
+      const [delivered, dead, attempts] = [Number(totals.delivered), Number(totals.dead), Number(totals.attempts)];
+      const ended = delivered + dead;
+      return {
+        webhook_id: formatId('webhook', webhookId),
+        total_deliveries: ended,
+        successful_deliveries: delivered,
+        failed_deliveries: dead,
+        waiting_deliveries: waiting,
+        success_rate: ended === 0 ? null : Math.round((delivered / ended) * 10_000) / 100,
+        total_attempts: attempts,
+        failed_attempts: Number(totals.failed_attempts),
+        average_response_time_ms: attempts === 0 ? null : Math.round(Number(totals.response_time_ms_sum) / attempts),
+        last_triggered_at: totals.last_triggered_at?.toISOString() ?? null,
+      };
+    },
+  );
+
+  app.get(
+    '/api/v1/dead-letters',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: 'List dead letters, newest delivery first',
+        querystring: Type.Object({
+          ...PageQuery,
+          webhook_id: Type.Optional(Type.String()),
+          event_type: Type.Optional(Type.String()),
+        }),
+        response: { 200: PageOf(Type.Ref('DeadLetter')), default: ProblemSchema },
+      },
+    },
+    async ({ query, caller }) => {
+      const page = readPage(query);
+      const webhookId = query.webhook_id === undefined ? undefined : idOf('webhook', query.webhook_id, 'webhook_id');
+      const rows = await listDeadLetters(db, caller, { webhookId, eventType: query.event_type }, page);
+      return toPage(rows, page.limit, (row) => row.delivery_id, showDeadLetter);
+    },
+  );
+}
+
+function cannotRetry(row: { status: string } | undefined) {
+  switch (row?.status) {
+    case undefined:
+      return notFound('delivery');
+    case 'delivered':
+      return conflict('already_delivered', 'The delivery has succeeded; there is nothing to try again.');
+    case 'discarded':
+      return conflict('delivery_discarded', 'The delivery was discarded and cannot be tried again.');
+    case 'held':
+      return conflict('webhook_not_active', 'The webhook is not active; its deliveries go on when it is active again.');
+    default:
+      return conflict('delivery_in_progress', 'An attempt of this delivery is under way.');
+  }
+}
+
+function idOf(kind: IdKind, text: string, path: string): string {
+  const id = parseId(kind, text);
+  if (id === undefined) throw invalidField(path, 'is not an id of this kind');
+  return id;
+}
+
+function timeOf(text: string | undefined, path: string): number | undefined {
+  if (text === undefined) return undefined;
+  const timeMs = Date.parse(text);
+  if (Number.isNaN(timeMs)) throw invalidField(path, 'must be a time that exists');
+  return timeMs;
+}

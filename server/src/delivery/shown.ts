@@ -1,0 +1,104 @@
+import { type Static, Type } from 'typebox';
+import { formatId } from '../kernel/ids.ts';
+
+const nullable = {
+  text: Type.Union([Type.String(), Type.Null()]),
+  number: Type.Union([Type.Integer(), Type.Null()]),
+};
+
+export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed', 'dead', 'cancelled', 'held', 'discarded'] as const;
+
+export const DeliveryShown = Type.Object(
+  {
+    id: Type.String(),
+    event_id: Type.String(),
+    webhook_id: Type.String(),
+    event_type: Type.String(),
+    status: Type.Enum([...DELIVERY_STATUSES], {
+      description:
+        '`pending` waits for its first attempt; `failed` waits for a retry; `held` while its webhook is paused or ' +
+        'disabled; `delivered`, `dead`, `cancelled` and `discarded` are ends.',
+    }),
+    status_reason: nullable.text,
+    attempt_count: Type.Integer(),
+    next_attempt_at: nullable.text,
+    response_status: nullable.number,
+    response_time_ms: nullable.number,
+    error_class: nullable.text,
+    error_message: nullable.text,
+    created_at: Type.String(),
+    completed_at: nullable.text,
+  },
+  { $id: 'Delivery', title: 'Delivery' },
+);
+export type DeliveryShown = Static<typeof DeliveryShown>;
+
+const headers = Type.Record(Type.String(), Type.String());
+
+export const AttemptShown = Type.Object(
+  {
+    id: Type.String(),
+    delivery_id: Type.String(),
+    event_id: Type.String(),
+    webhook_id: Type.String(),
+    event_type: Type.String(),
+    number: Type.Integer(),
+    trigger: Type.Enum(['scheduled', 'manual', 'test']),
+    is_success: Type.Boolean(),
+    url: Type.String(),
+    http_method: Type.String(),
+    request_headers: { ...headers, description: 'Values of secret headers are masked.' },
+    request_body: { ...nullable.text, description: 'As sent; null once the payload is erased.' },
+    request_truncated: Type.Boolean({ description: 'The body goes on beyond what is shown.' }),
+    response_status: nullable.number,
+    response_headers: Type.Union([headers, Type.Null()]),
+    response_body: { ...nullable.text, description: 'The first 64 KB are kept.' },
+    response_truncated: Type.Boolean(),
+    response_time_ms: Type.Integer(),
+    error_class: nullable.text,
+    error_message: nullable.text,
+    created_at: Type.String(),
+  },
+  { $id: 'Attempt', title: 'Attempt' },
+);
+export type AttemptShown = Static<typeof AttemptShown>;
+
+export const DeadLetterShown = Type.Object(
+  {
+    delivery_id: Type.String(),
+    event_id: Type.String(),
+    webhook_id: Type.String(),
+    event_type: Type.String(),
+    reason: Type.String(),
+    attempt_count: Type.Integer(),
+    dead_at: Type.String(),
+  },
+  { $id: 'DeadLetter', title: 'Dead letter' },
+);
+
+export const DeliveryStats = Type.Object(
+  {
+    webhook_id: Type.String(),
+    total_deliveries: Type.Integer({ description: 'Deliveries that ended, as delivered or dead.' }),
+    successful_deliveries: Type.Integer(),
+    failed_deliveries: Type.Integer(),
+    waiting_deliveries: Type.Integer({ description: 'Waiting for an attempt, or held; counted up to 10,000.' }),
+    success_rate: Type.Union([Type.Number(), Type.Null()], {
+      description: 'Percent of ended deliveries; null before the first.',
+    }),
+    total_attempts: Type.Integer(),
+    failed_attempts: Type.Integer(),
+    average_response_time_ms: Type.Union([Type.Number(), Type.Null()]),
+    last_triggered_at: nullable.text,
+  },
+  { $id: 'WebhookStats', title: 'Webhook statistics' },
+);
+
+/** Ids as the API gives them. */
+export function shownIds(row: { event_id: string; webhook_id: string; event_type: string }) {
+  return {
+    event_id: formatId('event', row.event_id),
+    webhook_id: formatId('webhook', row.webhook_id),
+    event_type: row.event_type,
+  };
+}

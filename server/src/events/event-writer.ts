@@ -1,0 +1,186 @@
+import type pg from 'pg';
+import { booleanArray, bytesArray, intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
+import { GroupCommit } from '../db/group-commit.ts';
+import { errorCode, isDatabaseGone } from '../db/pool.ts';
+import type { DeliveryEngine } from '../delivery/engine.ts';
+import { unavailable } from '../kernel/errors.ts';
+import type { Logger } from '../kernel/logger.ts';
+import { claimKeys } from './event-keys.ts';
+import type { PreparedEvent, StoredEvent } from './prepared-event.ts';
+import { INSERT_EVENTS } from './sql/insert-events.ts';
+
+/** The events of one request: they are stored together or not at all. */
+export interface Submission {
+  events: PreparedEvent[];
+  /** What came of each, in order; set by the commit. */
+  results: StoredEvent[];
+  resolve: (results: StoredEvent[]) => void;
+  reject: (error: unknown) => void;
+}
+
+const COMMIT_EVENTS_MAX = 500;
+const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
+
+/**
+ * Commits accepted events. Requests that arrive while a commit is under way share the next one; each is answered after
+ * its commit, never before.
+ */
+export class EventWriter {
+  readonly #pool: pg.Pool;
+  readonly #engine: DeliveryEngine;
+  readonly #logger: Logger;
+  readonly #batches: GroupCommit<Submission>;
+  #accepted = 0;
+
+  constructor(options: { pool: pg.Pool; engine: DeliveryEngine; logger: Logger }) {
+    this.#pool = options.pool;
+    this.#engine = options.engine;
+    this.#logger = options.logger;
+    this.#batches = new GroupCommit({
+      commit: (submissions) => this.#commit(submissions),
+      weightMax: COMMIT_EVENTS_MAX,
+      weigh: (submission) => submission.events.length + (bytesOf(submission) / COMMIT_BYTES_MAX) * COMMIT_EVENTS_MAX,
+    });
+  }
+
+  /** Events committed since the start. */
+  get accepted(): number {
+    return this.#accepted;
+  }
+
+  /**
+   * Resolves after the commit.
+   *
+   * @throws AppError 409 when a key was used for another event; 503 when the database did not take the commit.
+   */
+  store(events: PreparedEvent[]): Promise<StoredEvent[]> {
+    return new Promise((resolve, reject) => this.#batches.add({ events, results: [], resolve, reject }));
+  }
+
+  async #commit(submissions: Submission[]): Promise<void> {
+    const commitState = { sent: false };
+    try {
+      const keyed = submissions.some(({ events }) => events.some((event) => event.keys.length > 0));
+      const refused = keyed
+        ? await this.#writeKeyed(submissions, commitState)
+        : await this.#write(submissions, commitState);
+      for (const submission of submissions) {
+        const error = refused.get(submission);
+        if (error === undefined) this.#stored(submission);
+        else this.#refused(submission, error, false);
+      }
+    } catch (error) {
+      await this.#failed(submissions, error, commitState.sent);
+    }
+  }
+
+  async #write(submissions: Submission[], state: { sent: boolean }): Promise<Map<Submission, unknown>> {
+    const events = submissions.flatMap((submission) => submission.events);
+    for (const submission of submissions) submission.results = submission.events.map(() => STORED);
+    state.sent = true;
+    await this.#pool.query({ ...INSERT_EVENTS, values: columns(events, this.#engine.nodeId) });
+    return NOTHING_REFUSED;
+  }
+
+  async #writeKeyed(submissions: Submission[], state: { sent: boolean }): Promise<Map<Submission, unknown>> {
+    const client = await this.#pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query('BEGIN');
+      const refused = await claimKeys(client, submissions);
+      const events = submissions
+        .filter((submission) => !refused.has(submission))
+        .flatMap(({ events, results }) => events.filter((_, at) => results[at]?.kind === 'stored'));
+      if (events.length > 0) await client.query({ ...INSERT_EVENTS, values: columns(events, this.#engine.nodeId) });
+      state.sent = true;
+      await client.query('COMMIT');
+      return refused;
+    } catch (error) {
+      broken = error instanceof Error ? error : new Error('the commit failed');
+      throw error;
+    } finally {
+      // A connection with an open transaction is not given back: closing it undoes the transaction.
+      client.release(broken);
+    }
+  }
+
+  #stored({ events, results, resolve }: Submission): void {
+    for (const [at, prepared] of events.entries()) {
+      if (results[at]?.kind === 'stored') {
+        this.#accepted += 1;
+        this.#handOver(prepared);
+      } else {
+        this.#engine.release(leasedTasks(prepared), false);
+      }
+    }
+    resolve(results);
+  }
+
+  #handOver(prepared: PreparedEvent): void {
+    this.#engine.accept(leasedTasks(prepared));
+    for (const { place, task, dueAtMs } of prepared.deliveries) {
+      if (place === 'waiting' && dueAtMs !== null) this.#engine.expect(task.tenantId, task.webhookId, dueAtMs);
+    }
+  }
+
+  #refused({ events, reject }: Submission, error: unknown, commitUnknown: boolean): void {
+    for (const prepared of events) this.#engine.release(leasedTasks(prepared), commitUnknown);
+    reject(error);
+  }
+
+  async #failed(submissions: Submission[], error: unknown, commitSent: boolean): Promise<void> {
+    const gone = isDatabaseGone(error);
+    this.#logger.error({ code: errorCode(error), requests: submissions.length }, 'a commit of events failed');
+    if (!gone && submissions.length > 1) {
+      // The database refused something in one of the requests; the others must not suffer for it.
+      for (const submission of submissions) await this.#commit([submission]);
+      return;
+    }
+    const answer = gone ? unavailable('The database is out of reach; nothing was accepted.', 2, error) : error;
+    for (const submission of submissions) this.#refused(submission, answer, commitSent);
+  }
+}
+
+const STORED: StoredEvent = { kind: 'stored' };
+const NOTHING_REFUSED = new Map<Submission, unknown>();
+
+function leasedTasks(prepared: PreparedEvent) {
+  return prepared.deliveries.filter(({ place }) => place === 'leased').map(({ task }) => task);
+}
+
+function bytesOf({ events }: Submission): number {
+  let bytes = 0;
+  for (const { event } of events) bytes += event.data.length;
+  return bytes;
+}
+
+function columns(events: PreparedEvent[], nodeId: number): unknown[] {
+  const planned = events.flatMap((prepared) => prepared.deliveries.map((delivery) => ({ prepared, ...delivery })));
+  return [
+    uuidArray(events.map((prepared) => prepared.tenantId)),
+    uuidArray(events.map((prepared) => prepared.environmentId)),
+    uuidArray(events.map((prepared) => prepared.event.uuid)),
+    textArray(events.map((prepared) => prepared.externalId)),
+    textArray(events.map((prepared) => prepared.event.type)),
+    timestampArray(events.map((prepared) => prepared.occurredAtMs)),
+    bytesArray(events.map((prepared) => prepared.event.data)),
+    bytesArray(events.map((prepared) => prepared.event.metadata)),
+    textArray(events.map((prepared) => prepared.orderingKey)),
+    intArray(events.map((prepared) => prepared.priority)),
+    timestampArray(events.map((prepared) => prepared.deliverAtMs)),
+    intArray(events.map((prepared) => prepared.deliveries.length)),
+    booleanArray(events.map((prepared) => prepared.isTest)),
+    uuidArray(planned.map(({ task }) => task.tenantId)),
+    uuidArray(planned.map(({ task }) => task.environmentId)),
+    uuidArray(planned.map(({ task }) => task.id)),
+    uuidArray(planned.map(({ task }) => task.event.uuid)),
+    uuidArray(planned.map(({ task }) => task.webhookId)),
+    textArray(planned.map(({ task }) => task.event.type)),
+    textArray(planned.map(({ place }) => (place === 'held' ? 'held' : 'pending'))),
+    textArray(planned.map(({ task }) => task.trigger)),
+    intArray(planned.map(({ prepared }) => prepared.priority)),
+    textArray(planned.map(({ prepared }) => prepared.orderingKey)),
+    timestampArray(planned.map(({ place, dueAtMs }) => (place === 'held' ? Number.POSITIVE_INFINITY : dueAtMs))),
+    intArray(planned.map(({ place }) => (place === 'leased' || place === 'test' ? nodeId : null))),
+  ];
+}

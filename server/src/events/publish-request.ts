@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto';
+import { type Static, Type } from 'typebox';
+import { AppError, type FieldProblem, invalidField, invalidFields } from '../kernel/errors.ts';
+import type { RawJson } from '../kernel/raw-json.ts';
+
+/** Bytes of an event's `data`, as published. */
+export const DATA_BYTES_MAX = 1_048_576;
+
+/** Bytes of an event's `metadata`. */
+const METADATA_BYTES_MAX = 16_384;
+
+/** How far ahead `deliver_at` may lie. */
+const SCHEDULE_MS_MAX = 30 * 86_400_000;
+
+const name = Type.String({ minLength: 1, maxLength: 128 });
+
+/** The body of a publish. Three spellings of the type and two of the data are known, one of each must be there. */
+export const PublishBody = Type.Object(
+  {
+    event_type: Type.Optional(Type.String({ ...name, description: 'The event type, for example `invoice.paid`.' })),
+    event: Type.Optional(Type.String({ ...name, description: 'Another spelling of `event_type`.' })),
+    type: Type.Optional(Type.String({ ...name, description: 'Another spelling of `event_type`.' })),
+    data: Type.Optional(
+      Type.Unknown({ description: 'Any JSON; reaches receivers byte for byte. At most 1 MB, 64 levels.' }),
+    ),
+    payload: Type.Optional(Type.Unknown({ description: 'Another spelling of `data`.' })),
+    event_id: Type.Optional(
+      Type.String({
+        pattern: '^[\\x21-\\x7e]{1,256}$',
+        description: 'Your own id of the event: publishing it again delivers nothing again.',
+      }),
+    ),
+    timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When it happened (now).' })),
+    metadata: Type.Optional(Type.Object({}, { additionalProperties: true, description: 'At most 16 KB.' })),
+    ordering_key: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+    priority: Type.Optional(Type.Integer({ minimum: -100, maximum: 100, description: 'Higher goes first (0).' })),
+    deliver_at: Type.Optional(
+      Type.String({ format: 'date-time', description: 'Deliver not before this time, at most 30 days ahead.' }),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type PublishBody = Static<typeof PublishBody>;
+
+/** A publish that can be read; whether its type is known is not yet looked at. */
+export interface PublishRequest {
+  type: string;
+  /** The exact bytes. */
+  data: Buffer;
+  /** The same, parsed. */
+  dataValue: unknown;
+  metadata: Buffer | null;
+  eventId: string | null;
+  occurredAtMs: number;
+  orderingKey: string | null;
+  priority: number;
+  deliverAtMs: number | null;
+}
+
+/**
+ * Reads one event of a publish. `at` stands before the field names in problems, for batches: `events.3.`.
+ *
+ * @throws AppError 422 for fields that are missing, given twice or out of bounds; 413 for data that is too large.
+ */
+export function readPublishRequest(body: PublishBody, raw: RawJson, nowMs: number, at = ''): PublishRequest {
+  const type = onlyOne(body, ['event_type', 'event', 'type'], at);
+  const dataName = onlyOne(body, ['data', 'payload'], at);
+  const data = raw.member(dataName);
+  if (data === undefined) throw invalidField(`${at}data`, 'is required');
+  if (data.length > DATA_BYTES_MAX) {
+    throw new AppError({
+      code: 'payload_too_large',
+      status: 413,
+      message: `${at}${dataName} has ${data.length} bytes; at most ${DATA_BYTES_MAX} are taken.`,
+    });
+  }
+  const metadata = body.metadata === undefined ? undefined : raw.member('metadata');
+  const deliverAtMs = body.deliver_at === undefined ? null : Date.parse(body.deliver_at);
+  const occurredAtMs = body.timestamp === undefined ? nowMs : Date.parse(body.timestamp);
+  const problems = [
+    ...(metadata !== undefined && metadata.length > METADATA_BYTES_MAX
+      ? [{ path: `${at}metadata`, message: `must have at most ${METADATA_BYTES_MAX} bytes` }]
+      : []),
+    ...timeProblems(occurredAtMs, `${at}timestamp`),
+    ...(deliverAtMs === null ? [] : scheduleProblems(deliverAtMs, nowMs, `${at}deliver_at`)),
+  ];
+  if (problems.length > 0) throw invalidFields(problems);
+  return {
+    type: String(body[type]),
+    data,
+    dataValue: body[dataName],
+    metadata: metadata ?? null,
+    eventId: body.event_id ?? null,
+    occurredAtMs,
+    orderingKey: body.ordering_key ?? null,
+    priority: body.priority ?? 0,
+    deliverAtMs: deliverAtMs !== null && deliverAtMs > nowMs ? deliverAtMs : null,
+  };
+}
+
+/** What two publishes with the same `event_id` must have in common to be the same event. */
+export function contentHash(request: Pick<PublishRequest, 'type' | 'data'>): Buffer {
+  return createHash('sha256').update(request.type).update('\0').update(request.data).digest();
+}
+
+function onlyOne<Name extends keyof PublishBody>(
+  body: PublishBody,
+  names: readonly [Name, ...Name[]],
+  at: string,
+): Name {
+  const given = names.filter((each) => Object.hasOwn(body, each));
+  const [first] = given;
+  if (first === undefined) throw invalidField(`${at}${names[0]}`, 'is required');
+  if (given.length > 1)
+    throw invalidField(`${at}${given[1]}`, `is another spelling of ${names[0]}: send only one of them`);
+  return first;
+}
+
+/** RFC 3339 allows what a Date cannot hold: a leap second, a year beyond the calendar. */
+function timeProblems(timeMs: number, path: string): FieldProblem[] {
+  return Number.isNaN(timeMs) ? [{ path, message: 'must be a time that exists, such as 2026-01-31T12:00:00Z' }] : [];
+}
+
+function scheduleProblems(timeMs: number, nowMs: number, path: string): FieldProblem[] {
+  if (timeMs > nowMs + SCHEDULE_MS_MAX) return [{ path, message: 'must be at most 30 days ahead' }];
+  return timeProblems(timeMs, path);
+}

@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto';
+import type { FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import { ProblemSchema } from '../http/problem.ts';
+import type { HttpServer } from '../http/server.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { malformed } from '../kernel/errors.ts';
+import { PublishBody, readPublishRequest } from './publish-request.ts';
+import type { IdempotencyKey, Publisher } from './publisher.ts';
+
+const PublishAnswer = Type.Object({
+  event_id: Type.String({ description: 'Your `event_id`, else the id given by Posthorn.' }),
+  id: Type.String(),
+  event_type: Type.String(),
+  status: Type.Enum(['accepted', 'scheduled', 'no_subscribers'], {
+    description: '`no_subscribers`: the event is kept, and no webhook is subscribed to its type.',
+  }),
+  deliveries: Type.Integer({ description: 'Webhooks it goes to.' }),
+  duplicate: Type.Boolean({ description: 'It was published before; nothing is delivered again.' }),
+});
+
+/** Bytes of a batch's body. */
+const BATCH_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Events in a batch. */
+const BATCH_EVENTS_MAX = 1_000;
+
+/** `POST /api/v1/events` and `/batch`. The 202 is sent after the commit, never before. */
+export function registerPublishRoutes(app: HttpServer, deps: { publisher: Publisher; clock: Clock }): void {
+  const { publisher, clock } = deps;
+
+  app.post(
+    '/api/v1/events',
+    {
+      config: { permission: 'publish', idempotency: 'own' },
+      schema: {
+        tags: ['Events'],
+        summary: 'Publish an event',
+        body: PublishBody,
+        response: { 202: PublishAnswer, default: ProblemSchema },
+      },
+    },
+    async (request, reply) => {
+      const raw = request.rawJson;
+      if (raw === undefined) throw malformed('The body is empty; an event is needed.');
+      const event = readPublishRequest(request.body, raw, clock.now());
+      const [result] = await publisher.publish(request.caller, [event], idempotencyKeyOf(request, raw.bytes));
+      if (result === undefined) throw new Error('An event was published without a result.');
+      return reply.code(202).send(result);
+    },
+  );
+
+  app.post(
+    '/api/v1/events/batch',
+    {
+      config: { permission: 'publish', enclosingLevels: 3 },
+      bodyLimit: BATCH_BYTES_MAX,
+      schema: {
+        tags: ['Events'],
+        summary: 'Publish up to 1,000 events, all or none',
+        body: Type.Object(
+          { events: Type.Array(PublishBody, { minItems: 1, maxItems: BATCH_EVENTS_MAX }) },
+          { additionalProperties: false },
+        ),
+        response: { 202: Type.Object({ data: Type.Array(PublishAnswer) }), default: ProblemSchema },
+      },
+    },
+    async (request, reply) => {
+      const now = clock.now();
+      const raws = request.rawJson?.elements('events') ?? [];
+      const events = request.body.events.map((body, at) => {
+        const raw = raws[at];
+        if (raw === undefined) throw new Error('A batch and its raw text have different lengths.');
+        return readPublishRequest(body, raw, now, `events.${at}.`);
+      });
+      return reply.code(202).send({ data: await publisher.publish(request.caller, events) });
+    },
+  );
+}
+
+/** @throws AppError 400 for a key that is empty, too long or not plain ASCII. */
+function idempotencyKeyOf(request: FastifyRequest, body: Buffer): IdempotencyKey | undefined {
+  const key = request.headers['idempotency-key'];
+  if (key === undefined) return undefined;
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+    throw malformed('Idempotency-Key must be 1 to 255 visible ASCII characters.', 'invalid_idempotency_key');
+  }
+  return { key, contentHash: createHash('sha256').update(body).digest() };
+}

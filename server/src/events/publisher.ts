@@ -1,0 +1,161 @@
+import type { EventTypeDirectory } from '../catalog/directory.ts';
+import type { DeliveryEngine } from '../delivery/engine.ts';
+import { EVENT_SOURCE } from '../delivery/rows.ts';
+import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
+import type { Scope } from '../http/caller.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { invalidFields } from '../kernel/errors.ts';
+import { formatId, type IdSource } from '../kernel/ids.ts';
+import type { WebhookDirectory } from '../webhooks/directory.ts';
+import type { WebhookTarget } from '../webhooks/target.ts';
+import type { EventWriter } from './event-writer.ts';
+import type { EventKey, PlannedDelivery, PreparedEvent, StoredEvent } from './prepared-event.ts';
+import { contentHash, type PublishRequest } from './publish-request.ts';
+
+/** What the publisher is told. */
+export interface PublishResult {
+  event_id: string;
+  id: string;
+  event_type: string;
+  status: 'accepted' | 'scheduled' | 'no_subscribers';
+  deliveries: number;
+  duplicate: boolean;
+}
+
+export interface PublisherOptions {
+  eventTypes: EventTypeDirectory;
+  allowUnknownEventTypes: (tenantId: string) => boolean | Promise<boolean>;
+  webhooks: WebhookDirectory;
+  engine: DeliveryEngine;
+  writer: EventWriter;
+  clock: Clock;
+  newId: IdSource;
+}
+
+/** A request's `Idempotency-Key` with the hash of the request's body. */
+export type IdempotencyKey = Pick<EventKey, 'key' | 'contentHash'>;
+
+/**
+ * Accepts events: finds their type and subscribers, plans their deliveries, and answers when all of it is committed.
+ * The events of one call are stored together or not at all.
+ */
+export class Publisher {
+  readonly #options: PublisherOptions;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+  }
+
+  /** @throws AppError 422 for an unknown type or data against an enforced schema; 409 for a reused key; 503. */
+  async publish(scope: Scope, requests: PublishRequest[], idempotencyKey?: IdempotencyKey): Promise<PublishResult[]> {
+    // Nothing is planned before everything is checked: planning takes room in the engine, a refusal would leave it taken.
+    for (const [at, request] of requests.entries()) {
+      await this.#check(scope, request, requests.length > 1 ? `events.${at}.` : '');
+    }
+    const subscribers: (readonly WebhookTarget[])[] = [];
+    for (const request of requests) {
+      const found = this.#options.webhooks.match(scope, request.type);
+      subscribers.push(found instanceof Promise ? await found : found);
+    }
+    const prepared = requests.map((request, at) =>
+      this.#prepare(scope, request, subscribers[at] ?? [], idempotencyKey),
+    );
+    const stored = await this.#options.writer.store(prepared);
+    return prepared.map((event, at) => describe(event, stored[at] ?? { kind: 'stored' }));
+  }
+
+  async #check(scope: Scope, request: PublishRequest, at: string): Promise<void> {
+    const { eventTypes, allowUnknownEventTypes } = this.#options;
+    const found = eventTypes.lookup(scope, request.type);
+    const entry = found instanceof Promise ? await found : found;
+    if (entry === 'unknown') {
+      const allowed = allowUnknownEventTypes(scope.tenantId);
+      if (allowed instanceof Promise ? await allowed : allowed) return;
+      throw await eventTypes.unknownEventType(scope, request.type, `${at}event_type`);
+    }
+    const problems = entry.validate?.(request.dataValue) ?? [];
+    if (problems.length > 0) {
+      throw invalidFields(
+        problems.map(({ path, message }) => ({ path: `${at}data${path === '' ? '' : `.${path}`}`, message })),
+      );
+    }
+  }
+
+  #prepare(
+    scope: Scope,
+    request: PublishRequest,
+    targets: readonly WebhookTarget[],
+    idempotencyKey: IdempotencyKey | undefined,
+  ): PreparedEvent {
+    const uuid = this.#options.newId();
+    const id = formatId('event', uuid);
+    const event: EventInHand = {
+      uuid,
+      id,
+      publicId: request.eventId ?? id,
+      type: request.type,
+      timestamp: new Date(request.occurredAtMs).toISOString(),
+      data: request.data,
+      metadata: request.metadata,
+      source: EVENT_SOURCE,
+    };
+    const keys: EventKey[] = [];
+    if (request.eventId !== null) {
+      keys.push({ kind: 'event_id', key: request.eventId, contentHash: contentHash(request) });
+    }
+    if (idempotencyKey !== undefined) keys.push({ kind: 'idempotency_key', ...idempotencyKey });
+    return {
+      tenantId: scope.tenantId,
+      environmentId: scope.environmentId,
+      event,
+      externalId: request.eventId,
+      occurredAtMs: request.occurredAtMs,
+      orderingKey: request.orderingKey,
+      priority: request.priority,
+      deliverAtMs: request.deliverAtMs,
+      isTest: false,
+      keys,
+      deliveries: targets.map((target) => this.#plan(scope, event, target, request.deliverAtMs)),
+    };
+  }
+
+  #plan(scope: Scope, event: EventInHand, target: WebhookTarget, deliverAtMs: number | null): PlannedDelivery {
+    const task: DeliveryTask = {
+      tenantId: scope.tenantId,
+      environmentId: scope.environmentId,
+      id: this.#options.newId(),
+      webhookId: target.id,
+      event,
+      attemptCount: 0,
+      trigger: 'scheduled',
+    };
+    if (target.status !== 'active') return { task, place: 'held', dueAtMs: null };
+    if (deliverAtMs !== null) return { task, place: 'waiting', dueAtMs: deliverAtMs };
+    if (this.#options.engine.reserve(task)) return { task, place: 'leased', dueAtMs: null };
+    return { task, place: 'waiting', dueAtMs: this.#options.clock.now() };
+  }
+}
+
+function describe(prepared: PreparedEvent, stored: StoredEvent): PublishResult {
+  if (stored.kind === 'duplicate') {
+    const { id, externalId, deliveryCount } = stored.original;
+    return {
+      event_id: externalId ?? formatId('event', id),
+      id: formatId('event', id),
+      event_type: prepared.event.type,
+      status: deliveryCount === 0 ? 'no_subscribers' : 'accepted',
+      deliveries: deliveryCount,
+      duplicate: true,
+    };
+  }
+  const deliveries = prepared.deliveries.length;
+  const scheduled = prepared.deliverAtMs === null ? 'accepted' : 'scheduled';
+  return {
+    event_id: prepared.event.publicId,
+    id: prepared.event.id,
+    event_type: prepared.event.type,
+    status: deliveries === 0 ? 'no_subscribers' : scheduled,
+    deliveries,
+    duplicate: false,
+  };
+}

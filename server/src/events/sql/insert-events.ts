@@ -1,0 +1,32 @@
+/**
+ * Stores events and their deliveries in one commit. A delivery that this node will send at once is inserted leased
+ * (`lease_node` set, `due_at` null), so the happy path needs no claim and never enters the index of waiting rows.
+ */
+export const INSERT_EVENTS = {
+  name: 'insert-events',
+  text: `
+WITH stored AS (
+  INSERT INTO events (
+    tenant_id, environment_id, id, external_id, event_type, occurred_at, data, metadata, ordering_key, priority,
+    deliver_at, delivery_count, is_test
+  )
+  SELECT * FROM unnest(
+    $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[], $8::bytea[],
+    $9::text[], $10::int[], $11::timestamptz[], $12::int[], $13::bool[]
+  )
+)
+INSERT INTO deliveries (
+  tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority, ordering_key,
+  attempt_count, due_at, lease_node
+)
+SELECT
+  d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.event_type, d.status, d.trigger, d.priority,
+  d.ordering_key, 0, d.due_at, d.lease_node
+FROM unnest(
+  $14::uuid[], $15::uuid[], $16::uuid[], $17::uuid[], $18::uuid[], $19::text[], $20::text[], $21::text[], $22::int[],
+  $23::text[], $24::timestamptz[], $25::int[]
+) AS d (
+  tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority, ordering_key, due_at,
+  lease_node
+)`,
+} as const;
