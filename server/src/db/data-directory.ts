@@ -83,8 +83,8 @@ async function makeDirectory(where: string, hasParent = false): Promise<boolean>
 }
 
 /**
- * The lock is one that the kernel holds for the process (`fcntl`), so it is gone when the process is, whatever killed it,
- * and a process id that was given again means nothing. Node offers such locks through SQLite alone: an exclusive
+ * The lock is one that the kernel holds for the process (`fcntl`), so it is gone when the process is, whatever killed
+ * it, and a process id that was given again means nothing. Node offers such locks through SQLite alone: an exclusive
  * transaction, never written to, on a file of its own. The process id stands in a second file, for the message only.
  */
 async function lock(directory: string): Promise<() => Promise<void>> {
@@ -114,7 +114,9 @@ async function lock(directory: string): Promise<() => Promise<void>> {
   };
 }
 
-/** Keeps the garbage collector from closing, and so releasing, a lock whose `DataDirectory` nobody refers to any more. */
+/**
+ * Keeps the garbage collector from closing, and so releasing, a lock whose `DataDirectory` nobody refers to any more.
+ */
 const HELD = new Set<DatabaseSync>();
 
 /**

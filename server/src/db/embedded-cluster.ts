@@ -111,7 +111,7 @@ function initdbArguments(directory: string): string[] {
     '--locale-provider=builtin',
     '--builtin-locale=C.UTF-8',
     '--data-checksums',
-    // The server listens on a socket in a directory that only its owner can enter; the owner could read the files anyway.
+    // The socket is in a directory that only its owner can enter, who could read the files anyway.
     '--auth-local=trust',
     '--auth-host=reject',
     '--no-instructions',

@@ -36,20 +36,21 @@ export interface LauncherOptions {
  *   `postgres`, else as `nobody`.
  * - That user may be unable to pass a folder on the way (`/root` has mode 700). Then PostgreSQL gets the one capability
  *   that lets it read past that, and no more: `dac_read_search`.
- * - Where `setpriv` (util-linux) exists, the kernel is asked to stop PostgreSQL when Posthorn dies without a chance to do so itself,
- *   so that a killed Posthorn leaves no server behind.
+ * - Where `setpriv` (util-linux) exists, the kernel is asked to stop PostgreSQL when Posthorn dies without a chance to
+ *   do so itself, so that a killed Posthorn leaves no server behind.
  *
  * @throws StartupError when no way works; the message says why and what to do.
  */
 export async function chooseLauncher(options: LauncherOptions): Promise<Launcher> {
   const asRoot = process.geteuid?.() === 0;
   const owner = asRoot ? unprivilegedOwner(options.clusterDirectory) : undefined;
-  let problem = '';
+  const problems = new Set<string>();
   for (const way of waysToLaunch(owner)) {
     const outcome = await tryWay(way, options);
     if (outcome.works) return { owner, majorVersion: outcome.majorVersion, start: startWith(way) };
-    problem = outcome.problem;
+    problems.add(outcome.problem);
   }
+  const problem = [...problems].join('; ');
   throw new StartupError(
     owner === undefined
       ? `The embedded PostgreSQL cannot be run (${problem}): set DATABASE_URL to a PostgreSQL of your own.`
@@ -71,27 +72,30 @@ function waysToLaunch(owner: PostgresOwner | undefined): Way[] {
   const stopWithParent = '--pdeathsig=INT';
   if (owner === undefined) return [{ prefix: ['setpriv', stopWithParent], owner: undefined }, plain];
   const become = ['setpriv', `--reuid=${owner.uid}`, `--regid=${owner.gid}`, '--clear-groups', stopWithParent];
-  const capability = '+dac_read_search';
-  return [
-    { prefix: become, owner: undefined },
-    plain,
-    { prefix: [...become, `--inh-caps=${capability}`, `--ambient-caps=${capability}`], owner: undefined },
+  // The capability counts for access(2), with which PostgreSQL looks for its own files, only under this secure bit.
+  const passFolders = [
+    '--securebits=+no_setuid_fixup',
+    '--inh-caps=+dac_read_search',
+    '--ambient-caps=+dac_read_search',
   ];
+  return [{ prefix: become, owner: undefined }, plain, { prefix: [...become, ...passFolders], owner: undefined }];
 }
 
 type Outcome = { works: true; majorVersion: number } | { works: false; problem: string };
 
-/** The paths are arguments of the shell's script, no part of its text. */
-const PROBE = 'cd -- "$1" && exec "$2" --version';
+/**
+ * Enters the data directory and lets the server find its own files and print its version. The paths are arguments of
+ * the script, no part of its text.
+ */
+const PROBE = 'cd -- "$1" && exec "$2" -C server_version -c config_file=/dev/null -D "$1"';
 
 async function tryWay(way: Way, options: LauncherOptions): Promise<Outcome> {
   const command = [...way.prefix, '/bin/sh', '-c', PROBE, 'sh', options.dataDirectory, options.postgres];
   try {
     const [file, ...args] = command as [string, ...string[]];
     const { stdout } = await promisify(execFile)(file, args, { ...way.owner, cwd: '/', env: environment() });
-    const major = /\(PostgreSQL\) (\d+)/.exec(stdout)?.[1];
-    if (major === undefined) return { works: false, problem: 'its version cannot be read' };
-    return { works: true, majorVersion: Number(major) };
+    const majorVersion = Number.parseInt(stdout, 10);
+    return majorVersion > 0 ? { works: true, majorVersion } : { works: false, problem: 'it does not say its version' };
   } catch (error) {
     const { stderr, message } = error as Error & { stderr?: string };
     return { works: false, problem: lastLine(stderr ?? '') || message };

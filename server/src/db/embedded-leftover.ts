@@ -6,8 +6,8 @@ import type { Clock } from '../kernel/clock.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 
 /**
- * Stops a PostgreSQL that still runs on this cluster because the Posthorn that started it was killed; two servers on one
- * cluster would destroy it. Returns when every process of it is gone.
+ * Stops a PostgreSQL that still runs on this cluster because the Posthorn that started it was killed; two servers on
+ * one cluster would destroy it. Returns when every process of it is gone.
  *
  * Process ids are reused: a process is touched only when it is a `postgres` that works in this very directory. When the
  * id that the cluster's `postmaster.pid` names belongs to any other process, the file is stale and is removed, because
@@ -54,7 +54,9 @@ function recordedPid(clusterDirectory: string): number | undefined {
   }
 }
 
-/** Ids of the PostgreSQL processes that work on this cluster: the postmaster and its children, or what is left of them. */
+/**
+ * Ids of the PostgreSQL processes that work on this cluster: the postmaster and its children, or what is left of them.
+ */
 function serverProcesses(clusterDirectory: string, recorded: number | undefined): number[] {
   if (process.platform === 'linux') {
     const cluster = statSync(clusterDirectory);
@@ -96,7 +98,10 @@ function isStranger(pid: number, clusterDirectory: string): boolean {
   return worksIn(pid, statSync(clusterDirectory)) === false;
 }
 
-/** Whether the process's current directory is the given one, which for PostgreSQL is the cluster; undefined when it cannot be told. */
+/**
+ * Whether the process's current directory is the given one, which for PostgreSQL is the cluster; undefined when it
+ * cannot be told.
+ */
 function worksIn(pid: number, directory: Stats): boolean | undefined {
   try {
     const working = statSync(`/proc/${pid}/cwd`);
@@ -106,7 +111,10 @@ function worksIn(pid: number, directory: Stats): boolean | undefined {
   }
 }
 
-/** The words of a process's command line, separated by NUL on Linux and by blanks elsewhere; empty when there is no such process. */
+/**
+ * The words of a process's command line, separated by NUL on Linux and by blanks elsewhere; empty when there is no
+ * such process.
+ */
 function commandOf(pid: number): string {
   try {
     if (process.platform === 'linux') return readFileSync(`/proc/${pid}/cmdline`, 'utf8');

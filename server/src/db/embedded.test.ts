@@ -36,8 +36,12 @@ beforeEach(() => {
 afterEach(async () => {
   for (const child of children) child.kill('SIGKILL');
   await Promise.all(servers.map((server) => server.stop()));
-  await vi.waitFor(() => expect(processesIn(cluster())).toEqual([]));
-  rmSync(directory, { recursive: true, force: true });
+  try {
+    await vi.waitFor(() => expect(processesIn(cluster())).toEqual([]));
+  } finally {
+    for (const pid of processesIn(cluster())) process.kill(pid, 'SIGKILL');
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 function cluster(): string {

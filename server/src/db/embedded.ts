@@ -33,7 +33,9 @@ export interface EmbeddedPostgres {
   pid: number;
   /** Resolves when the server has ended without being told to; stays pending otherwise, also after `stop()`. */
   whenDead: Promise<PostgresDeath>;
-  /** Ends the sessions and shuts the server down. Resolves when its process is gone; a second call waits for the first. */
+  /**
+   * Ends the sessions and shuts the server down. Resolves when its process is gone; a second call waits for the first.
+   */
   stop(): Promise<void>;
 }
 
@@ -49,7 +51,8 @@ export interface PostgresDeath {
  * The first start creates the cluster (1 s on two cores); a later one takes 0.2 s, plus recovery after a crash.
  * A server that a killed Posthorn left behind on the same cluster is stopped first.
  *
- * It listens on a Unix socket inside the cluster's directory, which nobody but the owner and root can enter, and on no network.
+ * It listens on a Unix socket inside the cluster's directory, which nobody but the owner and root can enter, and on no
+ * network.
  *
  * @throws StartupError when it cannot run here; the message is one line that says why.
  */
@@ -123,8 +126,8 @@ function fitsSocket(directory: string): boolean {
 }
 
 /**
- * A directory under the temporary one, for clusters whose own path is too long. Its name depends on the cluster only, so
- * that kills do not pile them up; hence whoever could have made it first is checked.
+ * A directory under the temporary one, for clusters whose own path is too long. Its name depends on the cluster only,
+ * so that kills do not pile them up; hence whoever could have made it first is checked.
  */
 async function makeShortSocketDirectory(clusterDirectory: string, owner: PostgresOwner | undefined): Promise<string> {
   const name = `posthorn-${createHash('sha256').update(clusterDirectory).digest('hex').slice(0, 16)}`;

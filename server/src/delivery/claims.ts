@@ -178,13 +178,17 @@ export class Claims {
   }
 
   async #sweep(): Promise<void> {
-    const now = this.#options.clock.now();
-    for (const { tenantId, webhookId, dueAtMs } of await this.#options.rows.waitingLanes()) {
+    const { rows, clock, lane: laneOf } = this.#options;
+    const waiting = await rows.waitingLanes();
+    const now = clock.now();
+    for (const { tenantId, webhookId, dueAtMs } of waiting) {
       if (dueAtMs === undefined) continue;
-      const lane = this.#options.lane(tenantId, webhookId);
+      const lane = laneOf(tenantId, webhookId);
       lane.rowsDueAtMs = Math.min(lane.rowsDueAtMs, dueAtMs);
       if (dueAtMs > now) this.#wakeups.set(webhookId, dueAtMs);
       else if (lane.wantsRows(now)) this.#wanted.add(webhookId);
     }
+    const holding = waiting.filter((lane) => lane.holds);
+    if (holding.length > 0 && (await rows.releaseStranded(holding, now)) > 0) this.sweepSoon();
   }
 }

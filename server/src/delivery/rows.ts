@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
 import { formatId } from '../kernel/ids.ts';
 import type { Lane } from './lane.ts';
-import { CLAIM_DUE, FREE_LEASES_OF, GIVE_UP_LEASES, NEXT_DUE, WAITING_LANES } from './sql/rows.ts';
+import { CLAIM_DUE, FREE_LEASES_OF, GIVE_UP_LEASES, NEXT_DUE, RELEASE_STRANDED, WAITING_LANES } from './sql/rows.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
 
 /** Why a leased row goes back without an attempt. */
@@ -16,6 +16,8 @@ export interface WaitingLane {
   webhookId: string;
   /** undefined: all that waits is held. */
   dueAtMs: number | undefined;
+  /** Some of it is held. */
+  holds: boolean;
 }
 
 /** A claimed row; `erased`: the event's payload is gone and there is nothing to send. */
@@ -77,14 +79,31 @@ export class DeliveryRows {
   }
 
   async waitingLanes(): Promise<WaitingLane[]> {
-    const result = await this.#pool.query<{ tenant_id: string; webhook_id: string; due_at: Date | null }>(
-      WAITING_LANES,
-    );
+    const result = await this.#pool.query<{
+      tenant_id: string;
+      webhook_id: string;
+      due_at: Date | null;
+      holds: boolean;
+    }>(WAITING_LANES);
     return result.rows.map((row) => ({
       tenantId: row.tenant_id,
       webhookId: row.webhook_id,
       dueAtMs: row.due_at?.getTime(),
+      holds: row.holds,
     }));
+  }
+
+  /** Makes due what is held although its webhook is active or gone; gives their number. */
+  async releaseStranded(lanes: WaitingLane[], nowMs: number): Promise<number> {
+    const result = await this.#pool.query({
+      ...RELEASE_STRANDED,
+      values: [
+        uuidArray(lanes.map((lane) => lane.tenantId)),
+        uuidArray(lanes.map((lane) => lane.webhookId)),
+        new Date(nowMs),
+      ],
+    });
+    return result.rowCount ?? 0;
   }
 
   async giveUp(leases: GiveUp[]): Promise<void> {

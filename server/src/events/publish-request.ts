@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Static, Type } from 'typebox';
+import { compactJson } from '../kernel/compact-json.ts';
 import { AppError, type FieldProblem, invalidField, invalidFields } from '../kernel/errors.ts';
 import type { RawJson } from '../kernel/raw-json.ts';
 
@@ -21,7 +22,10 @@ export const PublishBody = Type.Object(
     event: Type.Optional(Type.String({ ...name, description: 'Another spelling of `event_type`.' })),
     type: Type.Optional(Type.String({ ...name, description: 'Another spelling of `event_type`.' })),
     data: Type.Optional(
-      Type.Unknown({ description: 'Any JSON; reaches receivers byte for byte. At most 1 MB, 64 levels.' }),
+      Type.Unknown({
+        description:
+          'Any JSON, at most 1 MB and 64 levels. Key order, number spellings and escapes reach receivers as sent.',
+      }),
     ),
     payload: Type.Optional(Type.Unknown({ description: 'Another spelling of `data`.' })),
     event_id: Type.Optional(
@@ -45,7 +49,7 @@ export type PublishBody = Static<typeof PublishBody>;
 /** A publish that can be read; whether its type is known is not yet looked at. */
 export interface PublishRequest {
   type: string;
-  /** The exact bytes. */
+  /** As published, but for white space between its tokens. */
   data: Buffer;
   /** The same, parsed. */
   dataValue: unknown;
@@ -87,9 +91,9 @@ export function readPublishRequest(body: PublishBody, raw: RawJson, nowMs: numbe
   if (problems.length > 0) throw invalidFields(problems);
   return {
     type: String(body[type]),
-    data,
+    data: compactJson(data),
     dataValue: body[dataName],
-    metadata: metadata ?? null,
+    metadata: metadata === undefined ? null : compactJson(metadata),
     eventId: body.event_id ?? null,
     occurredAtMs,
     orderingKey: body.ordering_key ?? null,

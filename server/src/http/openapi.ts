@@ -1,0 +1,48 @@
+import swagger from '@fastify/swagger';
+import reference from '@scalar/fastify-api-reference';
+import type { HttpServer } from './server.ts';
+
+/**
+ * The OpenAPI 3.1 document, made from the routes' schemas: `GET /openapi.json`, and `GET /docs` to read it in a
+ * browser. It must be registered before the routes it describes.
+ */
+export async function registerOpenApi(app: HttpServer, version: string): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Posthorn',
+        description: 'Webhook and notification delivery: publish events, and every subscribed webhook receives them.',
+        version,
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'An API key or the operator key.' },
+          apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+        },
+      },
+      security: [{ bearer: [] }, { apiKey: [] }],
+    },
+    refResolver: {
+      buildLocalReference: (json, _base, _fragment, at) => (typeof json.$id === 'string' ? json.$id : `def-${at}`),
+    },
+  });
+  app.get('/openapi.json', { config: { permission: 'public' }, schema: { hide: true } }, () => openApiDocument(app));
+  await app.register(reference, {
+    routePrefix: '/docs',
+    configuration: {
+      title: 'Posthorn API',
+      url: '/openapi.json',
+      hideClientButton: true,
+      telemetry: false,
+      withDefaultFonts: false,
+    },
+    hooks: {},
+  });
+}
+
+/** The document of all routes registered so far. */
+export function openApiDocument(app: HttpServer): object {
+  return app.swagger();
+}

@@ -1,0 +1,82 @@
+import { type Static, Type } from 'typebox';
+
+/** The legacy schemes: an HMAC of the body alone, as the requirement documents' receivers check it. */
+export const BODY_HMAC_METHODS = ['hmac_sha256_hex', 'hmac_sha256', 'hmac_sha1'] as const;
+
+export type BodyHmacMethod = (typeof BODY_HMAC_METHODS)[number];
+
+/**
+ * What a user can say about a webhook's signatures. The defaults are not in the schema, because a validator that
+ * fills them in would reset, on an update, what the update does not mention; see `DEFAULT_SIGNATURE`.
+ */
+export const SignatureSettingsSchema = Type.Object(
+  {
+    standard: Type.Optional(
+      Type.Boolean({ description: 'Standard Webhooks signatures with the secret (`v1`). Default true.' }),
+    ),
+    asymmetric: Type.Optional(
+      Type.Boolean({ description: 'Standard Webhooks signatures with an ed25519 key pair (`v1a`). Default false.' }),
+    ),
+    method: Type.Optional(
+      Type.Enum(['none', ...BODY_HMAC_METHODS], {
+        description:
+          'A further signature, of the body alone: `hmac_sha256_hex` is `<hex>`, `hmac_sha256` is `sha256=<hex>`, ' +
+          '`hmac_sha1` is `sha1=<hex>`. Default `none`.',
+      }),
+    ),
+    header: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 64,
+        pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        description: 'The header of that further signature. Default `X-Webhook-Signature`.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export type SignatureSettings = Static<typeof SignatureSettingsSchema>;
+
+/** Which signatures a webhook's deliveries carry, with every choice made. */
+export type SignatureConfig = Required<SignatureSettings>;
+
+export const DEFAULT_SIGNATURE: SignatureConfig = {
+  standard: true,
+  asymmetric: false,
+  method: 'none',
+  header: 'X-Webhook-Signature',
+};
+
+/**
+ * What is wrong with `settings`, beyond its schema: the header must not be one that means something else in a
+ * delivery. Undefined when nothing is.
+ */
+export function signatureSettingsProblem(settings: SignatureSettings): string | undefined {
+  const header = settings.header?.toLowerCase();
+  if (header === undefined) return undefined;
+  if (!RESERVED_HEADERS.has(header) && !header.startsWith('webhook-')) return undefined;
+  return `the header "${settings.header}" has another meaning in a delivery; choose another, such as "X-Webhook-Signature"`;
+}
+
+const RESERVED_HEADERS = new Set([
+  'authorization',
+  'connection',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'cookie',
+  'date',
+  'expect',
+  'host',
+  'keep-alive',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'user-agent',
+  'x-webhook-attempt',
+  'x-webhook-delivery',
+  'x-webhook-event',
+]);

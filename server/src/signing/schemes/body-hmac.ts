@@ -1,0 +1,20 @@
+import { createHmac, createSecretKey } from 'node:crypto';
+import type { BodyHmacMethod } from '../config.ts';
+import type { SigningScheme } from '../scheme.ts';
+
+/**
+ * The family of legacy schemes: an HMAC over the body alone, in hex after a fixed label. The header holds one
+ * signature, so the newest secret alone signs. The key is the UTF-8 of the secret's whole text, also when it starts
+ * with `whsec_`: the requirement documents' verification code knows nothing of that form.
+ */
+export function bodyHmac(name: BodyHmacMethod, algorithm: 'sha256' | 'sha1', label: string): SigningScheme {
+  return {
+    name,
+    header: 'own',
+    prepare({ secrets: [newest] }) {
+      if (newest === undefined) throw new Error(`The "${name}" signing scheme needs a secret.`);
+      const key = createSecretKey(Buffer.from(newest));
+      return (_prefix, body) => label + createHmac(algorithm, key).update(body).digest('hex');
+    },
+  };
+}

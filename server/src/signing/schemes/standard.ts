@@ -1,0 +1,27 @@
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+import type { SigningScheme } from '../scheme.ts';
+import { standardKeyBytes } from '../secrets.ts';
+
+/**
+ * `v1` of Standard Webhooks: `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`. While several secrets
+ * count, there is one signature for each, newest first and separated by a space, so that a receiver verifies with
+ * whichever it has. https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+ */
+export const standard: SigningScheme = {
+  name: 'standard',
+  header: 'webhook-signature',
+  prepare({ secrets }) {
+    const [first, ...others] = secrets.map((secret) => createSecretKey(standardKeyBytes(secret)));
+    if (first === undefined) throw new Error('The "standard" signing scheme needs a secret.');
+    return (prefix, body) => {
+      let signatures = signV1(first, prefix, body);
+      for (const key of others) signatures += ` ${signV1(key, prefix, body)}`;
+      return signatures;
+    };
+  },
+};
+
+/** One `v1` signature. The two updates spare a copy of the body. */
+export function signV1(key: KeyObject, prefix: string, body: Buffer): string {
+  return `v1,${createHmac('sha256', key).update(prefix).update(body).digest('base64')}`;
+}
