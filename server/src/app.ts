@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createAuthenticator } from './access/authenticator.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
-import { checkEventPatterns } from './catalog/event-pattern.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
 import type { Config } from './config.ts';
@@ -22,7 +21,6 @@ import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { registerOpenApi } from './http/openapi.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
 import { type Clock, systemClock } from './kernel/clock.ts';
-import { invalidFields } from './kernel/errors.ts';
 import { createIdSource } from './kernel/ids.ts';
 import { createLogger, type Logger } from './kernel/logger.ts';
 import { createSecretBox, parseEncryptionKey, type SecretBox } from './kernel/secret-box.ts';
@@ -34,7 +32,6 @@ import { registerMetricsRoute } from './operations/metrics.ts';
 import { openStorage, type Storage } from './storage.ts';
 import { ensureDefaultTenant } from './tenants/default-tenant.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
-import { registerEnvironmentRoutes } from './tenants/environment-routes.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
 import { setWebhookStatus } from './webhooks/commands.ts';
 import { createWebhookDirectory } from './webhooks/directory.ts';
@@ -209,19 +206,9 @@ async function assemble({ config, storage, keys, logger, clock, started }: Assem
   registerHealthRoutes(http, { pool, engineHealthy: () => engine.healthy });
   registerMetricsRoute(http, { engine, writer });
   registerTenantRoutes(http, { db, clock, newId, onChange });
-  registerEnvironmentRoutes(http, { db, clock, newId, onChange });
   registerApiKeyRoutes(http, { db, clock, newId, box, onChange });
-  registerEventTypeRoutes(http, { db, clock, directory: eventTypes, onChange });
-  registerWebhookRoutes(http, {
-    db,
-    clock,
-    newId,
-    box,
-    guard,
-    directory: webhooks,
-    eventTypes,
-    allowUnknownEventTypes,
-  });
+  registerEventTypeRoutes(http, { db, clock, onChange });
+  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
   registerPublishRoutes(http, { publisher, clock });
   registerEventRoutes(http, { db });
   registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });

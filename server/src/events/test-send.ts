@@ -49,14 +49,12 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
           "Sends the event type's sample, or `payload`, and answers with the attempt, also when it failed. " +
           'Without `event_type` the first type that the webhook is subscribed to is taken.',
         params: Type.Object({ id: Type.String() }),
-        body: Type.Optional(
-          Type.Object(
-            {
-              event_type: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
-              payload: Type.Optional(Type.Unknown()),
-            },
-            { additionalProperties: false },
-          ),
+        body: Type.Object(
+          {
+            event_type: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+            payload: Type.Optional(Type.Unknown()),
+          },
+          { additionalProperties: false },
         ),
         response: { 200: Type.Ref('Attempt'), default: ProblemSchema },
       },
@@ -74,7 +72,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
           message: `payload may have ${DATA_BYTES_MAX} bytes at most.`,
         });
       }
-      const type = request.body?.event_type;
+      const type = request.body.event_type;
       const content = await contentOf(deps, caller, target, type, payload);
       const attemptId = await sendTest(deps, caller, target, content);
       const row = await findAttempt(deps.db, caller, attemptId);

@@ -254,7 +254,7 @@ test('a path that is not there stays a 404', async () => {
   expect((await post('/no-such', 'k-1')).status).toBe(404);
 });
 
-test.each(['', ' ', 'a b', 'a\tb', 'a\r\nb', 'a\0', 'ä', 'a\u007f', 'x'.repeat(256), 'x'.repeat(100_000)])(
+test.each(['', ' ', 'a b', 'a\tb', 'a\r\nb', 'a\0', 'ä', 'a\u007f'])(
   'the key %j is a 400, and nothing is done',
   async (key) => {
     const { status, code } = await post('/things', key, '{}');
@@ -263,7 +263,15 @@ test.each(['', ' ', 'a b', 'a\tb', 'a\r\nb', 'a\0', 'ä', 'a\u007f', 'x'.repeat(
   },
 );
 
-test.each(['x'.repeat(255), "';DROP", '__proto__', '../x', '!~'])('the key %j is a key as any other', async (key) => {
+test('a key has at most 255 characters', async () => {
+  expect((await post('/things', 'x'.repeat(255), '{}')).status).toBe(201);
+  for (const length of [256, 100_000]) {
+    expect((await post('/things', 'x'.repeat(length), '{}')).code).toBe('invalid_idempotency_key');
+  }
+  expect(done).toHaveLength(1);
+});
+
+test.each(["';DROP", '__proto__', '../x', '!~'])('the key %j is a key as any other', async (key) => {
   await post('/things', key, '{}');
   expect((await post('/things', key, '{}')).replayed).toBe('true');
 });

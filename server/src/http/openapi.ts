@@ -29,16 +29,14 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
     },
   });
   app.get('/openapi.json', { config: { permission: 'public' }, schema: { hide: true } }, () => openApiDocument(app));
-  await app.register(reference, {
-    routePrefix: '/docs',
-    configuration: {
-      title: 'Posthorn API',
-      url: '/openapi.json',
-      hideClientButton: true,
-      telemetry: false,
-      withDefaultFonts: false,
-    },
-    hooks: {},
+  await app.register(async (docs) => {
+    docs.addHook('onRoute', (route) => {
+      route.config = { ...route.config, permission: 'public' };
+    });
+    await docs.register(reference, {
+      routePrefix: '/docs',
+      configuration: { title: 'Posthorn API', url: '/openapi.json', telemetry: false, withDefaultFonts: false },
+    });
   });
 }
 

@@ -8,6 +8,8 @@ import {
   type FastifyRequest,
   type FastifySchema,
   fastify,
+  LogController,
+  type RouteOptions,
 } from 'fastify';
 import { v7 as uuid } from 'uuid';
 import { malformed, notFound } from '../kernel/errors.ts';
@@ -48,7 +50,7 @@ const BODY_DEPTH_MAX = 64;
 export function createHttpServer(options: { logger: Logger; authenticate: Authenticate }): HttpServer {
   const app = fastify({
     loggerInstance: options.logger as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES_MAX,
     genReqId: () => `req_${uuid().replaceAll('-', '')}`,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 300 },
@@ -79,18 +81,26 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJsonBody);
   app.addContentTypeParser(/^application\/[a-z0-9.-]+\+json/, { parseAs: 'buffer' }, readJsonBody);
 
+  // A request without a body is judged as an empty object: what is missing is then named field by field.
+  app.addHook('preValidation', async (request) => {
+    if (request.rawJson === undefined && request.routeOptions.schema?.body !== undefined) request.body = {};
+  });
+
+  const routes: RouteOptions[] = [];
   app.addHook('onRoute', (route) => {
-    if (route.config?.permission === undefined && route.method !== 'HEAD') {
-      throw new Error(`Route ${String(route.method)} ${route.url} declares no permission.`);
-    }
+    routes.push(route);
+  });
+  app.addHook('onReady', () => {
+    const open = routes.find(({ config }) => config?.permission === undefined);
+    if (open !== undefined) throw new Error(`Route ${String(open.method)} ${open.url} declares no permission.`);
   });
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
     const permission = request.routeOptions.config.permission;
-    if (permission === undefined || permission === 'public') return;
+    if (permission === 'public' || request.is404) return;
     const caller = options.authenticate(request);
     request.caller = caller instanceof Promise ? await caller : caller;
-    requirePermission(request.caller, permission);
+    requirePermission(request.caller, permission ?? 'operate');
   });
   return app;
 }

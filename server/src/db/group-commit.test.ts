@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import { GroupCommit } from './group-commit.ts';
+
+test('what arrives while a commit is under way goes into the next one, in order, each once', async () => {
+  const commits: number[][] = [];
+  const group = new GroupCommit<number>({
+    weightMax: 100,
+    commit: async (items) => {
+      commits.push(items);
+      if (commits.length === 1) for (const late of [4, 5, 6]) group.add(late);
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  });
+  for (const item of [1, 2, 3]) group.add(item);
+  await group.whenIdle();
+  expect(commits).toEqual([
+    [1, 2, 3],
+    [4, 5, 6],
+  ]);
+});
+
+test('a commit takes items until their weight reaches the bound, and one that is heavier alone', async () => {
+  const commits: number[][] = [];
+  const group = new GroupCommit<number>({
+    weightMax: 10,
+    weigh: (item) => item,
+    commit: async (items) => {
+      commits.push(items);
+    },
+  });
+  for (const item of [4, 4, 4, 50, 1]) group.add(item);
+  await group.whenIdle();
+  expect(commits).toEqual([[4, 4, 4], [50], [1]]);
+});
+
+test('it is idle before the first item and after the last commit', async () => {
+  const group = new GroupCommit<number>({ weightMax: 1, commit: async () => {} });
+  await group.whenIdle();
+  group.add(1);
+  await group.whenIdle();
+  expect(group.waiting).toBe(0);
+});

@@ -1,0 +1,126 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { RetryPolicy } from '../webhooks/retry-policy.ts';
+import { type AttemptResult, decideOutcome, type OutcomeInput, RETRY_AFTER_MS_MAX, retryAfterMs } from './outcome.ts';
+
+const NOW = Date.parse('2026-01-15T12:00:00.000Z');
+
+const POLICY: RetryPolicy = {
+  enabled: true,
+  maxAttempts: 5,
+  strategy: 'exponential',
+  initialDelaySeconds: 1,
+  maxDelaySeconds: 300,
+  backoffMultiplier: 2,
+  jitter: 0,
+  retryOnStatusCodes: null,
+  scheduleSeconds: null,
+};
+
+const answered = (status: number, headers: string[] = []): AttemptResult => ({
+  kind: 'answered',
+  status,
+  headers,
+  body: Buffer.alloc(0),
+  truncated: false,
+});
+const failed: AttemptResult = { kind: 'failed', errorClass: 'connect', message: 'No connection.' };
+
+const decide = (changes: Partial<OutcomeInput>) =>
+  decideOutcome({
+    result: failed,
+    policy: POLICY,
+    attemptNumber: 1,
+    trigger: 'scheduled',
+    nowMs: NOW,
+    random: 0,
+    ...changes,
+  });
+
+test('every 2xx answer delivers, whatever the policy', () => {
+  for (const status of [200, 201, 204, 299]) {
+    expect(decide({ result: answered(status), policy: { ...POLICY, enabled: false } })).toEqual({
+      status: 'delivered',
+    });
+  }
+});
+
+test('redirects, client and server errors and failures wait for a retry while attempts are left', () => {
+  for (const result of [answered(301), answered(304), answered(404), answered(500), failed]) {
+    expect(decide({ result })).toEqual({ status: 'failed', dueAtMs: NOW + 1_000 });
+  }
+});
+
+test('the last attempt that the policy allows ends dead', () => {
+  expect(decide({ attemptNumber: 4 })).toMatchObject({ status: 'failed' });
+  expect(decide({ attemptNumber: 5 })).toEqual({ status: 'dead', reason: 'attempts_used_up', disableWebhook: false });
+});
+
+test('a policy that is switched off allows one attempt', () => {
+  expect(decide({ policy: { ...POLICY, enabled: false } })).toMatchObject({
+    status: 'dead',
+    reason: 'attempts_used_up',
+  });
+});
+
+test('410 ends the delivery at once and disables the webhook', () => {
+  expect(decide({ result: answered(410) })).toEqual({ status: 'dead', reason: 'gone', disableWebhook: true });
+});
+
+test('where the policy names statuses, others are not retried; failures without an answer are', () => {
+  const policy = { ...POLICY, retryOnStatusCodes: [408, 429, 500, 502, 503, 504] };
+  expect(decide({ policy, result: answered(503) })).toMatchObject({ status: 'failed' });
+  expect(decide({ policy, result: answered(404) })).toMatchObject({ status: 'dead', reason: 'status_not_retryable' });
+  expect(decide({ policy, result: failed })).toMatchObject({ status: 'failed' });
+});
+
+test('a test is never retried and never disables the webhook', () => {
+  for (const result of [failed, answered(500), answered(410)]) {
+    expect(decide({ result, trigger: 'test' })).toEqual({ status: 'dead', reason: 'test', disableWebhook: false });
+  }
+});
+
+test('the retry is never due before the schedule, nor before what Retry-After asks', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 0, max: 1000 }),
+      fc.double({ min: 0, max: 0.999, noNaN: true }),
+      (attemptNumber, seconds, random) => {
+        const outcome = decide({
+          attemptNumber,
+          random,
+          result: answered(503, ['Retry-After', String(seconds)]),
+          policy: { ...POLICY, jitter: 0.5 },
+        });
+        if (outcome.status !== 'failed') throw new Error('expected a retry');
+        const base = 1000 * 2 ** (attemptNumber - 1);
+        expect(outcome.dueAtMs - NOW).toBeGreaterThanOrEqual(Math.max(base, seconds * 1000));
+        expect(outcome.dueAtMs - NOW).toBeLessThanOrEqual(Math.max(base * 1.5 + 1, seconds * 1000));
+      },
+    ),
+  );
+});
+
+describe('Retry-After', () => {
+  test.each([
+    ['120', 120_000],
+    [' 0 ', 0],
+    ['Thu, 15 Jan 2026 12:01:00 GMT', 60_000],
+    ['Thu, 15 Jan 2026 11:00:00 GMT', 0],
+    ['99999999999999999999', RETRY_AFTER_MS_MAX],
+    ['Fri, 31 Dec 9999 23:59:59 GMT', RETRY_AFTER_MS_MAX],
+    ['-5', 0],
+    ['soon', 0],
+    ['1e9', 0],
+    ['2026', 2_026_000],
+    ['', 0],
+  ])('%j means %d ms', (value, expected) => {
+    expect(retryAfterMs(['retry-after', value], NOW)).toBe(expected);
+  });
+
+  test('is found under any spelling of its name, and its absence means no wait', () => {
+    expect(retryAfterMs(['X-Other', '9', 'RETRY-AFTER', '3'], NOW)).toBe(3_000);
+    expect(retryAfterMs(['X-Other', '9'], NOW)).toBe(0);
+  });
+});
