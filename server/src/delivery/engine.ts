@@ -308,6 +308,7 @@ export class DeliveryEngine {
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook that is gone could not be disabled');
       });
     }
+    if (lane.wantsRows(this.#options.clock.now())) this.#claims.claimSoon(lane);
     if (this.#turns.inFlight === 0) this.#pump();
   }
 
