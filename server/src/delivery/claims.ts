@@ -147,7 +147,7 @@ export class Claims {
 
   async #claim(lanes: Lane[]): Promise<void> {
     if (lanes.length === 0) return;
-    const { rows, clock, room } = this.#options;
+    const { rows, clock, room, lane: laneOf } = this.#options;
     const share = Math.floor(CLAIM_ROWS_MAX / lanes.length);
     // From here on only what is told while the statements run, and what they find, counts.
     for (const lane of lanes) lane.rowsDueAtMs = Number.POSITIVE_INFINITY;
@@ -159,12 +159,13 @@ export class Claims {
       }
       this.#options.pump();
       const due = await rows.nextDue(lanes);
-      for (const lane of lanes) {
-        const dueAtMs = due.get(lane.webhookId);
-        if (dueAtMs !== undefined) this.#waitFor(lane, dueAtMs);
+      for (const { tenantId, webhookId } of lanes) {
+        const dueAtMs = due.get(webhookId);
+        // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
+        if (dueAtMs !== undefined) this.#waitFor(laneOf(tenantId, webhookId), dueAtMs);
       }
     } catch (error) {
-      for (const lane of lanes) this.expect(lane, clock.now() + RETRY_MS);
+      for (const { tenantId, webhookId } of lanes) this.expect(laneOf(tenantId, webhookId), clock.now() + RETRY_MS);
       throw error;
     }
   }
@@ -182,11 +183,7 @@ export class Claims {
     const waiting = await rows.waitingLanes();
     const now = clock.now();
     for (const { tenantId, webhookId, dueAtMs } of waiting) {
-      if (dueAtMs === undefined) continue;
-      const lane = laneOf(tenantId, webhookId);
-      lane.rowsDueAtMs = Math.min(lane.rowsDueAtMs, dueAtMs);
-      if (dueAtMs > now) this.#wakeups.set(webhookId, dueAtMs);
-      else if (lane.wantsRows(now)) this.#wanted.add(webhookId);
+      if (dueAtMs !== undefined) this.#waitFor(laneOf(tenantId, webhookId), dueAtMs);
     }
     const holding = waiting.filter((lane) => lane.holds);
     if (holding.length > 0 && (await rows.releaseStranded(holding, now)) > 0) this.sweepSoon();
