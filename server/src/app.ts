@@ -1,42 +1,20 @@
 import { randomBytes } from 'node:crypto';
-import { createAuthenticator } from './access/authenticator.ts';
-import { registerApiKeyRoutes } from './access/routes.ts';
-import { createEventTypeDirectory } from './catalog/directory.ts';
-import { registerEventTypeRoutes } from './catalog/routes.ts';
+import { compose } from './composition.ts';
 import type { Config } from './config.ts';
+import { checkEncryptionKey } from './db/encryption-check.ts';
 import { migrate } from './db/migrate.ts';
-import { type Change, listenForChanges } from './db/notify.ts';
+import { listenForChanges } from './db/notify.ts';
 import { ensurePartitions } from './db/partitions.ts';
-import { openDatabase, openEnginePool } from './db/pool.ts';
-import { DeliveryEngine } from './delivery/engine.ts';
-import { registerDeliveryRoutes } from './delivery/routes.ts';
-import { EventWriter } from './events/event-writer.ts';
-import { registerPublishRoutes } from './events/publish-routes.ts';
-import { Publisher } from './events/publisher.ts';
-import { findEventId, purgeEventKeys } from './events/queries.ts';
-import { registerEventRoutes } from './events/routes.ts';
-import { registerTestRoute } from './events/test-send.ts';
-import { registerIdempotency } from './http/idempotency.ts';
+import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
-import { registerOpenApi } from './http/openapi.ts';
-import { createHttpServer, type HttpServer } from './http/server.ts';
+import type { HttpServer } from './http/server.ts';
 import { type Clock, systemClock } from './kernel/clock.ts';
-import { createIdSource } from './kernel/ids.ts';
 import { createLogger, type Logger } from './kernel/logger.ts';
 import { createSecretBox, parseEncryptionKey, type SecretBox } from './kernel/secret-box.ts';
 import { StartupError } from './kernel/startup-error.ts';
-import { programVersion } from './kernel/version.ts';
-import { registerHealthRoutes } from './operations/health.ts';
 import { startMaintenance } from './operations/maintenance.ts';
-import { registerMetricsRoute } from './operations/metrics.ts';
 import { openStorage, type Storage } from './storage.ts';
 import { ensureDefaultTenant } from './tenants/default-tenant.ts';
-import { createTenantDirectory } from './tenants/directory.ts';
-import { registerTenantRoutes } from './tenants/routes.ts';
-import { setWebhookStatus } from './webhooks/commands.ts';
-import { createWebhookDirectory } from './webhooks/directory.ts';
-import { createEgressGuard } from './webhooks/egress/guard.ts';
-import { registerWebhookRoutes } from './webhooks/routes.ts';
 
 export interface RunningPosthorn {
   /** Where it listens, e.g. `http://127.0.0.1:7678`. */
@@ -52,7 +30,7 @@ export interface RunningPosthorn {
 }
 
 /**
- * Puts the parts together and starts them: storage, schema, caches, engine, HTTP.
+ * Starts the program: storage, schema, engine, HTTP, in this order, and stops them in the opposite one.
  *
  * @throws StartupError with one line when something outside makes it impossible; whatever was started is stopped.
  */
@@ -62,27 +40,54 @@ export async function startPosthorn(
 ): Promise<RunningPosthorn> {
   const logger = options.logger ?? createLogger(config.logLevel);
   const clock = options.clock ?? systemClock;
-  const started: (() => Promise<void>)[] = [];
-  const stopAll = async () => {
-    for (let stop = started.pop(); stop !== undefined; stop = started.pop()) await stop();
+  const running: (() => Promise<unknown>)[] = [];
+  const stop = async () => {
+    for (let last = running.pop(); last !== undefined; last = running.pop()) await last();
   };
   try {
     const storage = await openStorage(config, logger);
-    started.push(() => storage.close());
+    running.push(() => storage.close());
     const keys = await readKeys(config, storage);
-    const parts = await assemble({ config, storage, keys, logger, clock, started });
+    const { connection } = storage;
+    const parts = await compose({ ...keys, config, connection, soleNode: storage.exclusive, logger, clock });
+    const { db, pool } = parts.database;
+    running.push(() => parts.database.close());
+    running.push(() => parts.enginePool.end());
+
+    await migrate(pool);
+    await checkEncryptionKey(pool, keys.box);
+    await ensurePartitions(pool, clock.now());
+    const settings = { allow_unknown_event_types: config.mode === 'dev' };
+    await ensureDefaultTenant({ db, clock, newId: parts.newId, settings });
+
+    running.push(parts.stopAuthenticator);
+    const { applyChange, forgetEverything } = parts;
+    const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });
+    running.push(() => changes.stop());
+    await parts.engine.start();
+    running.push(() => parts.engine.stop(config.drainSeconds * 1000));
+    const maintenance = startMaintenance({
+      clock,
+      logger,
+      tasks: [
+        { name: 'partitions', run: (nowMs) => ensurePartitions(pool, nowMs) },
+        { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
+        { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
+      ],
+    });
+    running.push(() => maintenance.stop());
     const url = await listen(parts.http, config);
-    started.push(() => parts.http.close());
+    running.push(() => parts.http.close());
     return {
       url,
       operatorKey: keys.operatorKey,
       firstStart: keys.operatorKeyIsNew,
       databaseDescription: storage.description,
-      stop: stopAll,
+      stop,
       failed: storage.died,
     };
   } catch (error) {
-    await stopAll();
+    await stop();
     throw error;
   }
 }
@@ -101,119 +106,16 @@ async function readKeys(config: Config, { directory }: Storage): Promise<Keys> {
       operatorKeyIsNew = true;
       return `pho_${randomBytes(32).toString('base64url')}`;
     }));
-  const encryptionKey =
-    config.encryptionKey ??
-    parseEncryptionKey(
-      (await directory?.readOrCreateSecret('encryption.key', () => randomBytes(32).toString('hex'))) ?? '',
-    );
+  const encryptionKey = config.encryptionKey ?? (await readEncryptionKey(directory));
   if (operatorKey === undefined || encryptionKey === undefined) {
-    throw new StartupError('The file encryption.key in the data folder does not hold a key: 64 hex digits are needed.');
+    throw new StartupError('encryption.key in the data folder does not hold a key: 64 hex digits are needed.');
   }
   return { operatorKey, operatorKeyIsNew, box: createSecretBox(encryptionKey) };
 }
 
-interface Assembly {
-  config: Config;
-  storage: Storage;
-  keys: Keys;
-  logger: Logger;
-  clock: Clock;
-  /** What must be stopped, in the order it was started. */
-  started: (() => Promise<void>)[];
-}
-
-async function assemble({ config, storage, keys, logger, clock, started }: Assembly): Promise<{ http: HttpServer }> {
-  const { connection } = storage;
-  const { box } = keys;
-  const { db, pool, close } = openDatabase({ connection, logger });
-  started.push(close);
-  await migrate(pool);
-  await ensurePartitions(pool, clock.now());
-  const newId = createIdSource(clock);
-  await ensureDefaultTenant({ db, clock, newId, settings: { allow_unknown_event_types: config.mode === 'dev' } });
-
-  const tenants = createTenantDirectory({ db, clock });
-  const eventTypes = createEventTypeDirectory({ db, clock });
-  const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
-  const webhookStore = { db, clock, newId, box, directory: webhooks };
-  const authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: keys.operatorKey });
-  started.push(() => authenticator.stop());
-  const guard = createEgressGuard({ allow: config.egressAllow, requireHttps: config.mode === 'serve', clock });
-
-  const enginePool = openEnginePool({ connection, logger });
-  started.push(() => enginePool.end());
-  const engine = new DeliveryEngine({
-    pool: enginePool,
-    clock,
-    newId,
-    logger,
-    random: Math.random,
-    directory: webhooks,
-    guard,
-    inFlightMax: config.maxInFlight,
-    queuedMax: config.maxQueued,
-    soleNode: storage.exclusive,
-    onGone: (task) => setWebhookStatus(webhookStore, task, task.webhookId, 'disabled', 'gone'),
-  });
-  const writer = new EventWriter({ pool: enginePool, engine, logger });
-
-  const applyChange = (change: Change) => {
-    const { topic, tenantId, environmentId } = change;
-    if (topic === 'tenants' || topic === 'api_keys') authenticator.invalidate(tenantId);
-    if (topic === 'tenants') tenants.invalidate(tenantId);
-    if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);
-    // A preset that was installed changes what the environment's webhooks send.
-    if (topic !== 'api_keys' && topic !== 'deliveries_due') webhooks.invalidate(tenantId, environmentId);
-    if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
-  };
-  const listener = listenForChanges({
-    connection,
-    clock,
-    logger,
-    onChange: applyChange,
-    onReset: () => {
-      for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
-      engine.lookForDue();
-    },
-  });
-  started.push(() => listener.stop());
-
-  await engine.start();
-  started.push(() => engine.stop(config.drainSeconds * 1000));
-  const maintenance = startMaintenance({
-    clock,
-    logger,
-    tasks: [
-      { name: 'partitions', run: (nowMs) => ensurePartitions(pool, nowMs) },
-      { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
-      { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
-    ],
-  });
-  started.push(() => maintenance.stop());
-
-  const allowUnknownEventTypes = (tenantId: string) => {
-    const settings = tenants.settings(tenantId);
-    return settings instanceof Promise
-      ? settings.then((known) => known.allow_unknown_event_types)
-      : settings.allow_unknown_event_types;
-  };
-  const publisher = new Publisher({ eventTypes, allowUnknownEventTypes, webhooks, engine, writer, clock, newId });
-
-  const http = createHttpServer({ logger, authenticate: authenticator.authenticate });
-  await registerOpenApi(http, programVersion());
-  registerIdempotency(http, { db, box, clock });
-  const onChange = applyChange;
-  registerHealthRoutes(http, { pool, engineHealthy: () => engine.healthy });
-  registerMetricsRoute(http, { engine, writer });
-  registerTenantRoutes(http, { db, clock, newId, onChange });
-  registerApiKeyRoutes(http, { db, clock, newId, box, onChange });
-  registerEventTypeRoutes(http, { db, clock, onChange });
-  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
-  registerPublishRoutes(http, { publisher, clock });
-  registerEventRoutes(http, { db });
-  registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
-  registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });
-  return { http };
+async function readEncryptionKey(directory: Storage['directory']): Promise<Buffer | undefined> {
+  const text = await directory?.readOrCreateSecret('encryption.key', () => randomBytes(32).toString('hex'));
+  return parseEncryptionKey(text ?? '');
 }
 
 /** @throws StartupError when the address cannot be listened on. */
@@ -223,13 +125,18 @@ async function listen(http: HttpServer, config: Config): Promise<string> {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     const where = `${config.host}:${config.port}`;
-    if (code === 'EADDRINUSE')
-      throw new StartupError(`${where} is taken: another program listens there. Set POSTHORN_PORT to a free port.`);
-    if (code === 'EACCES')
-      throw new StartupError(`${where} may not be listened on: ports under 1024 need more rights.`);
-    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') {
-      throw new StartupError(`${config.host} is not an address of this machine. Set POSTHORN_HOST.`);
+    switch (code) {
+      case 'EADDRINUSE':
+        throw new StartupError(`${where} is taken by another program: stop it, or set POSTHORN_PORT to a free port.`);
+      case 'EACCES':
+        throw new StartupError(
+          `${where} may not be listened on: ports under 1024 need more rights. Set POSTHORN_PORT.`,
+        );
+      case 'EADDRNOTAVAIL':
+      case 'ENOTFOUND':
+        throw new StartupError(`${config.host} is not an address of this machine. Set POSTHORN_HOST.`);
+      default:
+        throw error;
     }
-    throw error;
   }
 }

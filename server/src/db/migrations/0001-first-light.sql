@@ -243,3 +243,9 @@ CREATE TABLE idempotent_requests (
   PRIMARY KEY (tenant_id, environment_id, key)
 );
 CREATE INDEX idempotent_requests_by_age ON idempotent_requests (created_at);
+
+-- A sealed text that only the right encryption key opens (db/encryption-check.ts).
+CREATE TABLE encryption_check (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  sealed bytea NOT NULL
+);

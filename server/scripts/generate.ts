@@ -1,0 +1,64 @@
+/**
+ * Writes what is generated from the code: openapi.json and docs/configuration.md. With `--check` it writes nothing and
+ * fails when one of them is stale.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { compose } from '../src/composition.ts';
+import { SETTINGS } from '../src/config.ts';
+import { openApiDocument } from '../src/http/openapi.ts';
+import { systemClock } from '../src/kernel/clock.ts';
+import { createLogger } from '../src/kernel/logger.ts';
+import { createSecretBox } from '../src/kernel/secret-box.ts';
+
+const ROOT = new URL('../../', import.meta.url);
+
+const files: Record<string, string> = {
+  'openapi.json': await openApi(),
+  'docs/configuration.md': configuration(),
+};
+
+const check = process.argv.includes('--check');
+for (const [name, text] of Object.entries(files)) {
+  const file = new URL(name, ROOT);
+  if (!check) {
+    await writeFile(file, text);
+  } else if ((await readFile(file, 'utf8').catch(() => '')) !== text) {
+    console.error(`${name} is stale: run "npm run generate" and commit it.`);
+    process.exitCode = 1;
+  }
+}
+
+/** The routes describe themselves; composing the program connects to nothing. */
+async function openApi(): Promise<string> {
+  const { http, database, enginePool } = await compose({
+    config: { mode: 'dev', egressAllow: [], maxInFlight: 1, maxQueued: 1 },
+    connection: {},
+    operatorKey: 'not used here',
+    box: createSecretBox(Buffer.alloc(32)),
+    soleNode: false,
+    logger: createLogger('silent'),
+    clock: systemClock,
+  });
+  await http.ready();
+  const document = openApiDocument(http);
+  await http.close();
+  await enginePool.end();
+  await database.close();
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+function configuration(): string {
+  const rows = SETTINGS.map(
+    ({ env, default: fallback, description, secret }) =>
+      `| \`${env}\` | ${fallback} | ${description}${secret ? ' Secret: it is never logged.' : ''} |`,
+  );
+  return `# Configuration
+
+Posthorn is configured by environment variables alone. A variable that begins with \`POSTHORN_\` and is not in this table
+stops the start, and so does a bad value, with one line that names it.
+
+| variable | default | meaning |
+|---|---|---|
+${rows.join('\n')}
+`;
+}

@@ -1,0 +1,132 @@
+import type pg from 'pg';
+import { createAuthenticator } from './access/authenticator.ts';
+import { registerApiKeyRoutes } from './access/routes.ts';
+import { createEventTypeDirectory } from './catalog/directory.ts';
+import { registerEventTypeRoutes } from './catalog/routes.ts';
+import type { Config } from './config.ts';
+import type { Change } from './db/notify.ts';
+import { type DatabaseHandle, openDatabase, openEnginePool } from './db/pool.ts';
+import { DeliveryEngine } from './delivery/engine.ts';
+import { registerDeliveryRoutes } from './delivery/routes.ts';
+import { EventWriter } from './events/event-writer.ts';
+import { registerPublishRoutes } from './events/publish-routes.ts';
+import { Publisher } from './events/publisher.ts';
+import { findEventId } from './events/queries.ts';
+import { registerEventRoutes } from './events/routes.ts';
+import { registerTestRoute } from './events/test-send.ts';
+import { registerIdempotency } from './http/idempotency.ts';
+import { registerOpenApi } from './http/openapi.ts';
+import { createHttpServer, type HttpServer } from './http/server.ts';
+import type { Clock } from './kernel/clock.ts';
+import { createIdSource, type IdSource } from './kernel/ids.ts';
+import type { Logger } from './kernel/logger.ts';
+import type { SecretBox } from './kernel/secret-box.ts';
+import { programVersion } from './kernel/version.ts';
+import { registerHealthRoutes } from './operations/health.ts';
+import { registerMetricsRoute } from './operations/metrics.ts';
+import { createTenantDirectory } from './tenants/directory.ts';
+import { registerTenantRoutes } from './tenants/routes.ts';
+import { setWebhookStatus } from './webhooks/commands.ts';
+import { createWebhookDirectory } from './webhooks/directory.ts';
+import { createEgressGuard } from './webhooks/egress/guard.ts';
+import { registerWebhookRoutes } from './webhooks/routes.ts';
+
+export interface CompositionOptions {
+  config: Pick<Config, 'mode' | 'egressAllow' | 'maxInFlight' | 'maxQueued'>;
+  connection: pg.ClientConfig;
+  operatorKey: string;
+  box: SecretBox;
+  /** No other Posthorn can be running on the database. */
+  soleNode: boolean;
+  logger: Logger;
+  clock: Clock;
+}
+
+/** The parts of the program, tied together. Nothing is connected and nothing runs yet. */
+export interface Composition {
+  database: DatabaseHandle;
+  enginePool: pg.Pool;
+  engine: DeliveryEngine;
+  http: HttpServer;
+  newId: IdSource;
+  /** A row changed, on this node or another: forgets what is cached of it. */
+  applyChange: (change: Change) => void;
+  /** Changes may have been missed: forgets everything that is cached. */
+  forgetEverything: () => void;
+  stopAuthenticator: () => Promise<void>;
+}
+
+/** Ties the parts together. What flows back from a later part to an earlier one is a callback that is set here. */
+export async function compose(options: CompositionOptions): Promise<Composition> {
+  const { config, connection, box, logger, clock } = options;
+  const database = openDatabase({ connection, logger });
+  const { db, pool } = database;
+  const enginePool = openEnginePool({ connection, logger });
+  const newId = createIdSource(clock);
+
+  const tenants = createTenantDirectory({ db, clock });
+  const eventTypes = createEventTypeDirectory({ db, clock });
+  const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
+  const webhookStore = { db, clock, newId, box, directory: webhooks };
+  const authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: options.operatorKey });
+  const guard = createEgressGuard({ allow: config.egressAllow, requireHttps: config.mode === 'serve', clock });
+
+  const engine = new DeliveryEngine({
+    pool: enginePool,
+    clock,
+    newId,
+    logger,
+    random: Math.random,
+    directory: webhooks,
+    guard,
+    inFlightMax: config.maxInFlight,
+    queuedMax: config.maxQueued,
+    soleNode: options.soleNode,
+    onGone: (task) => setWebhookStatus(webhookStore, task, task.webhookId, 'disabled', 'gone'),
+  });
+  const writer = new EventWriter({ pool: enginePool, engine, logger });
+  const allowUnknownEventTypes = (tenantId: string) => {
+    const settings = tenants.settings(tenantId);
+    return settings instanceof Promise
+      ? settings.then((known) => known.allow_unknown_event_types)
+      : settings.allow_unknown_event_types;
+  };
+  const publisher = new Publisher({ eventTypes, allowUnknownEventTypes, webhooks, engine, writer, clock, newId });
+
+  const applyChange = ({ topic, tenantId, environmentId }: Change) => {
+    if (topic === 'tenants' || topic === 'api_keys') authenticator.invalidate(tenantId);
+    if (topic === 'tenants') tenants.invalidate(tenantId);
+    if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);
+    // A preset that was installed changes what the environment's webhooks send.
+    if (topic !== 'api_keys' && topic !== 'deliveries_due') webhooks.invalidate(tenantId, environmentId);
+    if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
+  };
+
+  const http = createHttpServer({ logger, authenticate: authenticator.authenticate });
+  await registerOpenApi(http, programVersion());
+  registerIdempotency(http, { db, box, clock });
+  registerHealthRoutes(http, { pool, engineHealthy: () => engine.healthy });
+  registerMetricsRoute(http, { engine, writer });
+  registerTenantRoutes(http, { db, clock, newId, onChange: applyChange });
+  registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
+  registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
+  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
+  registerPublishRoutes(http, { publisher, clock });
+  registerEventRoutes(http, { db });
+  registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
+  registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });
+
+  return {
+    database,
+    enginePool,
+    engine,
+    http,
+    newId,
+    applyChange,
+    forgetEverything: () => {
+      for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
+      engine.lookForDue();
+    },
+    stopAuthenticator: () => authenticator.stop(),
+  };
+}
