@@ -2,7 +2,6 @@ import { Type } from 'typebox';
 import type { Database } from '../db/pool.ts';
 import type { Caller, Scope } from '../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
-import { ProblemSchema } from '../http/problem.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../kernel/errors.ts';
@@ -78,7 +77,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
           tags,
           summary: 'List deliveries, newest first',
           querystring: DeliveryQuery,
-          response: { 200: PageOf(Type.Ref('Delivery')), default: ProblemSchema },
+          response: { 200: PageOf(Type.Ref('Delivery')) },
         },
       },
       async ({ query, caller }) => {
@@ -111,7 +110,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         summary: "List a webhook's deliveries, newest first",
         params: idParam,
         querystring: Type.Object({ ...PageQuery, status: Type.Optional(Type.Enum([...DELIVERY_STATUSES])) }),
-        response: { 200: PageOf(Type.Ref('Delivery')), default: ProblemSchema },
+        response: { 200: PageOf(Type.Ref('Delivery')) },
       },
     },
     async ({ params, query, caller }) => {
@@ -130,7 +129,6 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         params: idParam,
         response: {
           200: Type.Object({ ...DeliveryShown.properties, attempts: Type.Array(Type.Ref('Attempt')) }),
-          default: ProblemSchema,
         },
       },
     },
@@ -152,7 +150,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         summary: 'Try a delivery again now',
         description: 'One attempt at once. If it fails, a delivery whose retries are not used up goes on with them.',
         params: idParam,
-        response: { 202: Type.Ref('Delivery'), default: ProblemSchema },
+        response: { 202: Type.Ref('Delivery') },
       },
     },
     async ({ params, caller }, reply) => {
@@ -182,7 +180,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         summary: "A webhook's attempts with request and response, newest first",
         params: idParam,
         querystring: Type.Object({ ...PageQuery, success_only: Type.Optional(Type.Boolean()) }),
-        response: { 200: PageOf(Type.Ref('Attempt')), default: ProblemSchema },
+        response: { 200: PageOf(Type.Ref('Attempt')) },
       },
     },
     async ({ params, query, caller }) => {
@@ -207,7 +205,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         tags,
         summary: "A webhook's statistics",
         params: idParam,
-        response: { 200: Type.Ref('WebhookStats'), default: ProblemSchema },
+        response: { 200: Type.Ref('WebhookStats') },
       },
     },
     async ({ params, caller }) => {
@@ -242,7 +240,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
           webhook_id: Type.Optional(Type.String()),
           event_type: Type.Optional(Type.String()),
         }),
-        response: { 200: PageOf(Type.Ref('DeadLetter')), default: ProblemSchema },
+        response: { 200: PageOf(Type.Ref('DeadLetter')) },
       },
     },
     async ({ query, caller }) => {

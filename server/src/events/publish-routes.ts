@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { ProblemSchema } from '../http/problem.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { malformed } from '../kernel/errors.ts';
@@ -37,7 +36,7 @@ export function registerPublishRoutes(app: HttpServer, deps: { publisher: Publis
         tags: ['Events'],
         summary: 'Publish an event',
         body: PublishBody,
-        response: { 202: PublishAnswer, default: ProblemSchema },
+        response: { 202: PublishAnswer },
       },
     },
     async (request, reply) => {
@@ -62,7 +61,7 @@ export function registerPublishRoutes(app: HttpServer, deps: { publisher: Publis
           { events: Type.Array(PublishBody, { minItems: 1, maxItems: BATCH_EVENTS_MAX }) },
           { additionalProperties: false },
         ),
-        response: { 202: Type.Object({ data: Type.Array(PublishAnswer) }), default: ProblemSchema },
+        response: { 202: Type.Object({ data: Type.Array(PublishAnswer) }) },
       },
     },
     async (request, reply) => {

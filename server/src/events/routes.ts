@@ -5,7 +5,6 @@ import type { Tables } from '../db/tables.ts';
 import { showDelivery } from '../delivery/show.ts';
 import { DELIVERY_STATUSES } from '../delivery/shown.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
-import { ProblemSchema } from '../http/problem.ts';
 import type { HttpServer } from '../http/server.ts';
 import { invalidField, notFound } from '../kernel/errors.ts';
 import { formatId, parseId, timeOfId } from '../kernel/ids.ts';
@@ -55,7 +54,7 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database }): vo
             Type.Enum([...DELIVERY_STATUSES], { description: 'Only events with a delivery in this status.' }),
           ),
         }),
-        response: { 200: PageOf(Type.Ref('Event')), default: ProblemSchema },
+        response: { 200: PageOf(Type.Ref('Event')) },
       },
     },
     async ({ query, caller }) => {
@@ -93,7 +92,6 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database }): vo
             metadata: Type.Unknown(),
             delivery_list: Type.Array(Type.Ref('Delivery')),
           }),
-          default: ProblemSchema,
         },
       },
     },

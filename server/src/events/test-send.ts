@@ -7,7 +7,6 @@ import { EVENT_SOURCE } from '../delivery/rows.ts';
 import { showAttempt } from '../delivery/show.ts';
 import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
 import type { Scope } from '../http/caller.ts';
-import { ProblemSchema } from '../http/problem.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { compactJson } from '../kernel/compact-json.ts';
@@ -56,7 +55,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
           },
           { additionalProperties: false },
         ),
-        response: { 200: Type.Ref('Attempt'), default: ProblemSchema },
+        response: { 200: Type.Ref('Attempt') },
       },
     },
     async (request) => {

@@ -199,9 +199,10 @@ test('a trailing slash is ignored', async () => {
   expect((await postJson('/things/', '{"name":"x"}')).status).toBe(200);
 });
 
-test('a route without a permission does not start', () => {
+test('a server with a route without a permission does not start', async () => {
   const other = createHttpServer({ logger: createLogger('silent'), authenticate: () => CALLER });
-  expect(() => other.get('/forgotten', async () => 'x')).toThrow('Route GET /forgotten declares no permission.');
+  other.get('/forgotten', async () => 'x');
+  await expect(other.ready()).rejects.toThrow('Route GET /forgotten declares no permission.');
 });
 
 test('a caller is known before the handler runs, whether authentication needs a promise or not', async () => {

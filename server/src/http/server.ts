@@ -89,6 +89,9 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
   const routes: RouteOptions[] = [];
   app.addHook('onRoute', (route) => {
     routes.push(route);
+    // Every route can fail, and all failures look the same.
+    const responses = route.schema?.response as Record<string, unknown> | undefined;
+    if (responses !== undefined) responses.default ??= { $ref: 'Problem#' };
   });
   app.addHook('onReady', () => {
     const open = routes.find(({ config }) => config?.permission === undefined);

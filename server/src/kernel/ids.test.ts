@@ -65,9 +65,12 @@ test.each([
   UUID,
   `evt_${UUID}`,
   '__proto__',
-  'x'.repeat(100_000),
 ])('%j is no id of an event', (text) => {
   expect(parseId('event', text)).toBeUndefined();
+});
+
+test('a text of 100,000 characters is no id', () => {
+  expect(parseId('event', `evt_${'0'.repeat(100_000)}`)).toBeUndefined();
 });
 
 test('no text that is not an id is taken for one', () => {

@@ -1,0 +1,32 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { AppError, unauthorized } from '../kernel/errors.ts';
+
+/** Longer ones are refused before anything is computed from them. */
+const KEY_LENGTH_MAX = 512;
+
+/** RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1). */
+const BEARER = /^bearer +(?=\S)/i;
+
+/**
+ * The key that a request carries, in `Authorization: Bearer` or `X-API-Key`. Credentials of another scheme, as a proxy
+ * may add them, are none of ours.
+ *
+ * @throws AppError 401 for none, for one that is too long, and for two that differ: which of them counts would be a
+ * guess.
+ */
+export function readKey(headers: IncomingHttpHeaders): string {
+  const { authorization } = headers;
+  const apiKey = headers['x-api-key'];
+  const bearer =
+    authorization !== undefined && BEARER.test(authorization) ? authorization.replace(BEARER, '') : undefined;
+  if (bearer !== undefined && apiKey !== undefined && bearer !== apiKey) {
+    throw new AppError({
+      code: 'unauthorized',
+      status: 401,
+      message: '"Authorization" and "X-API-Key" carry different keys; send one of them.',
+    });
+  }
+  const key = bearer ?? apiKey;
+  if (typeof key !== 'string' || key === '' || key.length > KEY_LENGTH_MAX) throw unauthorized();
+  return key;
+}

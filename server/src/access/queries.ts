@@ -1,0 +1,179 @@
+import { type Selectable, sql, type Transaction } from 'kysely';
+import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
+import type { PageRequest } from '../http/pagination.ts';
+import type { ApiKeyRole } from './key-roles.ts';
+
+/** A key's row with its environment's name, without its hash. */
+export type ApiKeyRow = Omit<Selectable<Tables['api_keys']>, 'key_hash'> & { environment: string };
+
+/** What an unknown key is looked up for. */
+export interface ResolvedKeyRow {
+  tenant_id: string;
+  id: string;
+  environment_id: string;
+  role: string;
+  expires_at: Date | null;
+  last_used_at: Date | null;
+  environment: string;
+  slug: string;
+}
+
+/** The one query that names no tenant: the key is what says which tenant it is. Revoked keys are not found. */
+export async function findKeyByHash(db: Database, keyHash: Buffer): Promise<ResolvedKeyRow | undefined> {
+  return db
+    .selectFrom('api_keys')
+    .innerJoin('environments', (join) =>
+      join
+        .onRef('environments.tenant_id', '=', 'api_keys.tenant_id')
+        .onRef('environments.id', '=', 'api_keys.environment_id'),
+    )
+    .innerJoin('tenants', 'tenants.id', 'api_keys.tenant_id')
+    .select([
+      'api_keys.tenant_id',
+      'api_keys.id',
+      'api_keys.environment_id',
+      'api_keys.role',
+      'api_keys.expires_at',
+      'api_keys.last_used_at',
+      'environments.name as environment',
+      'tenants.slug',
+    ])
+    .where('api_keys.key_hash', '=', keyHash)
+    .where('api_keys.revoked_at', 'is', null)
+    .executeTakeFirst();
+}
+
+/** The keys that a caller may see: a tenant's, or those of one of its environments. */
+export interface KeyReach {
+  tenantId: string;
+  /** undefined: all of the tenant's. */
+  environmentId: string | undefined;
+}
+
+function keys(db: Database, reach: KeyReach) {
+  return db
+    .selectFrom('api_keys')
+    .innerJoin('environments', (join) =>
+      join
+        .onRef('environments.tenant_id', '=', 'api_keys.tenant_id')
+        .onRef('environments.id', '=', 'api_keys.environment_id'),
+    )
+    .where('api_keys.tenant_id', '=', reach.tenantId)
+    .$if(reach.environmentId !== undefined, (query) =>
+      query.where('api_keys.environment_id', '=', reach.environmentId as string),
+    )
+    .select([
+      'api_keys.tenant_id',
+      'api_keys.id',
+      'api_keys.environment_id',
+      'api_keys.name',
+      'api_keys.role',
+      'api_keys.key_hint',
+      'api_keys.expires_at',
+      'api_keys.last_used_at',
+      'api_keys.revoked_at',
+      'api_keys.created_at',
+      'environments.name as environment',
+    ]);
+}
+
+/** One row more than the page's limit, newest first. */
+export async function listKeys(
+  db: Database,
+  reach: KeyReach,
+  page: PageRequest,
+  filter: { unrevokedOnly: boolean },
+): Promise<ApiKeyRow[]> {
+  return keys(db, reach)
+    .$if(filter.unrevokedOnly, (query) => query.where('api_keys.revoked_at', 'is', null))
+    .$if(page.beforeId !== undefined, (query) => query.where('api_keys.id', '<', page.beforeId as string))
+    .orderBy('api_keys.id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+export async function findKey(db: Database, reach: KeyReach, id: string): Promise<ApiKeyRow | undefined> {
+  return keys(db, reach).where('api_keys.id', '=', id).executeTakeFirst();
+}
+
+export interface NewKeyRow {
+  tenantId: string;
+  id: string;
+  environment: { id: string; name: string };
+  name: string;
+  role: ApiKeyRole;
+  keyHash: Buffer;
+  keyHint: string;
+  expiresAt: Date | null;
+  now: Date;
+}
+
+export async function insertKey(trx: Transaction<Tables>, key: NewKeyRow): Promise<ApiKeyRow> {
+  const row = {
+    tenant_id: key.tenantId,
+    id: key.id,
+    environment_id: key.environment.id,
+    name: key.name,
+    role: key.role,
+    key_hint: key.keyHint,
+    expires_at: key.expiresAt,
+    last_used_at: null,
+    revoked_at: null,
+    created_at: key.now,
+  };
+  await trx
+    .insertInto('api_keys')
+    .values({ ...row, key_hash: key.keyHash })
+    .execute();
+  return { ...row, environment: key.environment.name };
+}
+
+/** The environment's id; it cannot be deleted until the transaction ends. */
+export async function lockEnvironmentByName(
+  trx: Transaction<Tables>,
+  tenantId: string,
+  name: string,
+): Promise<string | undefined> {
+  const row = await trx
+    .selectFrom('environments')
+    .select('id')
+    .where('tenant_id', '=', tenantId)
+    .where('name', '=', name)
+    .forKeyShare()
+    .executeTakeFirst();
+  return row?.id;
+}
+
+/** Revokes a key; the time of a first revocation stays. */
+export async function revokeKey(trx: Transaction<Tables>, tenantId: string, id: string, now: Date): Promise<void> {
+  await trx
+    .updateTable('api_keys')
+    .set({ revoked_at: now })
+    .where('tenant_id', '=', tenantId)
+    .where('id', '=', id)
+    .where('revoked_at', 'is', null)
+    .execute();
+}
+
+export interface KeyUse {
+  tenantId: string;
+  id: string;
+  usedAt: Date;
+}
+
+/** Records uses that are at least a minute later than the one on record, from whichever node that came. */
+export async function recordUses(db: Database, uses: KeyUse[]): Promise<void> {
+  // Two nodes that record the same keys take the rows in the same order.
+  const ordered = [...uses].sort((a, b) => (a.id < b.id ? -1 : 1));
+  await sql`
+    UPDATE api_keys SET last_used_at = used.at
+    FROM unnest(
+      ${ordered.map((use) => use.tenantId)}::uuid[],
+      ${ordered.map((use) => use.id)}::uuid[],
+      ${ordered.map((use) => use.usedAt)}::timestamptz[]
+    ) AS used (tenant_id, id, at)
+    WHERE api_keys.tenant_id = used.tenant_id AND api_keys.id = used.id
+      AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at <= used.at - interval '1 minute')
+  `.execute(db);
+}

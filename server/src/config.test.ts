@@ -1,0 +1,122 @@
+import { resolve } from 'node:path';
+import { expect, test } from 'vitest';
+import { readConfig, SETTINGS } from './config.ts';
+
+const ENCRYPTION_KEY = '0123456789abcdef'.repeat(4);
+
+test('dev needs no setting: loopback only, deliveries to loopback, everything in one folder', () => {
+  expect(readConfig('dev', {})).toEqual({
+    mode: 'dev',
+    host: '127.0.0.1',
+    port: 7678,
+    dataDir: resolve('.posthorn'),
+    databaseUrl: undefined,
+    operatorKey: undefined,
+    encryptionKey: undefined,
+    egressAllow: ['127.0.0.0/8', '::1/128', 'localhost'],
+    logLevel: 'warn',
+    maxInFlight: 512,
+    maxQueued: 20_000,
+    drainSeconds: 20,
+  });
+});
+
+test('serve is strict: it needs an encryption key and allows no private address', () => {
+  expect(() => readConfig('serve', {})).toThrow(/^POSTHORN_ENCRYPTION_KEY is needed by `posthorn serve`/);
+  const config = readConfig('serve', { POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY });
+  expect(config).toMatchObject({ mode: 'serve', egressAllow: [], logLevel: 'info' });
+  expect(config.encryptionKey?.toString('hex')).toBe(ENCRYPTION_KEY);
+});
+
+test('every setting is read', () => {
+  const env = {
+    POSTHORN_HOST: '0.0.0.0',
+    POSTHORN_PORT: '0',
+    POSTHORN_DATA_DIR: 'data',
+    DATABASE_URL: 'postgres://user:pass@db/posthorn',
+    POSTHORN_OPERATOR_KEY: 'sixteen-chars-ok',
+    POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY,
+    POSTHORN_EGRESS_ALLOW: ' 10.0.0.0/8, hooks.internal ,,::1/128',
+    POSTHORN_LOG_LEVEL: 'debug',
+    POSTHORN_MAX_IN_FLIGHT: '1',
+    POSTHORN_MAX_QUEUED: '1000000',
+    POSTHORN_DRAIN_SECONDS: '600',
+  };
+  expect(Object.keys(env).sort()).toEqual(SETTINGS.map((setting) => setting.env).sort());
+  expect(readConfig('serve', env)).toEqual({
+    mode: 'serve',
+    host: '0.0.0.0',
+    port: 0,
+    dataDir: resolve('data'),
+    databaseUrl: 'postgres://user:pass@db/posthorn',
+    operatorKey: 'sixteen-chars-ok',
+    encryptionKey: Buffer.from(ENCRYPTION_KEY, 'hex'),
+    egressAllow: ['10.0.0.0/8', 'hooks.internal', '::1/128'],
+    logLevel: 'debug',
+    maxInFlight: 1,
+    maxQueued: 1_000_000,
+    drainSeconds: 600,
+  });
+});
+
+test('an unknown POSTHORN_ variable stops the start by name, and others are none of ours', () => {
+  expect(() => readConfig('dev', { POSTHORN_PROT: '80' })).toThrow(/^POSTHORN_PROT is not a setting of Posthorn/);
+  expect(() => readConfig('dev', { POSTHORN_: '' })).toThrow('POSTHORN_ is not a setting');
+  expect(readConfig('dev', { PATH: '/bin', posthorn_port: '1', PORT: '1' }).port).toBe(7678);
+});
+
+test.each([
+  ['POSTHORN_HOST', ''],
+  ['POSTHORN_PORT', ''],
+  ['POSTHORN_PORT', '65536'],
+  ['POSTHORN_PORT', '-1'],
+  ['POSTHORN_PORT', '80.5'],
+  ['POSTHORN_PORT', '0x50'],
+  ['POSTHORN_PORT', ' 80'],
+  ['POSTHORN_PORT', '1e3'],
+  ['POSTHORN_PORT', '99999999999999999999'],
+  ['POSTHORN_DATA_DIR', ''],
+  ['POSTHORN_EGRESS_ALLOW', '10.0.0.0/8 127.0.0.1'],
+  ['POSTHORN_EGRESS_ALLOW', '*'],
+  ['POSTHORN_LOG_LEVEL', 'verbose'],
+  ['POSTHORN_LOG_LEVEL', 'WARN'],
+  ['POSTHORN_LOG_LEVEL', '__proto__'],
+  ['POSTHORN_MAX_IN_FLIGHT', '0'],
+  ['POSTHORN_MAX_IN_FLIGHT', '10001'],
+  ['POSTHORN_MAX_QUEUED', '0'],
+  ['POSTHORN_DRAIN_SECONDS', '601'],
+])('%s=%j stops the start with one line that names both', (name, value) => {
+  let message = '';
+  try {
+    readConfig('dev', { [name]: value });
+  } catch (error) {
+    message = (error as Error).message;
+    expect((error as Error).name).toBe('StartupError');
+  }
+  expect(message.startsWith(`${name} must `)).toBe(true);
+  expect(message).toContain(JSON.stringify(value));
+  expect(message).not.toContain('\n');
+});
+
+test.each([
+  ['DATABASE_URL', 'mysql://user:hunter2@db/x'],
+  ['DATABASE_URL', ''],
+  ['POSTHORN_OPERATOR_KEY', 'hunter2'],
+  ['POSTHORN_OPERATOR_KEY', 'hunter2 with some spaces'],
+  ['POSTHORN_OPERATOR_KEY', 'hunter2\r\nhunter2hunter2'],
+  ['POSTHORN_OPERATOR_KEY', 'hunter2'.repeat(40)],
+  ['POSTHORN_ENCRYPTION_KEY', 'hunter2'],
+  ['POSTHORN_ENCRYPTION_KEY', ''],
+])('a bad value of the secret %s is not repeated', (name, value) => {
+  expect(() => readConfig('dev', { [name]: value })).toThrow(new RegExp(`^${name} must `));
+  try {
+    readConfig('dev', { [name]: value });
+  } catch (error) {
+    expect((error as Error).message).not.toContain('hunter2');
+  }
+});
+
+test('settings that hold a secret are marked as such', () => {
+  const secrets = SETTINGS.filter((setting) => setting.secret).map((setting) => setting.env);
+  expect(secrets).toEqual(['DATABASE_URL', 'POSTHORN_OPERATOR_KEY', 'POSTHORN_ENCRYPTION_KEY']);
+});

@@ -1,0 +1,194 @@
+import type {} from '@fastify/swagger';
+import { Type } from 'typebox';
+import { errorCode } from '../db/pool.ts';
+import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
+import type { HttpServer } from '../http/server.ts';
+import { conflict, invalidField } from '../kernel/errors.ts';
+import { formatId } from '../kernel/ids.ts';
+import { registerEnvironmentRoutes } from './environment-routes.ts';
+import {
+  findTenant,
+  insertTenant,
+  listTenants,
+  lockTenant,
+  notify,
+  type TenantRef,
+  type TenantRow,
+} from './queries.ts';
+import { removeTenant } from './removal.ts';
+import { foundTenant, NoContent, TenantPath, type TenantRouteDeps, tenantRef } from './route-parts.ts';
+import { mergeSettings, readSettings } from './settings.ts';
+import { slugFromName } from './slug.ts';
+import {
+  DEFAULT_SETTINGS,
+  DEFAULT_TENANT_SLUG,
+  DisplayName,
+  Slug,
+  TenantSchema,
+  TenantSettingsChangeSchema,
+} from './types.ts';
+
+/** `/api/v1/tenants` and, under each, `/environments`. For the operator only. */
+export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): void {
+  const { db, clock, newId } = deps;
+  const config = { permission: 'operate' } as const;
+  const tags = ['Tenants'];
+  const changed = (tenantId: string) => deps.onChange?.({ topic: 'tenants', tenantId });
+
+  app.post(
+    '/api/v1/tenants',
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Create a tenant with the environments development, staging and production',
+        body: Type.Object(
+          { name: DisplayName, slug: Type.Optional(Slug), settings: Type.Optional(TenantSettingsChangeSchema) },
+          { additionalProperties: false },
+        ),
+        response: { 201: TenantSchema },
+      },
+    },
+    async (request, reply) => {
+      const { name, settings } = request.body;
+      const slug = request.body.slug ?? slugFromName(name);
+      if (slug === undefined)
+        throw invalidField('slug', 'is required, because the name has no letter or digit for one');
+      const tenant = { slug, name, settings: mergeSettings(DEFAULT_SETTINGS, settings) };
+      const row = await db.transaction().execute((trx) => insertTenant(trx, tenant, newId, new Date(clock.now())));
+      if (row === undefined) throw slugTaken(slug);
+      changed(row.id);
+      return reply.code(201).send(showTenant(row));
+    },
+  );
+
+  app.get(
+    '/api/v1/tenants',
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'List tenants',
+        querystring: Type.Object(PageQuery),
+        response: { 200: PageOf(TenantSchema) },
+      },
+    },
+    async (request) => {
+      const page = readPage(request.query);
+      return toPage(await listTenants(db, page), page.limit, (row) => row.id, showTenant);
+    },
+  );
+
+  app.get(
+    '/api/v1/tenants/:id',
+    {
+      config,
+      schema: { tags, summary: 'Read a tenant', params: TenantPath, response: { 200: TenantSchema } },
+    },
+    async (request) => showTenant(foundTenant(await findTenant(db, tenantRef(request.params.id)))),
+  );
+
+  app.route({
+    method: ['PUT', 'PATCH'],
+    url: '/api/v1/tenants/:id',
+    config,
+    schema: {
+      tags,
+      summary: 'Change a tenant; absent fields stay',
+      params: TenantPath,
+      body: Type.Object(
+        {
+          name: Type.Optional(DisplayName),
+          slug: Type.Optional(Slug),
+          settings: Type.Optional(TenantSettingsChangeSchema),
+        },
+        { additionalProperties: false },
+      ),
+      response: { 200: TenantSchema },
+    },
+    handler: async (request) => {
+      const ref = tenantRef(request.params.id);
+      const row = await changeTenant(deps, ref, (current) => ({
+        name: request.body.name ?? current.name,
+        slug: request.body.slug ?? current.slug,
+        settings: JSON.stringify(mergeSettings(readSettings(current.settings), request.body.settings)),
+      }));
+      changed(row.id);
+      return showTenant(row);
+    },
+  });
+
+  app.delete(
+    '/api/v1/tenants/:id',
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Delete a tenant with everything it has',
+        description: 'Answers when all of its records are gone: some seconds for each million of them.',
+        params: TenantPath,
+        response: { 204: NoContent },
+      },
+    },
+    async (request, reply) => {
+      const tenant = foundTenant(await findTenant(db, tenantRef(request.params.id)));
+      if (tenant.slug === DEFAULT_TENANT_SLUG) throw isDefaultTenant('cannot be deleted');
+      await removeTenant({ db, tenantId: tenant.id, onClosed: () => changed(tenant.id) });
+      changed(tenant.id);
+      return reply.code(204).send();
+    },
+  );
+
+  registerEnvironmentRoutes(app, deps);
+}
+
+async function changeTenant(
+  { db, clock }: TenantRouteDeps,
+  ref: TenantRef,
+  change: (current: TenantRow) => { name: string; slug: string; settings: string },
+): Promise<TenantRow> {
+  return db.transaction().execute(async (trx) => {
+    const current = foundTenant(await lockTenant(trx, ref));
+    const next = change(current);
+    if (current.slug === DEFAULT_TENANT_SLUG && next.slug !== DEFAULT_TENANT_SLUG) {
+      throw isDefaultTenant('keeps its slug');
+    }
+    try {
+      const row = await trx
+        .updateTable('tenants')
+        .set({ ...next, updated_at: new Date(clock.now()) })
+        .where('id', '=', current.id)
+        .returningAll()
+        .executeTakeFirstOrThrow();
+      await notify(trx, { topic: 'tenants', tenantId: current.id });
+      return row;
+    } catch (error) {
+      throw errorCode(error) === UNIQUE_VIOLATION ? slugTaken(next.slug) : error;
+    }
+  });
+}
+
+const UNIQUE_VIOLATION = '23505';
+
+function slugTaken(slug: string) {
+  return conflict('slug_taken', `Another tenant has the slug "${slug}".`);
+}
+
+/** Requests without X-Tenant-Id mean the tenant with this slug, so it must always be there. */
+function isDefaultTenant(what: string) {
+  return conflict(
+    'default_tenant',
+    `The tenant "${DEFAULT_TENANT_SLUG}" ${what}: requests that name no tenant mean it.`,
+  );
+}
+
+function showTenant(row: TenantRow) {
+  return {
+    id: formatId('tenant', row.id),
+    name: row.name,
+    slug: row.slug,
+    settings: readSettings(row.settings),
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+  };
+}

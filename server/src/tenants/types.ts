@@ -1,0 +1,61 @@
+import { type Static, Type } from 'typebox';
+
+/**
+ * Slugs of tenants and names of environments: a DNS label (RFC 1123), so that they fit in a path, a header and a host
+ * name. No slug is a TypeID, which has an underscore, so a path may carry either.
+ */
+export const SLUG_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+
+/** The tenant that a request without `X-Tenant-Id` means. It cannot be deleted or renamed away. */
+export const DEFAULT_TENANT_SLUG = 'default';
+
+/** The environments that every new tenant has, in the order in which they are made. */
+export const FIRST_ENVIRONMENTS = ['development', 'staging', 'production'] as const;
+
+/** Environments a tenant may have. */
+export const ENVIRONMENTS_MAX = 20;
+
+/** A name for people: 1 to 200 characters that begin with no space and hold no control characters. */
+export const DisplayName = Type.String({
+  minLength: 1,
+  maxLength: 200,
+  pattern: '^[^\\s\\u0000-\\u001f\\u007f][^\\u0000-\\u001f\\u007f]*$',
+});
+
+/** A slug or an environment's name. */
+export const Slug = Type.String({ pattern: SLUG_PATTERN });
+
+/** What a tenant decides for itself, every field with a value. */
+export const TenantSettingsSchema = Type.Object({
+  allow_unknown_event_types: Type.Boolean({
+    description: 'Whether events may be published whose type is not in the catalog.',
+  }),
+});
+export type TenantSettings = Static<typeof TenantSettingsSchema>;
+
+/** The settings of a tenant that never set any. */
+export const DEFAULT_SETTINGS: TenantSettings = { allow_unknown_event_types: false };
+
+/** A change of settings: an absent field stays, `null` brings its default back, and `null` for the whole resets all. */
+export const TenantSettingsChangeSchema = Type.Unsafe<Partial<Record<keyof TenantSettings, boolean | null>> | null>({
+  type: ['object', 'null'],
+  additionalProperties: false,
+  properties: { allow_unknown_event_types: { type: ['boolean', 'null'] } },
+});
+export type TenantSettingsChange = Static<typeof TenantSettingsChangeSchema>;
+
+export const TenantSchema = Type.Object({
+  id: Type.String({ description: 'TypeID, `tnt_…`.' }),
+  name: Type.String(),
+  slug: Type.String(),
+  settings: TenantSettingsSchema,
+  created_at: Type.String({ format: 'date-time' }),
+  updated_at: Type.String({ format: 'date-time' }),
+});
+
+export const EnvironmentSchema = Type.Object({
+  id: Type.String({ description: 'TypeID, `env_…`.' }),
+  name: Type.String(),
+  preset: Type.String({ description: 'The preset whose defaults its webhooks have.' }),
+  created_at: Type.String({ format: 'date-time' }),
+});
