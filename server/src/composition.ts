@@ -26,7 +26,7 @@ import { registerHealthRoutes } from './operations/health.ts';
 import { registerMetricsRoute } from './operations/metrics.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
-import { setWebhookStatus } from './webhooks/commands.ts';
+import { disableWebhook } from './webhooks/commands.ts';
 import { createWebhookDirectory } from './webhooks/directory.ts';
 import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
@@ -82,7 +82,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     inFlightMax: config.maxInFlight,
     queuedMax: config.maxQueued,
     soleNode: options.soleNode,
-    onGone: (task) => setWebhookStatus(webhookStore, task, task.webhookId, 'disabled', 'gone'),
+    onGone: (task) => disableWebhook(webhookStore, task, task.webhookId, 'gone'),
   });
   const writer = new EventWriter({ pool: enginePool, engine, logger });
   const allowUnknownEventTypes = (tenantId: string) => {

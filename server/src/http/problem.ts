@@ -25,6 +25,8 @@ export function answerProblem(thrown: unknown, request: FastifyRequest, reply: F
     request.log.error({ request_id: request.id, code: error.code, fault: describeFault(cause) }, 'request failed');
   }
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
+  // RFC 9110, section 11.6.1: a 401 names what would be accepted.
+  if (error.status === 401) reply.header('www-authenticate', 'Bearer realm="posthorn"');
   reply
     .code(error.status)
     .type('application/json; charset=utf-8')

@@ -271,3 +271,14 @@ test('a value with CR and LF in a path comes back as data only', async () => {
   expect(body.id).toBe('a\r\nset-cookie: x');
   expect(headers['set-cookie']).toBeUndefined();
 });
+
+test.each(['/%', '/%zz', '/things/%C0%80'])('the path %s, which cannot be decoded, is refused in JSON', async (url) => {
+  const { status, headers, body } = await send(url);
+  expect([status, body.error.code]).toEqual([400, 'malformed_request']);
+  expect(body.error.request_id).toBe(headers['x-request-id']);
+});
+
+test('a request without a key is told which kind is wanted', async () => {
+  const { status, headers } = await send('/who');
+  expect([status, headers['www-authenticate']]).toEqual([401, 'Bearer realm="posthorn"']);
+});

@@ -1,4 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Ajv } from 'ajv';
 import addFormats from 'ajv-formats';
@@ -58,6 +59,12 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
     requestTimeout: 30_000,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
+    // Paths that no route can be found for, because they cannot be decoded or are too long.
+    frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id);
+      answerProblem(error, request, reply);
+    },
+    clientErrorHandler: answerUnreadable,
   }).withTypeProvider<TypeBoxTypeProvider>();
 
   const strict = new Ajv({ allErrors: true, useDefaults: true, strict: false });
@@ -127,4 +134,20 @@ function readJsonBody(
   } catch (error) {
     done(error instanceof Error ? error : malformed('The body is not JSON.'));
   }
+}
+
+/** What is not HTTP, or has headers over Node's limit, never becomes a request; the answer is written to the socket. */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const body = JSON.stringify({
+    error: {
+      code: tooLarge ? 'headers_too_large' : 'malformed_request',
+      message: tooLarge ? 'The request headers are too large.' : 'The request is not readable as HTTP.',
+      request_id: `req_${uuid().replaceAll('-', '')}`,
+    },
+  });
+  const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8`;
+  socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
 }

@@ -10,7 +10,7 @@ export function encodeCursor(lastId: string): string {
 export function decodeCursor(cursor: string): string {
   const hex = Buffer.from(cursor, 'base64url').toString('hex');
   const uuid = hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-  if (cursor.length !== 22 || !validate(uuid)) {
+  if (!validate(uuid) || encodeCursor(uuid) !== cursor) {
     throw malformed('The cursor is not one that this API gave; start again without it.', 'invalid_cursor');
   }
   return uuid;

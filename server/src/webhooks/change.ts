@@ -1,0 +1,142 @@
+import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
+import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
+import { changeHeaders, pairs } from './headers.ts';
+import type { RetryPolicyFields } from './retry-policy.ts';
+import type { WebhookChange } from './schema.ts';
+import { BLANK_WEBHOOK, resolveSettings, type WebhookSettings } from './settings.ts';
+
+/** Bytes of a webhook's `metadata` as JSON. */
+const METADATA_BYTES_MAX = 16_384;
+
+/** The reason of a status that a person chose. */
+export const MANUAL = 'manual';
+
+/**
+ * The settings after a change, whole and checked. What is absent stays, null brings the default back; `headers`,
+ * `metadata`, `signature` and `retry_policy` are merged member by member in the same way. The URL and the events are
+ * judged elsewhere: for them the database and the network must be asked.
+ *
+ * @throws AppError 422 naming every field that is wrong.
+ */
+export function applyChange(current: WebhookSettings, body: WebhookChange, environmentPreset: string): WebhookSettings {
+  const problems: FieldProblem[] = [];
+  const next: WebhookSettings = {
+    name: body.name ?? current.name,
+    url: body.url ?? current.url,
+    description: changed(current.description, body.description, null),
+    owner: changed(current.owner, body.owner, null),
+    metadata: changeMetadata(current, body, problems),
+    events: body.events === undefined ? current.events : [...new Set(body.events)],
+    ...changeStatus(current, body, problems),
+    httpMethod: changed(current.httpMethod, body.http_method, BLANK_WEBHOOK.httpMethod),
+    headers: changeHeaderList(current, body, problems),
+    preset: changed(current.preset, body.preset, null),
+    envelope: changed(current.envelope, body.envelope, null),
+    signature: changeSignature(current, body, problems),
+    retryPolicy: changeRetryPolicy(current, body, problems),
+    timeoutSeconds: changed(current.timeoutSeconds, body.timeout_seconds, null),
+    maxConcurrency: changed(current.maxConcurrency, body.max_concurrency, null),
+    priority: changed(current.priority, body.priority, BLANK_WEBHOOK.priority),
+    verifyTls: changed(current.verifyTls, body.verify_tls, BLANK_WEBHOOK.verifyTls),
+  };
+  problems.push(...headerClashes(next, environmentPreset));
+  if (problems.length > 0) throw invalidFields(problems);
+  return next;
+}
+
+function changed<T>(current: T, given: T | null | undefined, cleared: T): T {
+  if (given === undefined) return current;
+  return given ?? cleared;
+}
+
+/** Members of `given` over those of `current`; null removes a member, null for the whole removes all. */
+function merged<T extends object>(current: T, given: { [K in keyof T]?: T[K] | null } | null | undefined): T {
+  if (given === undefined) return current;
+  const entries = Object.entries({ ...(given === null ? undefined : current), ...given });
+  return Object.fromEntries(entries.filter(([, value]) => value !== null && value !== undefined)) as T;
+}
+
+function changeMetadata(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
+  const metadata = merged<Record<string, unknown>>(current.metadata, body.metadata);
+  if (body.metadata == null) return metadata;
+  const json = JSON.stringify(metadata);
+  if (Buffer.byteLength(json) > METADATA_BYTES_MAX) {
+    problems.push({ path: 'metadata', message: `must be at most ${METADATA_BYTES_MAX} bytes of JSON` });
+  }
+  // PostgreSQL's jsonb takes neither NUL nor a lone half of a surrogate pair; JSON.stringify writes both as escapes.
+  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(json)) {
+    problems.push({ path: 'metadata', message: 'must have no NUL characters and no halves of surrogate pairs' });
+  }
+  return metadata;
+}
+
+function changeStatus(
+  current: WebhookSettings,
+  body: WebhookChange,
+  problems: FieldProblem[],
+): Pick<WebhookSettings, 'status' | 'statusReason'> {
+  if (body.is_active !== undefined && body.status !== undefined && body.is_active !== (body.status === 'active')) {
+    problems.push({ path: 'is_active', message: `does not go with the status "${body.status}"` });
+  }
+  const fromShort = body.is_active === undefined ? current.status : body.is_active ? 'active' : 'disabled';
+  const status = body.status ?? fromShort;
+  if (status === 'active') return { status, statusReason: null };
+  return { status, statusReason: status === current.status ? current.statusReason : MANUAL };
+}
+
+function changeHeaderList(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
+  if (body.headers !== undefined && body.custom_headers !== undefined) {
+    problems.push({ path: 'custom_headers', message: 'is another name of "headers"; give one of them' });
+  }
+  const change = body.headers === undefined ? body.custom_headers : body.headers;
+  if (change === undefined) return current.headers;
+  if (change === null) return [];
+  const result = changeHeaders(current.headers, change);
+  if (result.ok) return result.headers;
+  problems.push(...result.problems);
+  return current.headers;
+}
+
+function changeSignature(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): SignatureSettings {
+  const short = body.signature_method === 'standard' ? 'none' : body.signature_method;
+  const long = body.signature?.method;
+  if (short !== undefined && long !== undefined && short !== long) {
+    problems.push({ path: 'signature_method', message: 'does not go with "signature.method"; give one of them' });
+  }
+  const settings = merged<SignatureSettings>(
+    merged<SignatureSettings>(current.signature, body.signature),
+    short === undefined ? undefined : { method: short },
+  );
+  const problem = signatureSettingsProblem(settings);
+  if (problem !== undefined) problems.push({ path: 'signature.header', message: problem });
+  return settings;
+}
+
+function changeRetryPolicy(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): RetryPolicyFields {
+  const short = body.retry_count == null ? body.retry_count : body.retry_count + 1;
+  const long = body.retry_policy?.max_attempts;
+  if (short !== undefined && long !== undefined && short !== long) {
+    problems.push({
+      path: 'retry_count',
+      message: 'must be one less than "retry_policy.max_attempts"; give one of them',
+    });
+  }
+  const policy = merged<RetryPolicyFields>(
+    merged<RetryPolicyFields>(current.retryPolicy, body.retry_policy),
+    short === undefined ? undefined : { max_attempts: short },
+  );
+  const { initial_delay_seconds: initial, max_delay_seconds: max } = policy;
+  if (initial !== undefined && max !== undefined && max < initial) {
+    problems.push({ path: 'retry_policy.max_delay_seconds', message: 'must not be below initial_delay_seconds' });
+  }
+  return policy;
+}
+
+/** A receiver must not get the header that carries the signature twice. */
+function headerClashes(settings: WebhookSettings, environmentPreset: string): FieldProblem[] {
+  const { signature, eventHeader } = resolveSettings(settings, environmentPreset);
+  const taken = [eventHeader.toLowerCase(), ...(signature.method === 'none' ? [] : [signature.header.toLowerCase()])];
+  return pairs(settings.headers)
+    .filter(([name]) => taken.includes(name.toLowerCase()))
+    .map(([name]) => ({ path: `headers.${name}`, message: 'is a header that Posthorn sets itself' }));
+}

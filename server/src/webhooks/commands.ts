@@ -1,0 +1,247 @@
+import type { Transaction } from 'kysely';
+import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
+import type { Scope } from '../http/caller.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { conflict, invalidField, notFound } from '../kernel/errors.ts';
+import type { IdSource } from '../kernel/ids.ts';
+import type { SecretBox } from '../kernel/secret-box.ts';
+import { generateKeyPair } from '../signing/key-pairs.ts';
+import { generateSecret, secretProblem } from '../signing/secrets.ts';
+import { notify } from '../tenants/queries.ts';
+import { applyChange, MANUAL } from './change.ts';
+import type { WebhookDirectory } from './directory.ts';
+import { insertWebhook, lockWebhook, readOwnSettings, readSettings, updateWebhook, type WebhookRow } from './rows.ts';
+import type { WebhookChange } from './schema.ts';
+import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
+import { BLANK_WEBHOOK, resolveSettings, type WebhookSettings, type WebhookStatus } from './settings.ts';
+import { discardWaiting, releaseHeld } from './waiting-deliveries.ts';
+
+export interface WebhookStore {
+  db: Database;
+  clock: Clock;
+  newId: IdSource;
+  box: SecretBox;
+  directory: Pick<WebhookDirectory, 'invalidate'>;
+}
+
+/** Webhooks an environment may have: the index of subscriptions and a page of totals stay quick up to there. */
+const WEBHOOKS_MAX = 10_000;
+
+/** How long replaced secrets go on signing unless the caller says otherwise. */
+export const GRACE_SECONDS = 86_400;
+
+/**
+ * Makes a webhook with its secret, and with a key pair where it signs asymmetrically. Returns its UUID and the secret.
+ *
+ * @throws AppError 422 for settings or a secret that cannot be, 409 beyond 10,000 webhooks, 404 when the environment is gone.
+ */
+export async function createWebhook(
+  store: WebhookStore,
+  scope: Scope,
+  body: WebhookChange,
+): Promise<{ id: string; secret: string }> {
+  const { secret = generateSecret(), ...settings } = body;
+  refuseBadSecret(secret);
+  const id = store.newId();
+  await change(store, scope, async (trx, now) => {
+    const preset = await lockEnvironment(trx, scope);
+    await refuseOneTooMany(trx, scope);
+    const webhook = { id, settings: applyChange(BLANK_WEBHOOK, settings, preset), now };
+    const row = await insertWebhook(trx, scope, webhook, store.box);
+    await insertSecret(trx, newSecret(store, row, 'symmetric', secret, now), store.box);
+    await ensureKeyPair(store, trx, row, webhook.settings, preset, now);
+  });
+  return { id, secret };
+}
+
+/** @throws AppError 404, 422, 409 for one live secret too many. */
+export async function changeWebhook(store: WebhookStore, scope: Scope, id: string, body: WebhookChange): Promise<void> {
+  const { secret, ...settings } = body;
+  if (secret !== undefined) refuseBadSecret(secret);
+  await change(store, scope, async (trx, now) => {
+    const row = await lockOrThrow(trx, scope, id);
+    const preset = await environmentPreset(trx, scope);
+    const next = applyChange(readSettings(row, store.box), settings, preset);
+    await updateWebhook(trx, row, next, now, store.box);
+    await ensureKeyPair(store, trx, row, next, preset, now);
+    if (secret !== undefined) {
+      await replaceSecret(trx, newSecret(store, row, 'symmetric', secret, now), GRACE_SECONDS * 1000, store.box);
+    }
+    if (row.status !== 'active' && next.status === 'active') await releaseHeld(trx, row.tenant_id, id, now);
+  });
+}
+
+/**
+ * Pauses, disables or enables a webhook. When it becomes active, its held deliveries become due.
+ *
+ * `reason`: for a status other than active; `manual` is a person's choice.
+ * @throws AppError 404
+ */
+export async function setWebhookStatus(
+  store: WebhookStore,
+  scope: Scope,
+  id: string,
+  status: WebhookStatus,
+  reason: string = MANUAL,
+): Promise<void> {
+  await change(store, scope, async (trx, now) => {
+    const row = await lockOrThrow(trx, scope, id);
+    if (row.status === status) return;
+    await writeStatus(trx, row, status, status === 'active' ? null : reason, now);
+    if (status === 'active') await releaseHeld(trx, row.tenant_id, id, now);
+  });
+}
+
+/**
+ * Disables a webhook because of what its receiver answers; `reason` is kept as its `status_reason`. Changes nothing
+ * when it is gone or not active: a person's choice stands.
+ */
+export async function disableWebhook(store: WebhookStore, scope: Scope, id: string, reason: string): Promise<void> {
+  await change(store, scope, async (trx, now) => {
+    const row = await lockWebhook(trx, scope, id);
+    if (row?.status === 'active') await writeStatus(trx, row, 'disabled', reason, now);
+  });
+}
+
+/** Deletes a webhook with its secrets and totals; deliveries that wait for it end as discarded. @throws AppError 404 */
+export async function deleteWebhook(store: WebhookStore, scope: Scope, id: string): Promise<void> {
+  await change(store, scope, async (trx, now) => {
+    const row = await lockOrThrow(trx, scope, id);
+    await discardWaiting(trx, row.tenant_id, id, now);
+    await trx
+      .deleteFrom('webhook_totals')
+      .where('tenant_id', '=', row.tenant_id)
+      .where('webhook_id', '=', id)
+      .execute();
+    await trx.deleteFrom('webhooks').where('tenant_id', '=', row.tenant_id).where('id', '=', id).execute();
+  });
+}
+
+/**
+ * Gives a webhook the secret, or a generated one; without a given one an asymmetric webhook also gets a new key pair.
+ * What is replaced goes on signing beside it for the grace.
+ *
+ * @throws AppError 404, 422, 409 when more than five secrets of a kind would be live.
+ */
+export async function rotateSecret(
+  store: WebhookStore,
+  scope: Scope,
+  id: string,
+  options: { secret?: string | undefined; graceSeconds: number },
+): Promise<void> {
+  if (options.secret !== undefined) refuseBadSecret(options.secret);
+  await change(store, scope, async (trx, now) => {
+    const row = await lockOrThrow(trx, scope, id);
+    const graceMs = options.graceSeconds * 1000;
+    const secret = newSecret(store, row, 'symmetric', options.secret ?? generateSecret(), now);
+    await replaceSecret(trx, secret, graceMs, store.box);
+    const { signature } = resolveSettings(readOwnSettings(row), await environmentPreset(trx, scope));
+    if (options.secret === undefined && signature.asymmetric) {
+      const keyPair = newSecret(store, row, 'asymmetric', generateKeyPair().privateKey, now);
+      await replaceSecret(trx, keyPair, graceMs, store.box);
+    }
+    await trx
+      .updateTable('webhooks')
+      .set({ updated_at: now })
+      .where('tenant_id', '=', row.tenant_id)
+      .where('id', '=', id)
+      .execute();
+  });
+}
+
+/** The preset that webhooks of the environment have by default. @throws AppError 404 when the environment is gone. */
+export async function environmentPreset(db: Database, scope: Scope): Promise<string> {
+  const row = await selectEnvironment(db, scope).executeTakeFirst();
+  if (row === undefined) throw notFound('environment');
+  return row.preset;
+}
+
+/** One change in one transaction, told to every node when it commits, and to this one before the answer. */
+async function change(
+  store: WebhookStore,
+  scope: Scope,
+  work: (trx: Transaction<Tables>, now: Date) => Promise<void>,
+): Promise<void> {
+  const { tenantId, environmentId } = scope;
+  try {
+    await store.db.transaction().execute(async (trx) => {
+      await work(trx, new Date(store.clock.now()));
+      await notify(trx, { topic: 'webhooks', tenantId, environmentId });
+    });
+  } finally {
+    // Also after a failure: a connection lost during the commit leaves open whether it happened.
+    store.directory.invalidate(tenantId, environmentId);
+  }
+}
+
+async function writeStatus(
+  trx: Transaction<Tables>,
+  row: WebhookRow,
+  status: WebhookStatus,
+  reason: string | null,
+  now: Date,
+): Promise<void> {
+  await trx
+    .updateTable('webhooks')
+    .set({ status, status_reason: reason, updated_at: now })
+    .where('tenant_id', '=', row.tenant_id)
+    .where('id', '=', row.id)
+    .execute();
+}
+
+async function lockOrThrow(trx: Transaction<Tables>, scope: Scope, id: string): Promise<WebhookRow> {
+  const row = await lockWebhook(trx, scope, id);
+  if (row === undefined) throw notFound('webhook');
+  return row;
+}
+
+/** Creations in an environment go one after the other, so that the limit holds exactly. */
+async function lockEnvironment(trx: Transaction<Tables>, scope: Scope): Promise<string> {
+  const row = await selectEnvironment(trx, scope).forNoKeyUpdate().executeTakeFirst();
+  if (row === undefined) throw notFound('environment');
+  return row.preset;
+}
+
+function selectEnvironment(db: Database, scope: Scope) {
+  return db
+    .selectFrom('environments')
+    .select('preset')
+    .where('tenant_id', '=', scope.tenantId)
+    .where('id', '=', scope.environmentId);
+}
+
+async function refuseOneTooMany(trx: Transaction<Tables>, scope: Scope): Promise<void> {
+  const { count } = await trx
+    .selectFrom('webhooks')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .executeTakeFirstOrThrow();
+  if (count >= WEBHOOKS_MAX) {
+    throw conflict('too_many_webhooks', `An environment has at most ${WEBHOOKS_MAX} webhooks.`);
+  }
+}
+
+async function ensureKeyPair(
+  store: WebhookStore,
+  trx: Transaction<Tables>,
+  row: WebhookRow,
+  settings: WebhookSettings,
+  preset: string,
+  now: Date,
+): Promise<void> {
+  if (!resolveSettings(settings, preset).signature.asymmetric) return;
+  const live = await liveSecrets(trx, row.tenant_id, [row.id], now.getTime());
+  if (live.some((secret) => secret.kind === 'asymmetric')) return;
+  await insertSecret(trx, newSecret(store, row, 'asymmetric', generateKeyPair().privateKey, now), store.box);
+}
+
+function newSecret(store: WebhookStore, row: WebhookRow, kind: SecretKind, secret: string, now: Date): NewSecret {
+  return { tenantId: row.tenant_id, webhookId: row.id, id: store.newId(), kind, secret, now };
+}
+
+function refuseBadSecret(secret: string): void {
+  const problem = secretProblem(secret);
+  if (problem !== undefined) throw invalidField('secret', problem);
+}

@@ -1,0 +1,268 @@
+import dns from 'node:dns';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../kernel/clock.ts';
+import { StartupError } from '../../kernel/startup-error.ts';
+import { createEgressGuard, EGRESS_BLOCKED, type Resolve } from './guard.ts';
+
+const strict = createEgressGuard({ allow: [], requireHttps: true });
+const dev = createEgressGuard({ allow: ['127.0.0.0/8', '::1/128', 'localhost'], requireHttps: false });
+
+/** Answers from a list, as a name server under a tenant's control would. */
+function answering(...addresses: string[]): Resolve {
+  return (_hostname, _options, callback) =>
+    callback(
+      null,
+      addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
+    );
+}
+
+describe('judgeUrl', () => {
+  it.each([
+    'https://example.com',
+    'https://example.com/hook?a=b%20c',
+    'https://EXAMPLE.com:8443/',
+    'https://example.com./x',
+    'https://8.8.8.8/',
+    'https://[2606:4700:4700::1111]:444/hook',
+    'https://bücher.example/',
+    'https://hooks_1.example.com/',
+  ])('accepts %s', (url) => {
+    expect(strict.judgeUrl(url)).toMatchObject({ ok: true });
+  });
+
+  it.each([
+    'https://127.0.0.1/',
+    'https://127.1/',
+    'https://0x7f.1/',
+    'https://0177.0.0.1/',
+    'https://2130706433/',
+    'https://0x7f000001/',
+    'https://１２７.0.0.1/',
+    'https://①②⑦.0.0.1/',
+    'https://127。0。0。1/',
+    'https://127.0.0.1./',
+    'https://0/',
+    'https://169.254.169.254/latest/meta-data/',
+    'https://168.63.129.16/',
+    'https://[::1]/',
+    'https://[::]/',
+    'https://[::7f00:1]/',
+    'https://[::ffff:127.0.0.1]/',
+    'https://[::ffff:0:7f00:1]/',
+    'https://[64:ff9b::7f00:1]/',
+    'https://[64:ff9b:1::a00:1]/',
+    'https://[2002:7f00:1::1]/',
+    'https://[2001:0:4136:e378:8000:63bf:80ff:fffe]/',
+    'https://[fe80::1]/',
+    'https://[fd00:ec2::254]/',
+    'https://localhost/',
+    'https://LOCALHOST:8080/',
+    'https://localhost./',
+    'https://localhost%2e/',
+    'https://loc%61lhost/',
+    'https://api.localhost/',
+    'https://metadata.google.internal/',
+    'https://metadata/',
+    'https://10.0.0.1:8443/',
+  ])('refuses the address or name in %s', (url) => {
+    expect(strict.judgeUrl(url)).toEqual({
+      ok: false,
+      reason: expect.stringMatching(/^The destination is not a public/),
+    });
+  });
+
+  it.each([
+    ['', 'absolute URL'],
+    ['example.com/hook', 'absolute URL'],
+    ['/hook', 'absolute URL'],
+    ['https:example.com', 'absolute URL'],
+    ['https:///example.com', 'absolute URL'],
+    ['ftp://example.com', 'absolute URL'],
+    ['file:///etc/passwd', 'absolute URL'],
+    ['javascript:alert(1)', 'absolute URL'],
+    ['https://', 'absolute URL'],
+    ['https://[::1', 'absolute URL'],
+    ['https://[fe80::1%25eth0]/', 'absolute URL'],
+    ['https://256.1.1.1/', 'absolute URL'],
+    ['https://example.com:99999/', 'absolute URL'],
+    ['https://user@example.com/', 'user name'],
+    ['https://user:pass@example.com/', 'user name'],
+    ['https://example.com@127.0.0.1/', 'user name'],
+    ['https://example.com/#part', 'fragment'],
+    ['https://example.com/#', 'fragment'],
+    ['https://example.com:0/', 'port'],
+    ['https://example.com:25/', 'port'],
+    ['https://example.com:22/', 'port'],
+    ['https://exa\nmple.com/', 'control characters'],
+    ['https://example.com/a b', 'spaces'],
+    [' https://example.com/', 'spaces'],
+    ['https://example.com/\u0000', 'control characters'],
+    ['https://example.com/\r\nX-Evil: 1', 'control characters'],
+    ['https://example.com\\@127.0.0.1/', 'backslashes'],
+    ['https://a..example.com/', 'host name'],
+    ['https://.example.com/', 'host name'],
+    [`https://${'a'.repeat(64)}.example.com/`, 'host name'],
+    [`https://example.com/${'a'.repeat(2_048)}`, '2048'],
+    ['http://example.com/', 'https://'],
+  ])('refuses %j and says why', (url, why) => {
+    expect(strict.judgeUrl(url)).toEqual({ ok: false, reason: expect.stringContaining(why) });
+  });
+
+  it('allows in dev mode http and loopback, and still nothing else that is private', () => {
+    for (const url of ['http://example.com/', 'http://127.0.0.1:9/x', 'http://localhost:3000', 'http://[::1]:3000/']) {
+      const port = new URL(url).port;
+      expect(dev.judgeUrl(url).ok, url).toBe(port !== '9');
+    }
+    expect(dev.judgeUrl('http://a.localhost:3000/').ok).toBe(true);
+    expect(dev.judgeUrl('http://10.0.0.1/').ok).toBe(false);
+    expect(dev.judgeUrl('http://169.254.169.254/').ok).toBe(false);
+  });
+
+  it('lets the allow list name hosts and networks, for http too', () => {
+    const guard = createEgressGuard({ allow: ['10.0.0.0/8', 'Hooks.internal.', 'fd12::/16'], requireHttps: true });
+    expect(guard.judgeUrl('http://10.1.2.3:8080/').ok).toBe(true);
+    expect(guard.judgeUrl('http://[::ffff:10.1.2.3]/').ok).toBe(true);
+    expect(guard.judgeUrl('http://[fd12::1]/').ok).toBe(true);
+    expect(guard.judgeUrl('http://hooks.INTERNAL/').ok).toBe(true);
+    expect(guard.judgeUrl('http://hooks.internal.:81/').ok).toBe(true);
+    expect(guard.judgeUrl('http://other.internal/').ok).toBe(false);
+    expect(guard.judgeUrl('http://192.168.0.1/').ok).toBe(false);
+    expect(guard.judgeUrl('https://[2002:a01:203::1]/').ok).toBe(false);
+  });
+
+  it('gives out a metadata address only to an entry that names it alone', () => {
+    const url = 'http://169.254.169.254/';
+    expect(createEgressGuard({ allow: ['169.254.0.0/16'], requireHttps: false }).judgeUrl(url).ok).toBe(false);
+    expect(createEgressGuard({ allow: ['0.0.0.0/0'], requireHttps: false }).judgeUrl(url).ok).toBe(false);
+    expect(createEgressGuard({ allow: ['169.254.169.254'], requireHttps: false }).judgeUrl(url).ok).toBe(true);
+  });
+
+  it('refuses to start with an allow list that it cannot read', () => {
+    for (const entry of ['10.0.0.0/99', '10.0.0', '1.2.3.4.5', 'a/b', '10.0.0.0/', 'a..b', '']) {
+      expect(() => createEgressGuard({ allow: [entry], requireHttps: true }), entry).toThrow(StartupError);
+    }
+  });
+});
+
+describe('judgeLiteral', () => {
+  it('judges IP literals, with and without brackets, and leaves names to the lookup', () => {
+    expect(strict.judgeLiteral('127.0.0.1')).toMatch(/loopback/);
+    expect(strict.judgeLiteral('[::1]')).toMatch(/loopback/);
+    expect(strict.judgeLiteral('::1')).toMatch(/loopback/);
+    expect(strict.judgeLiteral('8.8.8.8')).toBeUndefined();
+    expect(strict.judgeLiteral('[2606:4700::1]')).toBeUndefined();
+    expect(strict.judgeLiteral('localhost')).toBeUndefined();
+    expect(dev.judgeLiteral('127.0.0.1')).toBeUndefined();
+    expect(dev.judgeLiteral('[::1]')).toBeUndefined();
+  });
+});
+
+describe('judgeHostByLookup', () => {
+  const judge = (resolve: Resolve, host = 'x.example') =>
+    createEgressGuard({ allow: [], requireHttps: true, resolve }).judgeHostByLookup(host);
+
+  it('refuses a name of which any address is refused, without telling the address', async () => {
+    const reason = await judge(answering('8.8.8.8', '10.1.2.3'));
+    expect(reason).toMatch(/private/);
+    expect(reason).not.toContain('10.1.2.3');
+  });
+
+  it('accepts a name with public addresses, and one that does not resolve', async () => {
+    expect(await judge(answering('8.8.8.8', '2606:4700::1'))).toBeUndefined();
+    const failing: Resolve = (_h, _o, callback) => callback(Object.assign(new Error(), { code: 'ENOTFOUND' }), []);
+    expect(await judge(failing)).toBeUndefined();
+  });
+
+  it('does not wait for a name server that never answers', async () => {
+    const timers: (() => void)[] = [];
+    const clock = {
+      ...systemClock,
+      after: (_ms: number, task: () => void) => {
+        timers.push(task);
+        return () => {};
+      },
+    };
+    const guard = createEgressGuard({ allow: [], requireHttps: true, resolve: () => {}, clock });
+    const verdict = guard.judgeHostByLookup('slow.example');
+    for (const fire of timers) fire();
+    expect(await verdict).toBeUndefined();
+  });
+
+  it('asks the real resolver by default', async () => {
+    expect(await strict.judgeHostByLookup('localhost')).toMatch(/loopback/);
+    expect(await dev.judgeHostByLookup('localhost')).toBeUndefined();
+  });
+});
+
+describe('lookup', () => {
+  const look = (
+    resolve: Resolve,
+    options: dns.LookupOptions,
+    allow: string[] = [],
+    host = 'x.example',
+  ): Promise<{ error: NodeJS.ErrnoException | null; address: unknown; family: unknown }> =>
+    new Promise((settle) => {
+      createEgressGuard({ allow, requireHttps: true, resolve }).lookup(host, options, (error, address, family) =>
+        settle({ error, address, family }),
+      );
+    });
+
+  it('refuses a name with one bad address among good ones, in either order', async () => {
+    for (const addresses of [
+      ['8.8.8.8', '127.0.0.1'],
+      ['127.0.0.1', '8.8.8.8'],
+      ['8.8.8.8', '::ffff:169.254.169.254'],
+    ]) {
+      const { error } = await look(answering(...addresses), { all: true });
+      expect(error?.code).toBe(EGRESS_BLOCKED);
+    }
+  });
+
+  it('answers in the form that was asked for', async () => {
+    const resolve = answering('8.8.8.8', '2606:4700::1');
+    expect((await look(resolve, { all: true })).address).toEqual([
+      { address: '8.8.8.8', family: 4 },
+      { address: '2606:4700::1', family: 6 },
+    ]);
+    expect(await look(resolve, {})).toEqual({ error: null, address: '8.8.8.8', family: 4 });
+  });
+
+  it('passes the resolver’s own failure on, and reports a name without addresses', async () => {
+    const failing: Resolve = (_h, _o, callback) => callback(Object.assign(new Error(), { code: 'EAI_AGAIN' }), []);
+    expect((await look(failing, { all: true })).error?.code).toBe('EAI_AGAIN');
+    expect((await look(answering(), {})).error?.code).toBe(dns.NODATA);
+  });
+
+  it('lets an allowed name lead to a private address, but not to a metadata address', async () => {
+    expect((await look(answering('10.0.0.1'), {}, ['x.example'])).error).toBeNull();
+    expect((await look(answering('10.0.0.1'), {}, ['x.example'], 'X.Example.')).error).toBeNull();
+    expect((await look(answering('10.0.0.1'), {}, ['y.example'])).error?.code).toBe(EGRESS_BLOCKED);
+    expect((await look(answering('169.254.169.254'), {}, ['x.example'])).error?.code).toBe(EGRESS_BLOCKED);
+  });
+});
+
+describe('lookup in a real connect', () => {
+  const servers: Server[] = [];
+  afterEach(() => Promise.all(servers.splice(0).map((server) => new Promise((closed) => server.close(closed)))));
+
+  async function connectWith(lookup: typeof strict.lookup): Promise<string> {
+    const server = createServer((socket: Socket) => socket.end());
+    servers.push(server);
+    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+    const address = server.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    return new Promise((settle) => {
+      const socket = connect({ host: 'localhost', port, lookup }, () => {
+        socket.destroy();
+        settle('connected');
+      });
+      socket.on('error', (error: NodeJS.ErrnoException) => settle(error.code ?? 'unknown'));
+    });
+  }
+
+  it('stops a connection to loopback, and lets it through where the operator allows it', async () => {
+    expect(await connectWith(strict.lookup)).toBe(EGRESS_BLOCKED);
+    expect(await connectWith(dev.lookup)).toBe('connected');
+  });
+});

@@ -1,0 +1,45 @@
+import { checkEventPatterns } from '../catalog/check-event-patterns.ts';
+import type { EventTypeDirectory } from '../catalog/directory.ts';
+import type { Scope } from '../http/caller.ts';
+import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
+import type { TenantDirectory } from '../tenants/directory.ts';
+import type { EgressGuard } from './egress/guard.ts';
+import type { WebhookChange } from './schema.ts';
+
+/** Whom to ask, beyond the request itself, before a webhook is written. */
+export interface WebhookJudge {
+  guard: EgressGuard;
+  eventTypes: EventTypeDirectory;
+  tenants: TenantDirectory;
+}
+
+/**
+ * Judges the URL and the events of a request; what it does not mention is not judged again.
+ *
+ * @throws AppError 422
+ */
+export async function judgeInput(
+  judge: WebhookJudge,
+  scope: Scope,
+  body: Pick<WebhookChange, 'url' | 'events'>,
+): Promise<void> {
+  const problems = [...(await judgeDestination(judge, body.url)), ...(await judgeEvents(judge, scope, body.events))];
+  if (problems.length > 0) throw invalidFields(problems);
+}
+
+async function judgeDestination({ guard }: WebhookJudge, url: string | undefined): Promise<FieldProblem[]> {
+  if (url === undefined) return [];
+  const verdict = guard.judgeUrl(url);
+  const reason = verdict.ok ? await guard.judgeHostByLookup(verdict.url.hostname) : verdict.reason;
+  return reason === undefined ? [] : [{ path: 'url', message: reason }];
+}
+
+async function judgeEvents(
+  { eventTypes, tenants }: WebhookJudge,
+  scope: Scope,
+  events: readonly string[] | undefined,
+): Promise<FieldProblem[]> {
+  if (events === undefined) return [];
+  const settings = await tenants.settings(scope.tenantId);
+  return checkEventPatterns(eventTypes, scope, events, settings.allow_unknown_event_types);
+}

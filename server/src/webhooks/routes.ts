@@ -1,0 +1,163 @@
+import { Type } from 'typebox';
+import type { Caller } from '../http/caller.ts';
+import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
+import type { HttpServer } from '../http/server.ts';
+import { notFound } from '../kernel/errors.ts';
+import {
+  changeWebhook,
+  createWebhook,
+  deleteWebhook,
+  environmentPreset,
+  setWebhookStatus,
+  type WebhookStore,
+} from './commands.ts';
+import { judgeInput, type WebhookJudge } from './judge-input.ts';
+import { type CountedWebhookRow, findWebhook, listWebhooks, readOwnSettings } from './rows.ts';
+import { WebhookChange, WebhookCreated, WebhookInput, WebhookShown } from './schema.ts';
+import { registerSecretRoutes } from './secret-routes.ts';
+import { type LiveSecret, liveSecrets } from './secrets.ts';
+import { resolveSettings, WEBHOOK_STATUSES } from './settings.ts';
+import { showWebhook } from './show.ts';
+import { WebhookPath, webhookId } from './webhook-path.ts';
+
+export type WebhookRouteDeps = WebhookStore & WebhookJudge;
+
+const searched = (maxLength: number, description: string) =>
+  Type.Optional(Type.String({ minLength: 1, maxLength, pattern: '^[^\\u0000]*$', description }));
+
+const ListQuery = Type.Object({
+  ...PageQuery,
+  event: searched(200, 'An event type: the webhooks that get it. A pattern: those that have it.'),
+  active_only: Type.Optional(Type.Boolean()),
+  status: Type.Optional(Type.Enum([...WEBHOOK_STATUSES])),
+  owner: searched(200, 'Exactly this owner.'),
+  q: searched(200, 'A part of the name, the URL or the description.'),
+});
+
+/** `/api/v1/webhooks`: the webhooks of an environment, their status and their secrets. */
+export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): void {
+  const read = { permission: 'read' } as const;
+  const develop = { permission: 'develop' } as const;
+  const tags = ['Webhooks'];
+
+  app.post(
+    '/api/v1/webhooks',
+    {
+      config: develop,
+      schema: { tags, summary: 'Create a webhook', body: WebhookInput, response: { 201: WebhookCreated } },
+    },
+    async (request, reply) => {
+      const { caller } = request;
+      const { secret, ...settings } = request.body;
+      await judgeInput(deps, caller, settings);
+      // null asks for a generated one, as an absent secret does.
+      const created = await createWebhook(deps, caller, { ...settings, ...(secret != null && { secret }) });
+      const shown = await readShown(deps, caller, created.id);
+      return reply.code(201).send({ ...shown, secret: created.secret });
+    },
+  );
+
+  app.get(
+    '/api/v1/webhooks',
+    {
+      config: read,
+      schema: { tags, summary: 'List webhooks', querystring: ListQuery, response: { 200: PageOf(WebhookShown) } },
+    },
+    async (request) => {
+      const page = readPage(request.query);
+      const rows = await listWebhooks(deps.db, request.caller, request.query, page);
+      const show = await shower(deps, request.caller, rows.slice(0, page.limit));
+      return toPage(rows, page.limit, (row) => row.id, show);
+    },
+  );
+
+  app.get(
+    '/api/v1/webhooks/:id',
+    {
+      config: read,
+      schema: { tags, summary: 'Get a webhook', params: WebhookPath, response: { 200: WebhookShown } },
+    },
+    async (request) => readShown(deps, request.caller, webhookId(request.params.id)),
+  );
+
+  app.route({
+    method: ['PUT', 'PATCH'],
+    url: '/api/v1/webhooks/:id',
+    config: develop,
+    schema: {
+      tags,
+      summary: 'Change a webhook',
+      description: 'Both methods merge: an absent field stays as it is, null gives it its default back.',
+      params: WebhookPath,
+      body: WebhookChange,
+      response: { 200: WebhookShown },
+    },
+    handler: async (request) => {
+      const id = webhookId(request.params.id);
+      await judgeInput(deps, request.caller, request.body);
+      await changeWebhook(deps, request.caller, id, request.body);
+      return readShown(deps, request.caller, id);
+    },
+  });
+
+  app.delete(
+    '/api/v1/webhooks/:id',
+    {
+      config: develop,
+      schema: {
+        tags,
+        summary: 'Delete a webhook',
+        description: 'Deliveries that wait for it end as `discarded`; its history stays.',
+        params: WebhookPath,
+        response: { 204: Type.Unsafe<undefined>({ type: 'null', description: 'Done.' }) },
+      },
+    },
+    async (request, reply) => {
+      await deleteWebhook(deps, request.caller, webhookId(request.params.id));
+      return reply.code(204).send();
+    },
+  );
+
+  for (const [action, status, summary] of [
+    ['pause', 'paused', 'Keep the events of a webhook for later'],
+    ['resume', 'active', 'Go on with a paused webhook, kept events first'],
+    ['enable', 'active', 'Go on with a disabled webhook, kept events first'],
+  ] as const) {
+    app.post(
+      `/api/v1/webhooks/:id/${action}`,
+      { config: develop, schema: { tags, summary, params: WebhookPath, response: { 200: WebhookShown } } },
+      async (request) => {
+        const id = webhookId(request.params.id);
+        await setWebhookStatus(deps, request.caller, id, status);
+        return readShown(deps, request.caller, id);
+      },
+    );
+  }
+
+  registerSecretRoutes(app, deps);
+}
+
+/** @throws AppError 404 */
+async function readShown(deps: WebhookStore, caller: Caller, id: string): Promise<WebhookShown> {
+  const row = await findWebhook(deps.db, caller, id);
+  if (row === undefined) throw notFound('webhook');
+  const show = await shower(deps, caller, [row]);
+  return show(row);
+}
+
+/** Reads what the rows need beside themselves, once for all of them, and returns how one is shown. */
+async function shower(
+  deps: WebhookStore,
+  caller: Caller,
+  rows: readonly CountedWebhookRow[],
+): Promise<(row: CountedWebhookRow) => WebhookShown> {
+  const { db, box, clock } = deps;
+  const environment = { name: caller.environmentName, preset: await environmentPreset(db, caller) };
+  const asymmetric = rows.filter(
+    (row) => resolveSettings(readOwnSettings(row), environment.preset).signature.asymmetric,
+  );
+  const ids = asymmetric.map((row) => row.id);
+  const secrets = Map.groupBy(await liveSecrets(db, caller.tenantId, ids, clock.now()), (each) => each.webhookId);
+  const none: LiveSecret[] = [];
+  return (row) => showWebhook(row, secrets.get(row.id) ?? none, environment, box);
+}

@@ -1,0 +1,225 @@
+import { type Selectable, type SqlBool, sql, type Transaction } from 'kysely';
+import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
+import type { Scope } from '../http/caller.ts';
+import type { PageRequest } from '../http/pagination.ts';
+import { AppError } from '../kernel/errors.ts';
+import type { SecretBox } from '../kernel/secret-box.ts';
+import { patternsMatching } from '../routing/subscription-index.ts';
+import type { Envelope } from '../shaping/envelopes.ts';
+import type { SignatureSettings } from '../signing/config.ts';
+import type { HeaderList } from './headers.ts';
+import type { RetryPolicyFields } from './retry-policy.ts';
+import type { HttpMethod, WebhookSettings, WebhookStatus } from './settings.ts';
+
+export type WebhookRow = Selectable<Tables['webhooks']>;
+
+/** A row with the counts of its deliveries. */
+export interface CountedWebhookRow extends WebhookRow {
+  delivered: number;
+  dead: number;
+  last_triggered_at: Date | null;
+}
+
+export interface WebhookFilter {
+  /** An event type: the webhooks that would get it. A pattern: the webhooks that have it. */
+  event?: string | undefined;
+  active_only?: boolean | undefined;
+  status?: WebhookStatus | undefined;
+  owner?: string | undefined;
+  /** A part of the name, URL or description, in any case. */
+  q?: string | undefined;
+}
+
+/** Newest first, one more than the page has room for. */
+export async function listWebhooks(
+  db: Database,
+  scope: Scope,
+  filter: WebhookFilter,
+  page: PageRequest,
+): Promise<CountedWebhookRow[]> {
+  let query = countedWebhooks(db, scope)
+    .orderBy('webhooks.id', 'desc')
+    .limit(page.limit + 1);
+  if (page.beforeId !== undefined) query = query.where('webhooks.id', '<', page.beforeId);
+  if (filter.event !== undefined) {
+    query = query.where(sql<SqlBool>`webhooks.events && ${patternsMatching(filter.event)}::text[]`);
+  }
+  if (filter.active_only === true) query = query.where('webhooks.status', '=', 'active');
+  if (filter.status !== undefined) query = query.where('webhooks.status', '=', filter.status);
+  if (filter.owner !== undefined) query = query.where('webhooks.owner', '=', filter.owner);
+  if (filter.q !== undefined) {
+    const part = `%${filter.q.replace(/[\\%_]/g, '\\$&')}%`;
+    query = query.where((eb) =>
+      eb.or([
+        eb('webhooks.name', 'ilike', part),
+        eb('webhooks.url', 'ilike', part),
+        eb('webhooks.description', 'ilike', part),
+      ]),
+    );
+  }
+  return query.execute();
+}
+
+export async function findWebhook(db: Database, scope: Scope, id: string): Promise<CountedWebhookRow | undefined> {
+  return countedWebhooks(db, scope).where('webhooks.id', '=', id).executeTakeFirst();
+}
+
+/** The row, locked against other changes until the transaction ends. */
+export async function lockWebhook(trx: Transaction<Tables>, scope: Scope, id: string): Promise<WebhookRow | undefined> {
+  return trx
+    .selectFrom('webhooks')
+    .selectAll()
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', id)
+    .forUpdate()
+    .executeTakeFirst();
+}
+
+export async function insertWebhook(
+  trx: Transaction<Tables>,
+  scope: Scope,
+  webhook: { id: string; settings: WebhookSettings; now: Date },
+  box: SecretBox,
+): Promise<WebhookRow> {
+  const { id, settings, now } = webhook;
+  return trx
+    .insertInto('webhooks')
+    .values({
+      tenant_id: scope.tenantId,
+      environment_id: scope.environmentId,
+      id,
+      ...toColumns(settings, scope.tenantId, id, box),
+      created_at: now,
+      updated_at: now,
+    })
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+/** Writes all settings of a row that the caller has locked. */
+export async function updateWebhook(
+  trx: Transaction<Tables>,
+  row: WebhookRow,
+  settings: WebhookSettings,
+  now: Date,
+  box: SecretBox,
+): Promise<void> {
+  await trx
+    .updateTable('webhooks')
+    .set({ ...toColumns(settings, row.tenant_id, row.id, box), updated_at: now })
+    .where('tenant_id', '=', row.tenant_id)
+    .where('id', '=', row.id)
+    .execute();
+}
+
+/** @throws AppError 500 when the row's headers cannot be opened with this encryption key. */
+export function readSettings(row: WebhookRow, box: SecretBox): WebhookSettings {
+  return {
+    name: row.name,
+    url: row.url,
+    description: row.description,
+    owner: row.owner,
+    metadata: row.metadata as Record<string, unknown>,
+    events: row.events,
+    status: row.status,
+    statusReason: row.status_reason,
+    httpMethod: row.http_method as HttpMethod,
+    headers: openHeaders(row, box),
+    maxConcurrency: row.max_concurrency,
+    priority: row.priority,
+    verifyTls: row.verify_tls,
+    ...readOwnSettings(row),
+  };
+}
+
+/** The part of a row over which a preset may have a say. */
+export function readOwnSettings(row: WebhookRow) {
+  return {
+    preset: row.preset,
+    envelope: row.envelope as Envelope | null,
+    signature: (row.signature ?? {}) as SignatureSettings,
+    retryPolicy: (row.retry_policy ?? {}) as RetryPolicyFields,
+    timeoutSeconds: row.timeout_seconds,
+  };
+}
+
+export function openHeaders(row: WebhookRow, box: SecretBox): HeaderList {
+  if (row.headers_box === null) return [];
+  return JSON.parse(openSealed(box, row.headers_box, headersBinding(row.tenant_id, row.id))) as string[];
+}
+
+/** @throws AppError 500 when the value was sealed with another encryption key or for another row. */
+export function openSealed(box: SecretBox, sealed: Buffer, binding: string): string {
+  try {
+    return box.open(sealed, binding);
+  } catch (cause) {
+    throw new AppError({
+      code: 'secret_unreadable',
+      status: 500,
+      message: 'A stored secret cannot be opened: POSTHORN_ENCRYPTION_KEY is not the one it was stored with.',
+      cause,
+    });
+  }
+}
+
+function toColumns(settings: WebhookSettings, tenantId: string, id: string, box: SecretBox) {
+  const { headers, signature, retryPolicy } = settings;
+  return {
+    name: settings.name,
+    url: settings.url,
+    description: settings.description,
+    owner: settings.owner,
+    metadata: JSON.stringify(settings.metadata),
+    events: [...settings.events],
+    status: settings.status,
+    status_reason: settings.statusReason,
+    http_method: settings.httpMethod,
+    headers_box: headers.length === 0 ? null : box.seal(JSON.stringify(headers), headersBinding(tenantId, id)),
+    preset: settings.preset,
+    envelope: settings.envelope,
+    signature: jsonOrNull(signature),
+    retry_policy: jsonOrNull(retryPolicy),
+    timeout_seconds: settings.timeoutSeconds,
+    max_concurrency: settings.maxConcurrency,
+    priority: settings.priority,
+    verify_tls: settings.verifyTls,
+  };
+}
+
+function headersBinding(tenantId: string, id: string): string {
+  return `webhooks/${tenantId}/${id}/headers`;
+}
+
+function jsonOrNull(value: object): string | null {
+  return Object.keys(value).length === 0 ? null : JSON.stringify(value);
+}
+
+function countedWebhooks(db: Database, scope: Scope) {
+  return db
+    .selectFrom('webhooks')
+    .leftJoinLateral(
+      (eb) =>
+        eb
+          .selectFrom('webhook_totals')
+          .select([
+            sql<number>`coalesce(sum(delivered), 0)::bigint`.as('delivered'),
+            sql<number>`coalesce(sum(dead), 0)::bigint`.as('dead'),
+            sql<Date | null>`max(last_triggered_at)`.as('last_triggered_at'),
+          ])
+          .whereRef('webhook_totals.tenant_id', '=', 'webhooks.tenant_id')
+          .whereRef('webhook_totals.webhook_id', '=', 'webhooks.id')
+          .as('totals'),
+      (join) => join.onTrue(),
+    )
+    .selectAll('webhooks')
+    .select((eb) => [
+      // An aggregate without GROUP BY always gives a row.
+      eb.ref('totals.delivered').$notNull().as('delivered'),
+      eb.ref('totals.dead').$notNull().as('dead'),
+      eb.ref('totals.last_triggered_at').as('last_triggered_at'),
+    ])
+    .where('webhooks.tenant_id', '=', scope.tenantId)
+    .where('webhooks.environment_id', '=', scope.environmentId);
+}

@@ -1,0 +1,83 @@
+import { formatId } from '../kernel/ids.ts';
+import type { SecretBox } from '../kernel/secret-box.ts';
+import { publicKeyOf } from '../signing/key-pairs.ts';
+import { maskHeaders, pairs } from './headers.ts';
+import { showRetryPolicy } from './retry-policy.ts';
+import { type CountedWebhookRow, readSettings } from './rows.ts';
+import type { SecretsShown, WebhookShown } from './schema.ts';
+import { type LiveSecret, openSecret } from './secrets.ts';
+import { resolveSettings } from './settings.ts';
+
+/** What answers say of the environment that a webhook is in. */
+export interface ShownEnvironment {
+  name: string;
+  preset: string;
+}
+
+/** A webhook as the API shows it. `secrets`: its live ones, of which only a public key is shown. */
+export function showWebhook(
+  row: CountedWebhookRow,
+  secrets: readonly LiveSecret[],
+  environment: ShownEnvironment,
+  box: SecretBox,
+): WebhookShown {
+  const own = readSettings(row, box);
+  const settings = resolveSettings(own, environment.preset);
+  const publicKey = settings.signature.asymmetric ? newestPublicKey(secrets, row.tenant_id, box) : undefined;
+  return {
+    id: formatId('webhook', row.id),
+    tenant_id: formatId('tenant', row.tenant_id),
+    environment: environment.name,
+    name: own.name,
+    url: own.url,
+    description: own.description,
+    owner: own.owner,
+    metadata: own.metadata,
+    events: [...own.events],
+    is_active: own.status === 'active',
+    status: own.status,
+    status_reason: own.statusReason,
+    http_method: own.httpMethod,
+    headers: Object.fromEntries(pairs(maskHeaders(own.headers))),
+    preset: settings.preset.name,
+    envelope: settings.envelope,
+    signature: settings.signature,
+    signature_method: settings.signature.method,
+    ...(publicKey !== undefined && { signing_public_key: publicKey }),
+    retry_policy: showRetryPolicy(settings.retryPolicy),
+    retry_count: settings.retryPolicy.maxAttempts - 1,
+    timeout_seconds: settings.timeoutSeconds,
+    max_concurrency: own.maxConcurrency,
+    priority: own.priority,
+    verify_tls: own.verifyTls,
+    total_deliveries: row.delivered + row.dead,
+    successful_deliveries: row.delivered,
+    failed_deliveries: row.dead,
+    last_triggered_at: row.last_triggered_at?.toISOString() ?? null,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+  };
+}
+
+/** The answer of `/secret`. `asymmetric`: whether the webhook signs with its key pair. */
+export function showSecrets(
+  secrets: readonly LiveSecret[],
+  tenantId: string,
+  asymmetric: boolean,
+  box: SecretBox,
+): SecretsShown {
+  const newest = secrets.find((secret) => secret.kind === 'symmetric');
+  const publicKey = asymmetric ? newestPublicKey(secrets, tenantId, box) : undefined;
+  return {
+    secret: newest === undefined ? '' : openSecret(newest, tenantId, box),
+    previous: secrets.flatMap(({ kind, expiresAt }) =>
+      expiresAt === null ? [] : [{ kind, expires_at: expiresAt.toISOString() }],
+    ),
+    ...(publicKey !== undefined && { public_key: publicKey }),
+  };
+}
+
+function newestPublicKey(secrets: readonly LiveSecret[], tenantId: string, box: SecretBox): string | undefined {
+  const newest = secrets.find((secret) => secret.kind === 'asymmetric');
+  return newest && publicKeyOf(openSecret(newest, tenantId, box));
+}

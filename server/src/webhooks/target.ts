@@ -1,0 +1,106 @@
+import { errorCode } from '../db/pool.ts';
+import type { Logger } from '../kernel/logger.ts';
+import type { SecretBox } from '../kernel/secret-box.ts';
+import type { Envelope } from '../shaping/envelopes.ts';
+import { prepareSigner, type Signer } from '../signing/signer.ts';
+import { type HeaderList, maskHeaders, pairs } from './headers.ts';
+import type { RetryPolicy } from './retry-policy.ts';
+import { openHeaders, readOwnSettings, type WebhookRow } from './rows.ts';
+import { type LiveSecret, openKeys } from './secrets.ts';
+import { type HttpMethod, resolveSettings, type WebhookStatus } from './settings.ts';
+
+/** All that a delivery needs to know of its webhook, with the preset's word where the webhook has none. Immutable. */
+export interface WebhookTarget {
+  readonly tenantId: string;
+  readonly environmentId: string;
+  /** UUID. */
+  readonly id: string;
+  readonly status: WebhookStatus;
+  readonly url: URL;
+  readonly method: HttpMethod;
+  /** The event types and patterns it is subscribed to. */
+  readonly events: readonly string[];
+  /** Name and value in turn. None is reserved, `user-agent`, or a header that the target names elsewhere. */
+  readonly customHeaders: HeaderList;
+  /** `customHeaders` as attempts record them: credentials masked. */
+  readonly maskedHeaders: HeaderList;
+  readonly envelope: Envelope;
+  readonly retryPolicy: RetryPolicy;
+  readonly timeoutMs: number;
+  /** Requests at once; null: as many as the engine gives. */
+  readonly maxConcurrency: number | null;
+  readonly priority: number;
+  readonly verifyTls: boolean;
+  readonly userAgent: string;
+  /** Name of the header that carries the event type. */
+  readonly eventHeader: string;
+  /**
+   * Makes its keys at the first signature, so that reading thousands of webhooks stays cheap. It throws when the
+   * webhook's stored secrets or headers cannot be opened: the attempt fails, and nothing goes out half-authenticated.
+   */
+  readonly signer: Signer;
+}
+
+/** Makes the target of a row. `defaultUserAgent` counts where neither the webhook nor its preset names one. */
+export function createTarget(
+  row: WebhookRow,
+  secrets: readonly LiveSecret[],
+  environmentPreset: string,
+  options: { box: SecretBox; defaultUserAgent: string; logger: Logger },
+): WebhookTarget {
+  const settings = resolveSettings(readOwnSettings(row), environmentPreset);
+  const { signature, eventHeader } = settings;
+  const headers = readHeaders(row, options);
+  const all = headers.ok ? pairs(headers.list) : [];
+  // The webhook may have had them before its preset came to use the same names.
+  const elsewhere = ['user-agent', eventHeader.toLowerCase()];
+  if (signature.method !== 'none') elsewhere.push(signature.header.toLowerCase());
+  const customHeaders = all.filter(([name]) => !elsewhere.includes(name.toLowerCase())).flat();
+  const ownUserAgent = all.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
+  return {
+    tenantId: row.tenant_id,
+    environmentId: row.environment_id,
+    id: row.id,
+    status: row.status,
+    url: new URL(row.url),
+    method: row.http_method as HttpMethod,
+    events: row.events,
+    customHeaders,
+    maskedHeaders: maskHeaders(customHeaders),
+    envelope: settings.envelope,
+    retryPolicy: settings.retryPolicy,
+    timeoutMs: settings.timeoutSeconds * 1000,
+    maxConcurrency: row.max_concurrency,
+    priority: row.priority,
+    verifyTls: row.verify_tls,
+    userAgent: ownUserAgent ?? settings.userAgent ?? options.defaultUserAgent,
+    eventHeader,
+    signer: lazySigner(() => {
+      if (!headers.ok) throw headers.error;
+      return prepareSigner(signature, openKeys(secrets, row.tenant_id, options.box));
+    }),
+  };
+}
+
+function readHeaders(
+  row: WebhookRow,
+  options: { box: SecretBox; logger: Logger },
+): { ok: true; list: HeaderList } | { ok: false; error: unknown } {
+  try {
+    return { ok: true, list: openHeaders(row, options.box) };
+  } catch (error) {
+    // One unreadable webhook must not keep the environment's other webhooks from being read.
+    options.logger.error({ webhook_id: row.id, code: errorCode(error) }, 'the headers of a webhook cannot be opened');
+    return { ok: false, error };
+  }
+}
+
+function lazySigner(prepare: () => Signer): Signer {
+  let prepared: Signer | undefined;
+  return {
+    sign(messageId, timestampSeconds, body) {
+      prepared ??= prepare();
+      return prepared.sign(messageId, timestampSeconds, body);
+    },
+  };
+}

@@ -1,0 +1,142 @@
+import { createEventTypeDirectory } from '../catalog/directory.ts';
+import { installPreset } from '../catalog/install-preset.ts';
+import { findPreset } from '../catalog/presets/presets.ts';
+import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
+import type { Caller, Scope } from '../http/caller.ts';
+import type { Role } from '../http/permissions.ts';
+import { createHttpServer, type HttpServer } from '../http/server.ts';
+import { type Clock, systemClock } from '../kernel/clock.ts';
+import { unauthorized } from '../kernel/errors.ts';
+import { createIdSource, type IdSource } from '../kernel/ids.ts';
+import { createLogger } from '../kernel/logger.ts';
+import { createSecretBox, type SecretBox } from '../kernel/secret-box.ts';
+import { createTenantDirectory } from '../tenants/directory.ts';
+import { createTestDatabase } from '../testing/database.ts';
+import { createWebhookDirectory, type WebhookDirectory } from './directory.ts';
+import { createEgressGuard } from './egress/guard.ts';
+import { registerWebhookRoutes } from './routes.ts';
+
+/** The routes of webhooks on a database of their own, and everything that they stand on. */
+export interface WebhookFixture {
+  app: HttpServer;
+  handle: DatabaseHandle;
+  connection: { connectionString: string };
+  clock: MovableClock;
+  newId: IdSource;
+  box: SecretBox;
+  directory: WebhookDirectory;
+  /**
+   * Makes a tenant with one environment; the same tenant again for another environment. A preset other than `standard`
+   * is installed with its event types. `allowUnknown` (true): whether patterns may match no event type.
+   */
+  addEnvironment(options?: { tenantId?: string; preset?: string; allowUnknown?: boolean }): Promise<Scope>;
+  /** Sends a request as a caller of that environment (developer). */
+  call(
+    scope: Scope,
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+    path: string,
+    body?: unknown,
+    role?: Role,
+  ): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface Answer {
+  status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape.
+  body: any;
+}
+
+export interface MovableClock extends Clock {
+  advance(ms: number): void;
+}
+
+/** Wall time that only moves when it is told to. */
+export function movableClock(startMs = Date.UTC(2030, 0, 15, 12)): MovableClock {
+  let nowMs = startMs;
+  return {
+    ...systemClock,
+    now: () => nowMs,
+    advance: (ms) => {
+      nowMs += ms;
+    },
+  };
+}
+
+export async function openWebhookFixture(): Promise<WebhookFixture> {
+  const database = await createTestDatabase();
+  const logger = createLogger('silent');
+  const handle = openDatabase({ connection: database.connection, logger });
+  const clock = movableClock();
+  const newId = createIdSource(clock);
+  const box = createSecretBox(Buffer.alloc(32, 7));
+  const { db } = handle;
+  const directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
+  // Names end in NXDOMAIN, as they do without a network: no test asks a real name server.
+  const guard = createEgressGuard({
+    allow: ['127.0.0.0/8'],
+    requireHttps: true,
+    resolve: (_hostname, _options, callback) => callback(Object.assign(new Error(), { code: 'ENOTFOUND' }), []),
+  });
+  const callers = new Map<string, Caller>();
+  const app = createHttpServer({
+    logger,
+    authenticate: (request) => {
+      const caller = callers.get(String(request.headers['x-caller']));
+      if (caller === undefined) throw unauthorized();
+      return caller;
+    },
+  });
+  const eventTypes = createEventTypeDirectory({ db, clock });
+  const tenants = createTenantDirectory({ db, clock });
+  registerWebhookRoutes(app, { db, clock, newId, box, directory, guard, eventTypes, tenants });
+
+  return {
+    app,
+    handle,
+    connection: database.connection,
+    clock,
+    newId,
+    box,
+    directory,
+    async addEnvironment({ tenantId = newId(), preset = 'standard', allowUnknown = true } = {}) {
+      const scope = { tenantId, environmentId: newId() };
+      const now = new Date(clock.now());
+      const settings = JSON.stringify({ allow_unknown_event_types: allowUnknown });
+      await db
+        .insertInto('tenants')
+        .values({ id: tenantId, slug: tenantId, name: 'T', settings, created_at: now, updated_at: now })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+      await db
+        .insertInto('environments')
+        .values({
+          tenant_id: tenantId,
+          id: scope.environmentId,
+          name: scope.environmentId,
+          preset: 'standard',
+          created_at: now,
+        })
+        .execute();
+      const installed = findPreset(preset);
+      if (installed !== undefined) await db.transaction().execute((trx) => installPreset(trx, scope, installed, now));
+      return scope;
+    },
+    async call(scope, method, path, body, role = 'developer') {
+      const name = `${scope.environmentId}/${role}`;
+      callers.set(name, { ...scope, environmentName: 'production', role });
+      const response = await app.inject({
+        method,
+        url: `/api/v1/webhooks${path}`,
+        headers: { 'x-caller': name, ...(body !== undefined && { 'content-type': 'application/json' }) },
+        ...(body !== undefined && { payload: JSON.stringify(body) }),
+      });
+      return { status: response.statusCode, body: response.body === '' ? undefined : response.json() };
+    },
+    async close() {
+      await app.close();
+      await handle.close();
+      await database.drop();
+    },
+  };
+}
