@@ -1,9 +1,11 @@
 import { defineConfig } from 'vitest/config';
+import { ClosingLineReporter } from './src/testing/closing-line-reporter.ts';
 
 export default defineConfig({
   test: {
-    include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'bench/**/*.test.ts'],
     globalSetup: ['src/testing/global-setup.ts'],
+    reporters: [process.env.CI ? 'dot' : 'default', new ClosingLineReporter()],
     testTimeout: 20_000,
     hookTimeout: 60_000,
     maxWorkers: 2,

@@ -31,10 +31,16 @@ export function openDatabase(options: PoolOptions): DatabaseHandle {
     // An API query that scans too much is refused rather than left to hold a connection.
     statement_timeout: 15_000,
   });
-  // An idle connection that the server closes is replaced on next use; without a listener it would end the process.
-  pool.on('error', (error) => options.logger.warn({ code: errorCode(error) }, 'an idle database connection was lost'));
+  reportLost(pool, options.logger);
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   return { db, pool, close: () => db.destroy() };
+}
+
+/** An idle connection that the server closes is replaced on next use; without a listener it would end the process. */
+function reportLost(pool: pg.Pool, logger: Logger): void {
+  pool.on('error', (error) => {
+    if (!pool.ending) logger.warn({ code: errorCode(error) }, 'an idle database connection was lost');
+  });
 }
 
 /** bigint as a number: counters here stay far under 2^53. */
@@ -67,7 +73,7 @@ export function openEnginePool(options: PoolOptions): pg.Pool {
     options:
       '-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan',
   });
-  pool.on('error', (error) => options.logger.warn({ code: errorCode(error) }, 'an idle engine connection was lost'));
+  reportLost(pool, options.logger);
   return pool;
 }
 
