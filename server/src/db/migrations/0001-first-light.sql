@@ -172,10 +172,12 @@ CREATE TABLE deliveries (
   completed_at timestamptz,
   PRIMARY KEY (tenant_id, environment_id, id)
 ) PARTITION BY RANGE (id);
-CREATE INDEX deliveries_by_webhook ON deliveries (tenant_id, webhook_id, id);
-CREATE INDEX deliveries_by_event ON deliveries (tenant_id, event_id);
+-- These do not begin with tenant_id: a planner without statistics, as in a partition that is still empty, would take an
+-- index for (tenant_id = …) alone in place of the primary key, and read all of the tenant's rows for each update.
+CREATE INDEX deliveries_by_webhook ON deliveries (webhook_id, tenant_id, id);
+CREATE INDEX deliveries_by_event ON deliveries (event_id, tenant_id);
 -- Happy-path rows never enter this index: they are inserted leased (due_at null) and end with due_at null.
-CREATE INDEX deliveries_due ON deliveries (tenant_id, webhook_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_due ON deliveries (webhook_id, tenant_id, due_at) WHERE due_at IS NOT NULL;
 -- Finds what a dead node had in hand: ids grow with time, so a block range index costs the inserts nothing.
 CREATE INDEX deliveries_by_age ON deliveries USING brin (id) WITH (pages_per_range = 32, autosummarize = on);
 
@@ -203,8 +205,8 @@ CREATE TABLE attempts (
   duration_ms integer NOT NULL,
   PRIMARY KEY (tenant_id, environment_id, id)
 ) PARTITION BY RANGE (id);
-CREATE INDEX attempts_by_delivery ON attempts (tenant_id, delivery_id);
-CREATE INDEX attempts_by_webhook ON attempts (tenant_id, webhook_id, id);
+CREATE INDEX attempts_by_delivery ON attempts (delivery_id, tenant_id);
+CREATE INDEX attempts_by_webhook ON attempts (webhook_id, tenant_id, id);
 
 -- A table of its own, because an index on deliveries.status would cost every delivery its heap-only update.
 CREATE TABLE dead_letters (
@@ -219,7 +221,7 @@ CREATE TABLE dead_letters (
   dead_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, environment_id, delivery_id)
 );
-CREATE INDEX dead_letters_by_webhook ON dead_letters (tenant_id, webhook_id, delivery_id);
+CREATE INDEX dead_letters_by_webhook ON dead_letters (webhook_id, tenant_id, delivery_id);
 
 -- Running Posthorn processes. A node that is gone is recognised by its heartbeat; its rows are then taken over.
 CREATE TABLE nodes (

@@ -55,12 +55,12 @@ export const WAITING_LANES = {
   name: 'waiting-lanes',
   text: `
 WITH RECURSIVE lane AS (
-  (SELECT tenant_id, webhook_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY tenant_id, webhook_id LIMIT 1)
+  (SELECT tenant_id, webhook_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY webhook_id, tenant_id LIMIT 1)
   UNION ALL
   SELECT n.tenant_id, n.webhook_id FROM lane CROSS JOIN LATERAL (
     SELECT d.tenant_id, d.webhook_id FROM deliveries d
-    WHERE d.due_at IS NOT NULL AND (d.tenant_id, d.webhook_id) > (lane.tenant_id, lane.webhook_id)
-    ORDER BY d.tenant_id, d.webhook_id LIMIT 1
+    WHERE d.due_at IS NOT NULL AND (d.webhook_id, d.tenant_id) > (lane.webhook_id, lane.tenant_id)
+    ORDER BY d.webhook_id, d.tenant_id LIMIT 1
   ) n
 )
 SELECT lane.tenant_id, lane.webhook_id, (

@@ -1,0 +1,122 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { GeneratorCalls } from './generator.ts';
+import { describeMachine } from './machine.ts';
+import { API_PATHS } from './measure.ts';
+import { type Options, readOptions, USAGE } from './options.ts';
+import { startPart } from './part.ts';
+import { startPosthorn } from './posthorn.ts';
+import type { RelayCalls } from './relay.ts';
+import { reportOf } from './report.ts';
+import { runScenario, type ScenarioResult } from './run-scenario.ts';
+import { SCENARIOS } from './scenarios.ts';
+import type { SinkCalls } from './sink.ts';
+
+/** What was started and has to be stopped, whatever happens; the last one first. */
+const started: { stop(): Promise<void> }[] = [];
+
+let stopping: Promise<void> | undefined;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => stopAll().finally(() => process.exit(1)));
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  // Parts that are stopped because of a signal make calls fail; that is no news.
+  if (stopping === undefined) console.error((error as Error).message);
+  process.exitCode = 1;
+} finally {
+  await stopAll();
+}
+
+/** @returns the exit code: 1 when anything was lost, doubled or refused. Goals that are missed are shown, not failed. */
+async function main(args: string[]): Promise<number> {
+  let options: Options;
+  try {
+    options = readOptions(args);
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${USAGE}`);
+    return 2;
+  }
+  const machine = await describeMachine();
+  console.log(machine.join('\n'));
+  setTimeout(() => {
+    console.error('The bench takes far longer than it should; it stops.');
+    void stopAll().finally(() => process.exit(1));
+  }, minutesMax(options) * 60_000).unref();
+
+  const { results, facts, serverOutput } = await runAll(options);
+  const report = reportOf(results);
+  console.log(`\n${facts.join('\n')}\n\n${report}`);
+  const failed = results.some(({ faults }) => faults.length > 0);
+  if (failed && serverOutput.length > 0) console.log(`\nThe server's last output:\n${serverOutput.join('\n')}`);
+  if (options.save !== undefined) save(options.save, args, [...machine, ...facts], report);
+  return failed ? 1 : 0;
+}
+
+interface Outcome {
+  results: ScenarioResult[];
+  /** Lines that belong to the run as a whole. */
+  facts: string[];
+  /** The last lines that Posthorn wrote. */
+  serverOutput: readonly string[];
+}
+
+async function runAll(options: Options): Promise<Outcome> {
+  const chosen = SCENARIOS.filter(({ name }) => options.scenarios.includes(name));
+  const sink = keep(startPart<SinkCalls>('./sink.ts'));
+  const generator = keep(startPart<GeneratorCalls>('./generator.ts'));
+  const relay = keep(startPart<RelayCalls>('./relay.ts'));
+  const sinkPort = await sink.call('listen', null);
+  const relayPort = await relay.call('listen', { sinkPort });
+  const needed = chosen.some(({ target }) => target === 'posthorn');
+  const posthorn = needed ? keep(await startPosthorn(options.server)) : undefined;
+  const facts: string[] = [];
+  if (posthorn !== undefined) {
+    const { firstStartMs } = await posthorn.ready();
+    facts.push(`First start to ready: ${(firstStartMs / 1000).toFixed(1)} s`);
+  }
+  const running = {
+    stage: { generator, sink, run: 0 },
+    sinkPort,
+    sink: { pid: sink.pid, port: sinkPort, paths: { single: '/w/0', batch: '/w/0' }, headers: {} },
+    relay: { pid: relay.pid, port: relayPort, paths: API_PATHS, headers: {} },
+    relayIsWarm: false,
+    posthorn,
+  };
+  const results: ScenarioResult[] = [];
+  for (const scenario of chosen) {
+    console.log(`${scenario.label} ...`);
+    results.push(await runScenario(running, scenario, options));
+  }
+  return { results, facts, serverOutput: posthorn?.output ?? [] };
+}
+
+function keep<T extends { stop(): Promise<void> }>(part: T): T {
+  started.push(part);
+  return part;
+}
+
+function stopAll(): Promise<void> {
+  stopping ??= (async () => {
+    for (const part of started.reverse()) await part.stop();
+  })();
+  return stopping;
+}
+
+/** Ten times what a run should take, and room for what drains slowly. */
+function minutesMax({ rounds, seconds }: Options): number {
+  return 5 + (SCENARIOS.length * rounds * seconds * 2 * 10) / 60;
+}
+
+function save(name: string, args: string[], facts: string[], report: string): void {
+  const date = new Date().toISOString().slice(0, 10);
+  const folder = new URL('./results/', import.meta.url);
+  mkdirSync(folder, { recursive: true });
+  const file = fileURLToPath(new URL(`${date}-${name}.md`, folder));
+  const command = `npm run bench -- ${args.join(' ')}`;
+  const list = facts.map((fact) => `- ${fact}`).join('\n');
+  writeFileSync(file, `# ${date}: ${name}\n\n\`${command}\`\n\n${list}\n\n${report}\n`);
+  console.log(`\nWritten: ${file}`);
+}

@@ -1,0 +1,89 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+
+/** Processor time used since the start of what was looked at, in milliseconds. */
+export interface ProcessorTime {
+  /** By the process and its descendants other than PostgreSQL. */
+  nodeMs: number;
+  /** By PostgreSQL processes among the descendants. */
+  postgresMs: number;
+}
+
+/** USER_HZ, the unit of /proc/<pid>/stat; 100 on every Linux that Node supports. */
+const TICK_MS = 10;
+
+/**
+ * Reads /proc, so it is undefined on other systems than Linux. Throughput on a shared machine moves with what its
+ * neighbours do; processor time a delivery moves much less.
+ */
+export function processorTimeOf(pid: number): ProcessorTime | undefined {
+  const processes = readProcesses();
+  if (processes === undefined) return undefined;
+  const time: ProcessorTime = { nodeMs: 0, postgresMs: 0 };
+  for (const member of familyOf(pid, processes)) {
+    if (member.name === 'postgres') time.postgresMs += member.ms;
+    else time.nodeMs += member.ms;
+  }
+  return time;
+}
+
+/** The processes that a process started, and those that they started, oldest ancestor first; empty where /proc is missing. */
+export function descendantsOf(pid: number): number[] {
+  return familyOf(pid, readProcesses() ?? [])
+    .map((member) => member.pid)
+    .filter((member) => member !== pid);
+}
+
+/** Milliseconds that all processors together were busy, and that they had, since the machine started. */
+export function machineTime(): { busyMs: number; totalMs: number } {
+  let busyMs = 0;
+  let idleMs = 0;
+  for (const { times } of cpus()) {
+    busyMs += times.user + times.nice + times.sys + times.irq;
+    idleMs += times.idle;
+  }
+  return { busyMs, totalMs: busyMs + idleMs };
+}
+
+interface Process {
+  pid: number;
+  parent: number;
+  name: string;
+  ms: number;
+}
+
+function readProcesses(): Process[] | undefined {
+  if (process.platform !== 'linux') return undefined;
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .map(readProcess)
+    .filter((found) => found !== undefined);
+}
+
+/** proc(5). The name stands in parentheses and may hold any character, so the fields are counted from its end. */
+function readProcess(pid: number): Process | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    // It ended since the directory was listed.
+    return undefined;
+  }
+  const nameEnd = stat.lastIndexOf(')');
+  const fields = stat.slice(nameEnd + 2).split(' ');
+  // utime, stime, and those of children that ended and were waited for.
+  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+  return {
+    pid,
+    parent: Number(fields[1]),
+    name: stat.slice(stat.indexOf('(') + 1, nameEnd),
+    ms: ticks * TICK_MS,
+  };
+}
+
+function familyOf(pid: number, processes: Process[]): Process[] {
+  const family = processes.filter((member) => member.pid === pid);
+  for (const member of family) family.push(...processes.filter(({ parent }) => parent === member.pid));
+  return family;
+}

@@ -1,0 +1,71 @@
+import { sql, type Transaction } from 'kysely';
+import type { Change } from '../db/notify.ts';
+import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
+import type { Scope } from '../http/caller.ts';
+import { AppError, notFound } from '../kernel/errors.ts';
+import { notify } from '../tenants/queries.ts';
+
+/** Event types an environment may have: every node holds them in memory. */
+export const EVENT_TYPES_MAX = 1_000;
+
+/** Bytes of all schemas and samples of an environment together. */
+export const CATALOG_BYTES_MAX = 1_048_576;
+
+/**
+ * Runs a change of an environment's event types, alone among such changes. Other nodes hear of it with the commit, this
+ * one through `onChange` right after.
+ *
+ * @throws AppError 404 when the environment is gone, and whatever `change` throws
+ */
+export async function changeCatalog<Result>(
+  deps: { db: Database; onChange: (change: Change) => void },
+  scope: Scope,
+  change: (trx: Transaction<Tables>) => Promise<Result>,
+  topics: readonly Change['topic'][] = ['event_types'],
+): Promise<Result> {
+  const { tenantId, environmentId } = scope;
+  const notices = topics.map((topic): Change => ({ topic, tenantId, environmentId }));
+  const result = await deps.db.transaction().execute(async (trx) => {
+    const environment = await trx
+      .selectFrom('environments')
+      .select('id')
+      .where('tenant_id', '=', tenantId)
+      .where('id', '=', environmentId)
+      // Rows that refer to the environment may be written meanwhile.
+      .forNoKeyUpdate()
+      .executeTakeFirst();
+    if (environment === undefined) throw notFound('environment');
+    const made = await change(trx);
+    for (const notice of notices) await notify(trx, notice);
+    return made;
+  });
+  for (const notice of notices) deps.onChange(notice);
+  return result;
+}
+
+/**
+ * To be called by a change that added something; what it throws undoes the change.
+ *
+ * @throws AppError 409 `catalog_full`
+ */
+export async function refuseTooMuch(trx: Transaction<Tables>, scope: Scope): Promise<void> {
+  const { count, bytes } = await trx
+    .selectFrom('event_types')
+    .select([
+      sql<number>`count(*)`.as('count'),
+      sql<number>`coalesce(sum(coalesce(octet_length(schema::text), 0) + coalesce(octet_length(sample::text), 0)), 0)`.as(
+        'bytes',
+      ),
+    ])
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .executeTakeFirstOrThrow();
+  if (count <= EVENT_TYPES_MAX && bytes <= CATALOG_BYTES_MAX) return;
+  throw new AppError({
+    code: 'catalog_full',
+    status: 409,
+    message: `An environment has at most ${EVENT_TYPES_MAX} event types, and ${CATALOG_BYTES_MAX} bytes of schemas and samples.`,
+    details: { event_types_max: EVENT_TYPES_MAX, bytes_max: CATALOG_BYTES_MAX },
+  });
+}
