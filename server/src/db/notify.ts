@@ -46,7 +46,8 @@ export function listenForChanges(options: {
   };
 
   const connect = () => {
-    const next = new pg.Client({ ...options.connection, application_name: 'posthorn-listener' });
+    // A peer that is gone without a word is noticed by the keepalive: only a lost connection empties the caches.
+    const next = new pg.Client({ ...options.connection, application_name: 'posthorn-listener', keepAlive: true });
     client = next;
     let lost = false;
     const onLost = (error?: Error) => {

@@ -14,7 +14,7 @@ const BYTES_MAX = 256 * 1024 * 1024;
 export class InHand {
   readonly lanes = new Map<string, Lane>();
   readonly #tasks = new Map<string, DeliveryTask>();
-  readonly #ofTenant = new Map<string, number>();
+  readonly #ofTenant = new Map<string, Share>();
   readonly #max: number;
   #bytes = 0;
 
@@ -53,21 +53,23 @@ export class InHand {
 
   /** How many more deliveries of a lane there is room for. */
   room(lane: Lane): number {
-    if (this.#bytes >= BYTES_MAX) return 0;
-    const ofTenant = this.#ofTenant.get(lane.tenantId) ?? 0;
-    return Math.min(
-      LANE_MAX - lane.held,
-      this.#max - this.#tasks.size,
-      // A tenant may fill half of the memory; the other half is for the others.
-      Math.ceil(this.#max / 2) - ofTenant,
-    );
+    const ofTenant = this.#ofTenant.get(lane.tenantId) ?? NOTHING;
+    // A tenant may fill half of the memory; the other half is for the others.
+    if (this.#bytes >= BYTES_MAX || ofTenant.bytes >= BYTES_MAX / 2) return 0;
+    return Math.min(LANE_MAX - lane.held, this.#max - this.#tasks.size, Math.ceil(this.#max / 2) - ofTenant.deliveries);
   }
 
   hold(task: DeliveryTask): void {
     this.#tasks.set(task.id, task);
     this.laneOf(task).held += 1;
     this.#bytes += task.event.data.length;
-    this.#ofTenant.set(task.tenantId, (this.#ofTenant.get(task.tenantId) ?? 0) + 1);
+    let share = this.#ofTenant.get(task.tenantId);
+    if (share === undefined) {
+      share = { ...NOTHING };
+      this.#ofTenant.set(task.tenantId, share);
+    }
+    share.deliveries += 1;
+    share.bytes += task.event.data.length;
   }
 
   letGo(task: DeliveryTask): void {
@@ -75,9 +77,20 @@ export class InHand {
     const lane = this.laneOf(task);
     lane.held -= 1;
     this.#bytes -= task.event.data.length;
-    const left = (this.#ofTenant.get(task.tenantId) ?? 0) - 1;
-    if (left > 0) this.#ofTenant.set(task.tenantId, left);
-    else this.#ofTenant.delete(task.tenantId);
+    const share = this.#ofTenant.get(task.tenantId);
+    if (share !== undefined) {
+      share.deliveries -= 1;
+      share.bytes -= task.event.data.length;
+      if (share.deliveries === 0) this.#ofTenant.delete(task.tenantId);
+    }
     if (lane.idle) this.lanes.delete(lane.webhookId);
   }
 }
+
+/** What a tenant has in memory. */
+interface Share {
+  deliveries: number;
+  bytes: number;
+}
+
+const NOTHING: Share = { deliveries: 0, bytes: 0 };

@@ -48,12 +48,13 @@ const EMPTY = Buffer.alloc(0);
 
 /** Names in lower case; a name that comes twice has its values joined, as RFC 9110 (section 5.3) joins them. */
 export function headersAsJson(headers: readonly string[]): string {
-  const merged = new Map<string, string>();
+  // Without a prototype: a receiver may well send a header called "constructor" or "__proto__".
+  const merged: Record<string, string> = Object.create(null);
   for (let at = 0; at < headers.length; at += 2) {
     const name = (headers[at] ?? '').toLowerCase();
     const value = headers[at + 1] ?? '';
-    const known = merged.get(name);
-    merged.set(name, known === undefined ? value : `${known}, ${value}`);
+    const known = merged[name];
+    merged[name] = known === undefined ? value : `${known}, ${value}`;
   }
-  return JSON.stringify(Object.fromEntries(merged));
+  return JSON.stringify(merged);
 }

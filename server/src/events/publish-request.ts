@@ -37,7 +37,9 @@ export const PublishBody = Type.Object(
     timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When it happened (now).' })),
     metadata: Type.Optional(Type.Object({}, { additionalProperties: true, description: 'At most 16 KB.' })),
     ordering_key: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
-    priority: Type.Optional(Type.Integer({ minimum: -100, maximum: 100, description: 'Higher goes first (0).' })),
+    priority: Type.Optional(
+      Type.Integer({ minimum: -100, maximum: 100, description: 'Kept with the event and its deliveries (0).' }),
+    ),
     deliver_at: Type.Optional(
       Type.String({ format: 'date-time', description: 'Deliver not before this time, at most 30 days ahead.' }),
     ),

@@ -1,4 +1,4 @@
-import type { EventTypeDirectory } from '../catalog/directory.ts';
+import type { EventTypeDirectory, EventTypeEntry } from '../catalog/directory.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import { EVENT_SOURCE } from '../delivery/rows.ts';
 import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
@@ -50,7 +50,8 @@ export class Publisher {
   async publish(scope: Scope, requests: PublishRequest[], idempotencyKey?: IdempotencyKey): Promise<PublishResult[]> {
     // Nothing is planned before everything is checked: planning takes room in the engine, a refusal would leave it taken.
     for (const [at, request] of requests.entries()) {
-      await this.#check(scope, request, requests.length > 1 ? `events.${at}.` : '');
+      const checked = this.#check(scope, request, requests.length > 1 ? `events.${at}.` : '');
+      if (checked instanceof Promise) await checked;
     }
     const subscribers: (readonly WebhookTarget[])[] = [];
     for (const request of requests) {
@@ -64,14 +65,22 @@ export class Publisher {
     return prepared.map((event, at) => describe(event, stored[at] ?? { kind: 'stored' }));
   }
 
-  async #check(scope: Scope, request: PublishRequest, at: string): Promise<void> {
-    const { eventTypes, allowUnknownEventTypes } = this.#options;
-    const found = eventTypes.lookup(scope, request.type);
-    const entry = found instanceof Promise ? await found : found;
+  /** Without a promise for what is in memory, which is nearly always. */
+  #check(scope: Scope, request: PublishRequest, at: string): void | Promise<void> {
+    const found = this.#options.eventTypes.lookup(scope, request.type);
+    if (found instanceof Promise) return found.then((entry) => this.#checkAgainst(entry, scope, request, at));
+    return this.#checkAgainst(found, scope, request, at);
+  }
+
+  #checkAgainst(
+    entry: EventTypeEntry | 'unknown',
+    scope: Scope,
+    request: PublishRequest,
+    at: string,
+  ): void | Promise<void> {
     if (entry === 'unknown') {
-      const allowed = allowUnknownEventTypes(scope.tenantId);
-      if (allowed instanceof Promise ? await allowed : allowed) return;
-      throw await eventTypes.unknownEventType(scope, request.type, `${at}event_type`);
+      const allowed = this.#options.allowUnknownEventTypes(scope.tenantId);
+      return allowed === true ? undefined : this.#refuseUnknown(allowed, scope, request.type, `${at}event_type`);
     }
     const problems = entry.validate?.(request.dataValue) ?? [];
     if (problems.length > 0) {
@@ -79,6 +88,11 @@ export class Publisher {
         problems.map(({ path, message }) => ({ path: `${at}data${path === '' ? '' : `.${path}`}`, message })),
       );
     }
+  }
+
+  async #refuseUnknown(allowed: boolean | Promise<boolean>, scope: Scope, type: string, path: string): Promise<void> {
+    if (await allowed) return;
+    throw await this.#options.eventTypes.unknownEventType(scope, type, path);
   }
 
   #prepare(

@@ -105,7 +105,7 @@ const DELIVERIES_SHOWN_MAX = 250;
 
 const DAY_MS = 86_400_000;
 
-/** How long keys are remembered: what `Idempotency-Key` promises, and as long as events are kept. */
+/** How long keys are remembered. */
 const KEY_LIFETIMES_MS = { idempotency_key: DAY_MS, event_id: 30 * DAY_MS } as const;
 
 /** Forgets keys whose time is over; gives their number. */

@@ -97,14 +97,14 @@ async function contentOf(
     const entry = await deps.eventTypes.lookup(scope, type);
     const sample = entry === 'unknown' ? undefined : entry.sample;
     if (payload !== undefined) return { type, data: compactJson(payload) };
-    if (sample != null) return { type, data: sample };
+    if (sample != null) return { type, data: compactJson(sample) };
     if (entry === 'unknown') throw await deps.eventTypes.unknownEventType(scope, type, 'event_type');
     return { type, data: FALLBACK.data };
   }
   const subscribed = await deps.eventTypes.firstMatching(scope, target.events);
   return {
     type: subscribed?.name ?? FALLBACK.type,
-    data: payload === undefined ? (subscribed?.sample ?? FALLBACK.data) : compactJson(payload),
+    data: compactJson(payload ?? subscribed?.sample ?? FALLBACK.data),
   };
 }
 

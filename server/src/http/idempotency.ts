@@ -37,11 +37,12 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
   const { db, box, clock } = deps;
   app.decorateRequest('idempotencyClaim', undefined);
 
-  app.addHook('preHandler', async (request, reply) => {
-    const key = request.headers['idempotency-key'];
-    if (key === undefined || request.method !== 'POST' || request.routeOptions.config.idempotency === 'own') return;
-    // A request without a caller has no tenant that the key could belong to.
-    if (request.caller === null) return;
+  /** Resolves to `replayed` when the answer was given before and is sent again. */
+  const claim = async (
+    key: string | string[],
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<'first' | 'replayed'> => {
     if (typeof key !== 'string' || !KEY.test(key)) {
       throw malformed('Idempotency-Key must be 1 to 255 visible ASCII characters.', 'invalid_idempotency_key');
     }
@@ -50,7 +51,7 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
     switch (outcome.kind) {
       case 'claimed':
         request.idempotencyClaim = outcome.claim;
-        return;
+        return 'first';
       case 'reused':
         throw conflict('idempotency_key_reused', 'This Idempotency-Key was used for another request.');
       case 'in-progress':
@@ -61,14 +62,25 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
           retryAfterSeconds: 1,
         });
       case 'answered':
-        return replay(reply, outcome.status, openAnswer(box, outcome.box, scope, key));
+        replay(reply, outcome.status, openAnswer(box, outcome.box, scope, key));
+        return 'replayed';
     }
+  };
+  // Most requests carry no key: for them the hooks cost a look and no promise.
+  app.addHook('preHandler', (request, reply, done) => {
+    const key = request.headers['idempotency-key'];
+    const { idempotency } = request.routeOptions.config;
+    // A request without a caller has no tenant that the key could belong to.
+    if (key === undefined || request.method !== 'POST' || idempotency === 'own' || request.caller === null) {
+      done();
+      return;
+    }
+    claim(key, request, reply).then((outcome) => {
+      if (outcome === 'first') done();
+    }, done);
   });
 
-  app.addHook('onSend', async (request, reply, payload) => {
-    const claim = request.idempotencyClaim;
-    if (claim === undefined) return;
-    request.idempotencyClaim = undefined;
+  const keep = async (claim: Claim, request: FastifyRequest, reply: FastifyReply, payload: unknown) => {
     try {
       const answer = readAnswer(reply, payload);
       if (answer === undefined) await releaseRequest(db, claim);
@@ -78,6 +90,12 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
       // The work is done, and its answer is worth more than the keeping of it.
       request.log.error({ request_id: request.id, code: errorCode(error) }, 'an idempotent answer was not kept');
     }
+  };
+  app.addHook('onSend', (request, reply, payload, done) => {
+    const { idempotencyClaim } = request;
+    request.idempotencyClaim = undefined;
+    if (idempotencyClaim === undefined) done(null, payload);
+    else void keep(idempotencyClaim, request, reply, payload).then(() => done(null, payload));
   });
 }
 
@@ -107,10 +125,10 @@ function openAnswer(box: SecretBox, sealed: Buffer, scope: Scope, key: string): 
   return JSON.parse(box.open(sealed, rowName(scope, key))) as Answer;
 }
 
-function replay(reply: FastifyReply, status: number, answer: Answer): FastifyReply {
+function replay(reply: FastifyReply, status: number, answer: Answer): void {
   reply.code(status).header('idempotent-replayed', 'true');
   if (answer.contentType !== undefined) reply.header('content-type', answer.contentType);
-  return reply.send(answer.body);
+  reply.send(answer.body);
 }
 
 function rowName(scope: Scope, key: string): string {

@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
+import { systemClock } from '../kernel/clock.ts';
 import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
 
 /** The one shape of every error answer. */
@@ -38,7 +39,7 @@ export function answerProblem(thrown: unknown, request: FastifyRequest, reply: F
         ...(error.details && { details: error.details }),
         request_id: request.id,
         ...(error.retryAfterSeconds !== undefined && {
-          retry_after: new Date(Date.now() + error.retryAfterSeconds * 1000).toISOString(),
+          retry_after: new Date(systemClock.now() + error.retryAfterSeconds * 1000).toISOString(),
         }),
       },
     });

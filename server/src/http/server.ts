@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
@@ -12,7 +13,6 @@ import {
   LogController,
   type RouteOptions,
 } from 'fastify';
-import { v7 as uuid } from 'uuid';
 import { malformed, notFound } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
@@ -53,7 +53,9 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
     loggerInstance: options.logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_BYTES_MAX,
-    genReqId: () => `req_${uuid().replaceAll('-', '')}`,
+    genReqId: newRequestId,
+    // The lines that are logged for a request name its id themselves; a logger a request would cost more than it tells.
+    childLoggerFactory: (logger) => logger,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 300 },
     // A client gets this long to send its request; a slow one holds a socket, nothing else.
     requestTimeout: 30_000,
@@ -89,8 +91,9 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
   app.addContentTypeParser(/^application\/[a-z0-9.-]+\+json/, { parseAs: 'buffer' }, readJsonBody);
 
   // A request without a body is judged as an empty object: what is missing is then named field by field.
-  app.addHook('preValidation', async (request) => {
+  app.addHook('preValidation', (request, _reply, done) => {
     if (request.rawJson === undefined && request.routeOptions.schema?.body !== undefined) request.body = {};
+    done();
   });
 
   const routes: RouteOptions[] = [];
@@ -104,13 +107,25 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
     const open = routes.find(({ config }) => config?.permission === undefined);
     if (open !== undefined) throw new Error(`Route ${String(open.method)} ${open.url} declares no permission.`);
   });
-  app.addHook('onRequest', async (request, reply) => {
+  // Hooks with a callback: a promise a hook and request is what they would cost otherwise, and a known key needs none.
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
-    const permission = request.routeOptions.config.permission;
-    if (permission === 'public' || request.is404) return;
+    const { permission } = request.routeOptions.config;
+    if (permission === 'public' || request.is404) {
+      done();
+      return;
+    }
+    const admit = (caller: Caller) => {
+      request.caller = caller;
+      requirePermission(caller, permission ?? 'operate');
+    };
     const caller = options.authenticate(request);
-    request.caller = caller instanceof Promise ? await caller : caller;
-    requirePermission(request.caller, permission ?? 'operate');
+    if (caller instanceof Promise) {
+      caller.then(admit).then(() => done(), done);
+      return;
+    }
+    admit(caller);
+    done();
   });
   return app;
 }
@@ -144,10 +159,19 @@ function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
     error: {
       code: tooLarge ? 'headers_too_large' : 'malformed_request',
       message: tooLarge ? 'The request headers are too large.' : 'The request is not readable as HTTP.',
-      request_id: `req_${uuid().replaceAll('-', '')}`,
+      request_id: newRequestId(),
     },
   });
   const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
   const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8`;
   socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+}
+
+const REQUEST_PREFIX = `req_${randomBytes(8).toString('hex')}`;
+let requests = 0;
+
+/** Unique among all processes by its random half, and within this one by its count. */
+function newRequestId(): string {
+  requests += 1;
+  return REQUEST_PREFIX + requests.toString(16).padStart(16, '0');
 }

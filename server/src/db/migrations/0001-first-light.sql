@@ -1,6 +1,6 @@
 -- Tenants, keys, webhooks, events, deliveries and attempts.
 -- Every row of a tenant names it first; every query does too. events, deliveries and attempts are partitioned by day
--- on their time-ordered id (db/partitions.ts makes the partitions), so that retention drops whole tables.
+-- on their time-ordered id (db/partitions.ts makes the partitions), so that a day can go as a whole table.
 
 CREATE TABLE tenants (
   id uuid PRIMARY KEY,
