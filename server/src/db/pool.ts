@@ -33,7 +33,8 @@ export function openDatabase(options: PoolOptions): DatabaseHandle {
   });
   reportLost(pool, options.logger);
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
-  return { db, pool, close: () => db.destroy() };
+  // Not `db.destroy()`, which leaves the pool open when Kysely has run no query yet, as after a start that was refused.
+  return { db, pool, close: () => pool.end() };
 }
 
 /** An idle connection that the server closes is replaced on next use; without a listener it would end the process. */
@@ -41,6 +42,8 @@ function reportLost(pool: pg.Pool, logger: Logger): void {
   pool.on('error', (error) => {
     if (!pool.ending) logger.warn({ code: errorCode(error) }, 'an idle database connection was lost');
   });
+  // Nor may one that is lent out and just between two queries end it: the next of them fails with the reason.
+  pool.on('connect', (client) => client.on('error', () => {}));
 }
 
 /** bigint as a number: counters here stay far under 2^53. */
@@ -77,10 +80,13 @@ export function openEnginePool(options: PoolOptions): pg.Pool {
   return pool;
 }
 
-/** PostgreSQL's class 08 and 57P0x, a full disk (53100), and the socket errors of a server that is gone or not yet there. */
+/**
+ * PostgreSQL's class 08 and 57P0x, a full disk (53100), a database that takes no connections (55000), and the socket
+ * errors of a server that is gone or not yet there.
+ */
 export function isDatabaseGone(thrown: unknown): boolean {
   const code = errorCode(thrown);
-  if (/^(08\w{3}|57P0\w|53\w{3}|ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|ETIMEDOUT)$/.test(code)) return true;
+  if (/^(08\w{3}|57P0\w|53\w{3}|55000|ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|ETIMEDOUT)$/.test(code)) return true;
   return (
     thrown instanceof Error &&
     /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error/.test(

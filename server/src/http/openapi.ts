@@ -4,7 +4,7 @@ import type { HttpServer } from './server.ts';
 
 /**
  * The OpenAPI 3.1 document, made from the routes' schemas: `GET /openapi.json`, and `GET /docs` to read it in a
- * browser. It must be registered before the routes it describes.
+ * browser, where `/` leads to. It must be registered before the routes it describes.
  */
 export async function registerOpenApi(app: HttpServer, version: string): Promise<void> {
   await app.register(swagger, {
@@ -23,19 +23,35 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
         },
       },
       security: [{ bearer: [] }, { apiKey: [] }],
+      // In the order in which a reader needs them.
+      tags: ['Events', 'Webhooks', 'Deliveries', 'Event types', 'Tenants', 'API keys', 'Operations'].map((name) => ({
+        name,
+      })),
     },
     refResolver: {
       buildLocalReference: (json, _base, _fragment, at) => (typeof json.$id === 'string' ? json.$id : `def-${at}`),
     },
   });
   app.get('/openapi.json', { config: { permission: 'public' }, schema: { hide: true } }, () => openApiDocument(app));
+  app.get('/', { config: { permission: 'public' }, schema: { hide: true } }, (_request, reply) =>
+    reply.redirect('/docs/'),
+  );
   await app.register(async (docs) => {
     docs.addHook('onRoute', (route) => {
       route.config = { ...route.config, permission: 'public' };
     });
     await docs.register(reference, {
       routePrefix: '/docs',
-      configuration: { title: 'Posthorn API', url: '/openapi.json', telemetry: false, withDefaultFonts: false },
+      // The page stays on this server: nothing is asked of, shown from or offered by another one.
+      configuration: {
+        pageTitle: 'Posthorn API',
+        url: '/openapi.json',
+        telemetry: false,
+        withDefaultFonts: false,
+        showDeveloperTools: 'never',
+        agent: { disabled: true },
+        hideClientButton: true,
+      },
     });
   });
 }

@@ -1,0 +1,71 @@
+import pg from 'pg';
+import { expect, inject, test } from 'vitest';
+import { eventually } from '../../src/testing/eventually.ts';
+import { startTestPosthorn } from '../../src/testing/posthorn.ts';
+import { startReceiver } from '../../src/testing/receiver.ts';
+
+/** Closes the database to everyone and ends the sessions on it, or opens it again. */
+async function setReachable(database: string, reachable: boolean): Promise<void> {
+  const admin = new pg.Client({ connectionString: inject('postgresUrl') });
+  await admin.connect();
+  await admin.query(`ALTER DATABASE ${database} ALLOW_CONNECTIONS ${reachable}`);
+  if (!reachable) {
+    await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [database]);
+  }
+  await admin.end();
+}
+
+test('while the database is away publishes get 503; after it nothing accepted is lost, and nothing is sent twice', async () => {
+  const posthorn = await startTestPosthorn();
+  const receiver = await startReceiver();
+  const database = new URL(posthorn.database.connectionString.replace(/^postgresql:\/\/[^/]*/, 'x://x')).pathname.slice(
+    1,
+  );
+  try {
+    await posthorn.call('POST', '/api/v1/webhooks', { name: 'Outage', url: receiver.url, events: ['*'] });
+    const accepted: string[] = [];
+    const publish = async (n: number) => {
+      const answer = await posthorn.call('POST', '/api/v1/events', { event_type: 'order.paid', data: { n } });
+      if (answer.status === 202) accepted.push(answer.body.id);
+      return answer;
+    };
+    // One request is under way when the database goes, and is answered while it is away.
+    const held: (() => void)[] = [];
+    receiver.onRequest = (request) => held.push(() => request.respond(200));
+    await publish(1);
+    await receiver.received(1);
+
+    await setReachable(database, false);
+    const refused = await eventually(
+      () => publish(2),
+      ({ status }) => status === 503,
+    );
+    expect(refused.body.error.code).toBe('unavailable');
+    expect(refused.headers.get('retry-after')).toBe('2');
+    expect((await posthorn.call('GET', '/health/ready')).status).toBe(503);
+    expect((await posthorn.call('GET', '/health/live')).status).toBe(200);
+    receiver.onRequest = (request) => request.respond(200);
+    for (const answer of held) answer();
+
+    await setReachable(database, true);
+    await eventually(
+      () => publish(3),
+      ({ status }) => status === 202,
+    );
+    for (let n = 4; n < 30; n++) expect((await publish(n)).status).toBe(202);
+    const rows = await eventually(
+      async () => (await posthorn.call('GET', '/api/v1/deliveries?limit=250')).body.data,
+      (deliveries) => deliveries.every(({ status }: { status: string }) => status === 'delivered'),
+      40_000,
+    );
+    const ids = receiver.requests.map(({ headers }) => headers['webhook-id']);
+    expect(ids.filter((id) => accepted.includes(String(id))).sort()).toEqual([...accepted].sort());
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(rows).toHaveLength(ids.length);
+    expect((await posthorn.call('GET', '/health/ready')).status).toBe(200);
+  } finally {
+    await setReachable(database, true);
+    await posthorn.stop();
+    await receiver.stop();
+  }
+}, 90_000);
