@@ -20,6 +20,8 @@ export interface ServerRun {
  */
 export async function runServer(terminal: Terminal, run: ServerRun): Promise<void> {
   const stop = awaitStop(terminal, run.onStopping);
+  // The clock's timers hold no process. Without its database nothing else would while it stops.
+  const alive = setInterval(() => {}, 60_000);
   try {
     // Loaded here, so that commands that only talk to a server start without it.
     const { startPosthorn } = await import('../app.ts');
@@ -29,6 +31,7 @@ export async function runServer(terminal: Terminal, run: ServerRun): Promise<voi
     await running.stop();
     if (failure instanceof Error) throw new StartupError(failure.message, { cause: failure });
   } finally {
+    clearInterval(alive);
     stop.dispose();
   }
 }

@@ -58,7 +58,11 @@ const fields = {
   preset: Type.Enum([...presets.keys()], { description: 'Whose defaults it has; the environment’s if null.' }),
   retry_count: Type.Integer({ minimum: 0, maximum: 49, description: 'Short for `retry_policy.max_attempts` - 1.' }),
   timeout_seconds: Type.Integer({ minimum: 1, maximum: 60 }),
-  max_concurrency: Type.Integer({ minimum: 1, maximum: 1_000, description: 'Requests under way at once, from each node.' }),
+  max_concurrency: Type.Integer({
+    minimum: 1,
+    maximum: 1_000,
+    description: 'Requests under way at once, from each node.',
+  }),
   priority: Type.Integer({ minimum: -100, maximum: 100, description: 'Kept with the webhook. Default 0.' }),
   verify_tls: Type.Boolean({ description: 'Default true.' }),
   secret: Type.String({ maxLength: 512, description: 'The shared secret; one is generated when it is absent.' }),
