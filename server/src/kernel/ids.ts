@@ -30,7 +30,7 @@ export type IdSource = () => string;
  */
 export function createIdSource(clock: Clock = systemClock): IdSource {
   const randomDigits = createRandomDigits();
-  let lastMs = 0;
+  let lastMs = -1;
   let sequence = 0;
   let timeText = '';
   return () => {

@@ -43,7 +43,7 @@ export function compileSchema(text: string): CompiledSchema {
 }
 
 function check(root: Schema, data: unknown): FieldProblem[] {
-  const run = new Evaluation(budgetFor(data));
+  const run = new Evaluation(budgetFor(data), evaluate);
   try {
     evaluate(root, data, run);
     return run.problems;

@@ -1,5 +1,4 @@
 import { canonicalText } from './canonical.ts';
-import { evaluate } from './evaluate.ts';
 import type { Evaluated, Evaluation } from './evaluation.ts';
 import type { SchemaNode } from './schema-node.ts';
 
@@ -33,7 +32,7 @@ function evaluateItems(
   for (let at = 0; at < end; at += 1) {
     const schema = prefixItems[at] ?? items;
     if (schema === undefined || schema === true) continue;
-    fits = run.below(at, () => evaluate(schema, value[at], run)) && fits;
+    fits = run.below(at, () => run.applies(schema, value[at], run)) && fits;
     if (!fits && run.decided) return false;
   }
   if (evaluated === undefined) return fits;
@@ -57,7 +56,7 @@ function evaluateContains(
   if (contains === undefined) return true;
   let count = 0;
   for (let at = 0; at < value.length; at += 1) {
-    if (!run.attempt(() => evaluate(contains, value[at], run))) continue;
+    if (!run.attempt(() => run.applies(contains, value[at], run))) continue;
     count += 1;
     evaluated?.positions.add(at);
   }
@@ -78,7 +77,7 @@ function evaluateUnevaluated(
   run.budget.spend(value.length / 4);
   for (let at = 0; at < value.length; at += 1) {
     if (evaluated.positions.has(at)) continue;
-    fits = run.below(at, () => evaluate(schema, value[at], run)) && fits;
+    fits = run.below(at, () => run.applies(schema, value[at], run)) && fits;
     if (!fits && run.decided) return false;
   }
   evaluated.allPositions = true;

@@ -1,4 +1,3 @@
-import { evaluate } from './evaluate.ts';
 import type { Evaluated, Evaluation } from './evaluation.ts';
 import type { SchemaNode } from './schema-node.ts';
 
@@ -52,7 +51,7 @@ function evaluateDependents(
   }
   for (const [name, schema] of node.dependentSchemas ?? []) {
     if (!Object.hasOwn(value, name)) continue;
-    fits = evaluate(schema, value, run, evaluated) && fits;
+    fits = run.applies(schema, value, run, evaluated) && fits;
     if (!fits && run.decided) return false;
   }
   return fits;
@@ -83,7 +82,7 @@ function evaluateMember(
   evaluated: Evaluated | undefined,
 ): boolean {
   const { propertyNames, additionalProperties } = node;
-  if (propertyNames !== undefined && !run.attempt(() => evaluate(propertyNames, name, run))) {
+  if (propertyNames !== undefined && !run.attempt(() => run.applies(propertyNames, name, run))) {
     return run.fail('has a name that does not fit propertyNames', name);
   }
   let known = false;
@@ -91,16 +90,16 @@ function evaluateMember(
   const property = node.properties?.get(name);
   if (property !== undefined) {
     known = true;
-    fits = run.below(name, () => evaluate(property, member, run));
+    fits = run.below(name, () => run.applies(property, member, run));
   }
   for (const { pattern, schema } of node.patternProperties ?? []) {
     if (!pattern.test(name, run.budget)) continue;
     known = true;
-    fits = run.below(name, () => evaluate(schema, member, run)) && fits;
+    fits = run.below(name, () => run.applies(schema, member, run)) && fits;
   }
   if (!known && additionalProperties !== undefined) {
     known = true;
-    fits = run.below(name, () => evaluate(additionalProperties, member, run));
+    fits = run.below(name, () => run.applies(additionalProperties, member, run));
   }
   if (known) evaluated?.names.add(name);
   return fits;
@@ -118,7 +117,7 @@ function evaluateUnevaluated(
   let fits = true;
   for (const name of names) {
     if (evaluated.names.has(name)) continue;
-    fits = run.below(name, () => evaluate(schema, (value as Record<string, unknown>)[name], run)) && fits;
+    fits = run.below(name, () => run.applies(schema, (value as Record<string, unknown>)[name], run)) && fits;
     if (!fits && run.decided) return false;
   }
   evaluated.allNames = true;

@@ -1,15 +1,24 @@
 import type { FieldProblem } from '../../kernel/errors.ts';
 import type { Budget } from './budget.ts';
+import type { Schema } from './schema-node.ts';
+
+export type Applies = (schema: Schema, value: unknown, run: Evaluation, evaluated?: Evaluated) => boolean;
 
 /** One check of a document: the work left, where it is in the document, and what it found. */
 export class Evaluation {
   readonly budget: Budget;
+  /**
+   * Checks a value against a schema that the current one applies to it. The files of the keywords call it, and the one
+   * that knows all keywords gives it, so that they need not know each other.
+   */
+  readonly applies: Applies;
   readonly problems: FieldProblem[] = [];
   readonly #path: (string | number)[] = [];
   #trials = 0;
 
-  constructor(budget: Budget) {
+  constructor(budget: Budget, applies: Applies) {
     this.budget = budget;
+    this.applies = applies;
   }
 
   /** True when another problem would change nothing, so that loops may end. */
