@@ -2,7 +2,7 @@ import type { Database } from '../db/pool.ts';
 import type { Scope } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { AppError, type FieldProblem } from '../kernel/errors.ts';
-import { LoadingCache } from '../tenants/loading-cache.ts';
+import { LoadingCache } from '../kernel/loading-cache.ts';
 import { CompiledSchemas } from './compiled-schemas.ts';
 import { matchesEventPattern, parseEventPattern } from './event-pattern.ts';
 import { didYouMean, nearNames } from './near-names.ts';

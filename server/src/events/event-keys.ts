@@ -2,8 +2,7 @@ import type pg from 'pg';
 import { bytesArray, textArray, uuidArray } from '../db/binary-arrays.ts';
 import type { Scope } from '../http/caller.ts';
 import { type AppError, conflict } from '../kernel/errors.ts';
-import type { Submission } from './event-writer.ts';
-import type { EventKey, PreparedEvent, StoredEvent } from './prepared-event.ts';
+import type { EventKey, PreparedEvent, StoredEvent, Submission } from './prepared-event.ts';
 
 /** Who has a key: the event it was first used for. */
 interface Holder {

@@ -6,17 +6,8 @@ import type { DeliveryEngine } from '../delivery/engine.ts';
 import { unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { claimKeys } from './event-keys.ts';
-import type { PreparedEvent, StoredEvent } from './prepared-event.ts';
+import type { PreparedEvent, StoredEvent, Submission } from './prepared-event.ts';
 import { INSERT_EVENTS } from './sql/insert-events.ts';
-
-/** The events of one request: they are stored together or not at all. */
-export interface Submission {
-  events: PreparedEvent[];
-  /** What came of each, in order; set by the commit. */
-  results: StoredEvent[];
-  resolve: (results: StoredEvent[]) => void;
-  reject: (error: unknown) => void;
-}
 
 const COMMIT_EVENTS_MAX = 500;
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024;

@@ -41,3 +41,12 @@ export type StoredEvent =
   | { kind: 'stored' }
   /** It was there already; nothing was stored and nothing is delivered again. */
   | { kind: 'duplicate'; original: { id: string; externalId: string | null; deliveryCount: number } };
+
+/** The events of one request: they are stored together or not at all. */
+export interface Submission {
+  events: PreparedEvent[];
+  /** What came of each, in order; set by the commit. */
+  results: StoredEvent[];
+  resolve: (results: StoredEvent[]) => void;
+  reject: (error: unknown) => void;
+}

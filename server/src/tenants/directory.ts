@@ -1,6 +1,6 @@
 import type { Database } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
-import { LoadingCache } from './loading-cache.ts';
+import { LoadingCache } from '../kernel/loading-cache.ts';
 import { findTenant, readTenantRef, type TenantRef } from './queries.ts';
 import { readSettings } from './settings.ts';
 import { DEFAULT_SETTINGS, type TenantSettings } from './types.ts';

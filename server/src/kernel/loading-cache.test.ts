@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { systemClock } from '../kernel/clock.ts';
+import { systemClock } from './clock.ts';
 import { LoadingCache } from './loading-cache.ts';
 
 function cacheAt(options: { maxEntries?: number; maxAgeMs?: number } = {}) {
