@@ -25,18 +25,22 @@ export function showDelivery(row: DeliveryRow): DeliveryShown {
 /** `bodyCharactersMax` cuts the bodies shown; what was sent and kept is not touched. */
 export function showAttempt(row: AttemptRow, bodyCharactersMax: number): AttemptShown {
   const requestBody = requestBodyOf(row);
+  const shownBody = requestBody?.slice(0, bodyCharactersMax) ?? null;
   const responseBody = row.response_body?.toString('utf8') ?? null;
   return {
     id: formatId('attempt', row.id),
     delivery_id: formatId('delivery', row.delivery_id),
     ...shownIds(row),
+    tenant_id: formatId('tenant', row.tenant_id),
     number: row.number,
+    attempt_count: row.number,
     trigger: row.trigger as AttemptShown['trigger'],
     is_success: row.error_class === null,
     url: row.url,
     http_method: row.http_method,
     request_headers: JSON.parse(row.request_headers),
-    request_body: requestBody?.slice(0, bodyCharactersMax) ?? null,
+    request_body: shownBody,
+    payload: shownBody,
     request_truncated: (requestBody?.length ?? 0) > bodyCharactersMax,
     response_status: row.response_status,
     response_headers: row.response_headers === null ? null : JSON.parse(row.response_headers),
