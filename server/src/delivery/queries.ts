@@ -25,6 +25,8 @@ export interface DeliveryFilter {
   responseStatus?: number | undefined;
   sinceMs?: number | undefined;
   untilMs?: number | undefined;
+  /** Part of the event type. */
+  q?: string | undefined;
 }
 
 /** Newest first, one more than the page holds. */
@@ -48,10 +50,16 @@ export function listDeliveries(
     )
     .$if(filter.sinceMs !== undefined, (query) => query.where('id', '>=', firstIdAt(filter.sinceMs ?? 0)))
     .$if(filter.untilMs !== undefined, (query) => query.where('id', '<', firstIdAt(filter.untilMs ?? 0)))
+    .$if(filter.q !== undefined, (query) => query.where('event_type', 'ilike', containing(filter.q ?? '')))
     .$if(page.beforeId !== undefined, (query) => query.where('id', '<', page.beforeId ?? ''))
     .orderBy('id', 'desc')
     .limit(page.limit + 1)
     .execute();
+}
+
+/** A LIKE pattern for texts that hold this one, whatever they mean to LIKE. */
+export function containing(text: string): string {
+  return `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`;
 }
 
 export function findDelivery(db: Database, scope: Scope, id: string): Promise<DeliveryRow | undefined> {

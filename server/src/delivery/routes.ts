@@ -44,6 +44,7 @@ const DeliveryQuery = Type.Object({
   response_status: Type.Optional(Type.Integer({ minimum: 100, maximum: 599 })),
   since: time,
   until: time,
+  q: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: 'Part of the event type.' })),
 });
 
 /** Deliveries, attempts, statistics and dead letters; and the retry by hand. */
@@ -94,6 +95,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
             responseStatus: query.response_status,
             sinceMs: timeOf(query.since, 'since'),
             untilMs: timeOf(query.until, 'until'),
+            q: query.q,
           },
           query,
         );

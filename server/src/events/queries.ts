@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
+import { containing } from '../delivery/queries.ts';
 import type { Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { firstIdAt, parseId } from '../kernel/ids.ts';
@@ -34,7 +35,7 @@ const COLUMNS = [
 
 /** Newest first, one more than the page holds. `webhookId` and `status` ask for events with such a delivery. */
 export function listEvents(db: Database, scope: Scope, filter: EventFilter, page: PageRequest): Promise<EventRow[]> {
-  const like = `%${(filter.q ?? '').replaceAll(/[\\%_]/g, '\\$&')}%`;
+  const like = containing(filter.q ?? '');
   return db
     .selectFrom('events as e')
     .select(COLUMNS.map((column) => `e.${column}` as const))

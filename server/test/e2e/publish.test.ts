@@ -311,5 +311,7 @@ describe('lists', () => {
     expect((await posthorn.call('GET', '/api/v1/events?q=%25')).body.data).toEqual([]);
     expect((await posthorn.call('GET', "/api/v1/events?q='%20OR%201=1")).body.data).toEqual([]);
     expect((await posthorn.call('GET', '/api/v1/events?q=rder.ru')).body.data.length).toBeGreaterThan(0);
+    expect((await posthorn.call('GET', '/api/v1/deliveries?q=rder.ru')).body.data.length).toBeGreaterThan(0);
+    expect((await posthorn.call('GET', '/api/v1/deliveries?q=order_rush')).body.data).toEqual([]);
   });
 });
