@@ -127,7 +127,25 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
     admit(caller);
     done();
   });
+  closeAfterLastAnswer(app);
   return app;
+}
+
+/**
+ * A stop answers what is under way, and closes each connection then: a caller who keeps his open would hold the stop
+ * until the keep-alive timeout.
+ */
+function closeAfterLastAnswer(app: HttpServer): void {
+  let closing = false;
+  app.addHook('preClose', (done) => {
+    closing = true;
+    done();
+  });
+  app.addHook('onResponse', (_request, _reply, done) => {
+    // The connection counts as idle once this answer's events are through.
+    if (closing) setImmediate(() => app.server.closeIdleConnections());
+    done();
+  });
 }
 
 function readJsonBody(
