@@ -18,6 +18,8 @@ export interface ClaimsOptions {
   giveUp: (lease: GiveUp) => void;
   /** Something was taken: start what can be started. */
   pump: () => void;
+  /** This node answers for its leases: what it claims now is its own. */
+  alive: () => boolean;
 }
 
 /** Rows leased by one statement at most. */
@@ -42,7 +44,8 @@ export class Claims {
   readonly #wanted = new Set<string>();
   #chain: Promise<void> = Promise.resolve();
   #running = false;
-  #stopped = false;
+  // Until the node has its number there is nobody to lease to.
+  #stopped = true;
   #sweepDue = false;
   #cancelSweep: (() => void) | undefined;
   #cancelSoon: (() => void) | undefined;
@@ -56,6 +59,7 @@ export class Claims {
   }
 
   async start(): Promise<void> {
+    this.#stopped = false;
     await this.#sweep();
     this.#sweepLater();
   }
@@ -108,10 +112,10 @@ export class Claims {
   }
 
   #run(): void {
-    if (this.#running || this.#stopped) return;
+    if (this.#running || this.#stopped || !this.#options.alive()) return;
     this.#running = true;
     this.exclusively(async () => {
-      while (!this.#stopped && (this.#sweepDue || this.#wanted.size > 0)) {
+      while (!this.#stopped && this.#options.alive() && (this.#sweepDue || this.#wanted.size > 0)) {
         if (this.#sweepDue) {
           this.#sweepDue = false;
           await this.#sweep();

@@ -88,6 +88,7 @@ export class DeliveryEngine {
       take: (task) => this.#take(task),
       giveUp: (lease) => this.#giveUp(lease),
       pump: () => this.#pump(),
+      alive: () => this.#heartbeat.alive,
     });
     this.#heartbeat = new Heartbeat({
       rows: this.#rows,
@@ -100,7 +101,10 @@ export class DeliveryEngine {
       idsInHand: () => this.#inHand.ids(),
       onNode: (nodeId) => this.#becomeNode(nodeId),
       onFreed: () => this.#claims.sweepSoon(),
-      onAlive: () => this.#pump(),
+      onAlive: () => {
+        this.#claims.sweepSoon();
+        this.#pump();
+      },
     });
   }
 

@@ -14,11 +14,17 @@ export const jsonTexts = fc.letrec<{ value: string; array: string; object: strin
     .map((members) => `{${members.map(([name, value]) => `${name}:${value}`).join(',')}}`),
 }));
 
-/** A member name in quotes; some are spelled with escapes, some change objects built carelessly. */
+/**
+ * A member name in quotes; some are spelled with escapes, some change objects built carelessly.
+ *
+ * None holds a backslash as a character: once V8 14.6 has parsed such a name, its JSON.parse takes another escaped name
+ * of the same length for it, and what these tests compare with would be wrong. (Parse {"a":0,"\\":1}, then {"a":0,"\"":1}:
+ * the second has the name of the first.) The program itself hands on bytes, not what JSON.parse made of them.
+ */
 export function nameText(): fc.Arbitrary<string> {
   return fc.oneof(
     fc.constantFrom('"data"', '"d\\u0061ta"', '"__proto__"', '"constructor"', '"toString"', '""', '"event"', '"a"'),
-    stringText(),
+    stringText().filter((text) => !text.includes('\\\\')),
   );
 }
 
