@@ -49,6 +49,7 @@ export class Claims {
   #sweepDue = false;
   #cancelSweep: (() => void) | undefined;
   #cancelSoon: (() => void) | undefined;
+  #cancelRetry: (() => void) | undefined;
 
   constructor(options: ClaimsOptions) {
     this.#options = options;
@@ -69,6 +70,7 @@ export class Claims {
     this.#stopped = true;
     this.#cancelSweep?.();
     this.#cancelSoon?.();
+    this.#cancelRetry?.();
     this.#wakeups.clear();
     await this.#chain;
   }
@@ -125,7 +127,11 @@ export class Claims {
     })
       .catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'waiting deliveries could not be read; trying again');
-        this.#options.clock.after(RETRY_MS, () => this.sweepSoon());
+        // One for all that fails meanwhile: each periodic sweep of an outage would else begin a chain of its own.
+        this.#cancelRetry ??= this.#options.clock.after(RETRY_MS, () => {
+          this.#cancelRetry = undefined;
+          this.sweepSoon();
+        });
       })
       .finally(() => {
         this.#running = false;

@@ -63,8 +63,9 @@ test('a key made on the command line publishes at once, is listed, and is refuse
   expect(created.output).toBe(`${key}\n`);
   const [, id = ''] = /^Made (key_\w+) \(publisher\)\. It is shown this once:\n$/.exec(created.errors) ?? [];
 
-  const publish = ['publish', 'order.paid', '--key', key, '--data', '{}'];
-  expect(await command(publish)).toMatchObject({ code: 0, errors: '' });
+  const publish = () =>
+    api('POST', '/api/v1/events', { event_type: 'order.paid', data: {} }, { authorization: `Bearer ${key}` });
+  expect((await publish()).status).toBe(202);
   const listed = await command(['key', 'list']);
   const row = listed.output.split('\n').find((line) => line.startsWith(id));
   expect(row).toContain('billing service');
@@ -72,15 +73,13 @@ test('a key made on the command line publishes at once, is listed, and is refuse
   expect(listed.output).not.toContain(key);
 
   expect(await command(['key', 'revoke', id])).toEqual({ code: 0, output: `Revoked ${id}.\n`, errors: '' });
-  const refused = await command(publish);
+  expect((await publish()).status).toBe(401);
+  const refused = await command(['publish', 'order.paid', '--key', key, '--data', '{}']);
   expect(refused).toMatchObject({ code: 1, output: '' });
   expect(refused.errors).toMatch(/^posthorn: .+\(401 \w+\)\n {2}The key came from --key\.\n$/);
-  expect((await command(['key', 'list'])).output).toMatch(new RegExp(`^${id} .*revoked`, 'm'));
-  const events = await api('GET', '/api/v1/events?event_type=order.paid');
-  expect(events.body.data).toHaveLength(1);
 });
 
-test('publish takes the data from an option, a file or a pipe, and one event id once', async () => {
+test('publish takes the data from a pipe or an option, byte for byte, and one event id once', async () => {
   const webhook = await api('POST', '/api/v1/webhooks', {
     name: 'Raw',
     url: receiver.url,
@@ -96,9 +95,6 @@ test('publish takes the data from an option, a file or a pipe, and one event id 
 
   const again = await command(['publish', 'invoice.paid', '--event-id', 'invoice-1', '--data', data]);
   expect(again.output).toBe('invoice.paid invoice-1 was published before; nothing was sent again.\n');
-  const bad = await command(['publish', 'invoice.paid', '--data', '{"a":']);
-  expect(bad).toMatchObject({ code: 1, output: '' });
-  expect(bad.errors).toMatch(/^posthorn: [^\n]+\n$/);
   expect((await api('GET', '/api/v1/events?event_type=invoice.paid')).body.data).toHaveLength(1);
   expect((await api('DELETE', `/api/v1/webhooks/${webhook.body.id}`)).status).toBe(204);
 });
@@ -137,7 +133,7 @@ test('receive registers itself, shows what arrives with valid signatures, and is
   expect((await api('GET', '/api/v1/webhooks')).body.data).toEqual([]);
 });
 
-test('doctor finds nothing wrong beside a running Posthorn, and ends with 1 when the server it is asked for is not there', async () => {
+test('doctor finds nothing wrong beside a running Posthorn', async () => {
   const well = await command(['doctor']);
   expect(well).toMatchObject({ code: 0, errors: '' });
   const findings = well.output.trim().split('\n');
@@ -152,11 +148,6 @@ test('doctor finds nothing wrong beside a running Posthorn, and ends with 1 when
   ]);
   expect(well.output).not.toMatch(/^failed/m);
   expect(well.output).toMatch(new RegExp(`^ok +server +ready at ${server.url}$`, 'm'));
-
-  const ill = await command(['doctor', '--url', 'http://127.0.0.1:1']);
-  expect(ill.code).toBe(1);
-  expect(ill.output).toMatch(/^failed +server +No Posthorn answers at http:\/\/127\.0\.0\.1:1 /m);
-  expect(ill.errors).toBe('posthorn: One check failed.\n');
 });
 
 const oldNode = findOldNode();
@@ -164,13 +155,10 @@ const oldNode = findOldNode();
 test.runIf(oldNode !== undefined)(
   'started by a Node that is too old, it runs on its own one, and passes on signals and exit codes',
   async () => {
-    const doctor = await command(['doctor'], { node: oldNode });
-    expect(doctor).toMatchObject({ code: 0, errors: '' });
+    const doctor = await command(['doctor', '--url', 'http://127.0.0.1:1'], { node: oldNode });
     expect(doctor.output).toContain(`ok      node       ${process.versions.node}\n`);
-
-    const wrong = await command(['publish', 'order.paid', '--data', 'no'], { node: oldNode });
-    expect(wrong.code).toBe(1);
-    expect(wrong.errors).toMatch(/^posthorn: [^\n]+\n$/);
+    expect(doctor.output).toMatch(/^failed +server +No Posthorn answers at http:\/\/127\.0\.0\.1:1 /m);
+    expect(doctor).toMatchObject({ code: 1, errors: 'posthorn: One check failed.\n' });
 
     const receiving = runProgram(['receive'], { script: BIN, cwd: folder.path, env, node: oldNode });
     await receiving.waitFor(/Registered at/);
