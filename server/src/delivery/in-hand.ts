@@ -1,7 +1,7 @@
 import { Lane } from './lane.ts';
 import type { DeliveryTask } from './task.ts';
 
-/** Deliveries of one webhook in memory at once: about a fifth of a second of the fastest receiver. */
+/** Deliveries of one webhook in memory at once. */
 const LANE_MAX = 2_000;
 
 /** Payload bytes in memory at once. */

@@ -7,7 +7,7 @@ import { BACKSLASH, isWhitespace, QUOTE } from './raw-json-bytes.ts';
  * Receivers written after isp-communications.md sign what `JSON.stringify` makes of the parsed body, which has no white
  * space; a payload published pretty-printed must verify there too. The text must be valid JSON.
  *
- * Measured for 350 bytes: 0.3 us where there is nothing to do.
+ * Measured for 350 bytes: 0.5 us where there is nothing to do, 2.3 us for the same text pretty-printed.
  */
 export function compactJson(text: Buffer): Buffer {
   const first = nextWhitespace(text, 0);
