@@ -89,7 +89,7 @@ export function isDatabaseGone(thrown: unknown): boolean {
   if (/^(08\w{3}|57P0\w|53\w{3}|55000|ECONNREFUSED|ECONNRESET|ENOENT|EPIPE|ETIMEDOUT)$/.test(code)) return true;
   return (
     thrown instanceof Error &&
-    /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error/.test(
+    /Connection terminated|Query read timeout|timeout exceeded when trying to connect|Client has encountered a connection error/.test(
       thrown.message,
     )
   );

@@ -97,18 +97,27 @@ export class Recorder {
   async #write(records: AttemptRecord[]): Promise<void> {
     let retryMs = RETRY_MS_MIN;
     for (let tries = 1; !this.#stopped; tries++) {
-      try {
-        await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId) });
+      const refusal = await this.#tryWrite(records);
+      if (refusal === undefined) {
         this.#failing = false;
         for (const record of records) this.#onRecorded(record);
         return;
-      } catch (error) {
-        this.#logger.error({ code: errorCode(error), attempts: records.length }, 'attempts could not be recorded yet');
-        if (!isDatabaseGone(error) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records);
-        this.#failing = true;
-        await new Promise<void>((resolve) => this.#clock.after(retryMs, resolve));
-        retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
       }
+      this.#logger.error({ code: errorCode(refusal), attempts: records.length }, 'attempts could not be recorded yet');
+      if (!isDatabaseGone(refusal) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records);
+      this.#failing = true;
+      await new Promise<void>((resolve) => this.#clock.after(retryMs, resolve));
+      retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
+    }
+  }
+
+  /** Why the database did not take the batch; undefined when it did. */
+  async #tryWrite(records: AttemptRecord[]): Promise<unknown> {
+    try {
+      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId) });
+      return undefined;
+    } catch (error) {
+      return error;
     }
   }
 

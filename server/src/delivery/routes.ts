@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 import type { Database } from '../db/pool.ts';
 import type { Caller, Scope } from '../http/caller.ts';
+import { filterText, readTimeFilter } from '../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -39,12 +40,12 @@ const DeliveryQuery = Type.Object({
   ...PageQuery,
   status: Type.Optional(Type.Enum([...DELIVERY_STATUSES])),
   webhook_id: Type.Optional(Type.String()),
-  event_id: Type.Optional(Type.String()),
-  event_type: Type.Optional(Type.String()),
+  event_id: filterText(),
+  event_type: filterText(),
   response_status: Type.Optional(Type.Integer({ minimum: 100, maximum: 599 })),
   since: time,
   until: time,
-  q: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: 'Part of the event type.' })),
+  q: filterText('Part of the event type.'),
 });
 
 /** Deliveries, attempts, statistics and dead letters; and the retry by hand. */
@@ -93,8 +94,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
             eventId,
             eventType: query.event_type,
             responseStatus: query.response_status,
-            sinceMs: timeOf(query.since, 'since'),
-            untilMs: timeOf(query.until, 'until'),
+            ...readTimeFilter(query),
             q: query.q,
           },
           query,
@@ -240,7 +240,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         querystring: Type.Object({
           ...PageQuery,
           webhook_id: Type.Optional(Type.String()),
-          event_type: Type.Optional(Type.String()),
+          event_type: filterText(),
         }),
         response: { 200: PageOf(Type.Ref('DeadLetter')) },
       },
@@ -273,11 +273,4 @@ function idOf(kind: IdKind, text: string, path: string): string {
   const id = parseId(kind, text);
   if (id === undefined) throw invalidField(path, 'is not an id of this kind');
   return id;
-}
-
-function timeOf(text: string | undefined, path: string): number | undefined {
-  if (text === undefined) return undefined;
-  const timeMs = Date.parse(text);
-  if (Number.isNaN(timeMs)) throw invalidField(path, 'must be a time that exists');
-  return timeMs;
 }

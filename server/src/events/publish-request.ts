@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Static, Type } from 'typebox';
+import { EVENT_TYPE_NAME_LENGTH_MAX, EVENT_TYPE_NAME_PATTERN } from '../catalog/event-type-name.ts';
 import { compactJson } from '../kernel/compact-json.ts';
 import { AppError, type FieldProblem, invalidField, invalidFields } from '../kernel/errors.ts';
 import type { RawJson } from '../kernel/raw-json.ts';
@@ -13,14 +14,21 @@ const METADATA_BYTES_MAX = 16_384;
 /** How far ahead `deliver_at` may lie. */
 const SCHEDULE_MS_MAX = 30 * 86_400_000;
 
-const name = Type.String({ minLength: 1, maxLength: 128 });
+/** The type goes into a header and into the catalogue, so it keeps to the catalogue's grammar, known or not. */
+export const EventTypeName = {
+  type: 'string',
+  maxLength: EVENT_TYPE_NAME_LENGTH_MAX,
+  pattern: EVENT_TYPE_NAME_PATTERN,
+} as const;
 
 /** The body of a publish. Three spellings of the type and two of the data are known, one of each must be there. */
 export const PublishBody = Type.Object(
   {
-    event_type: Type.Optional(Type.String({ ...name, description: 'The event type, for example `invoice.paid`.' })),
-    event: Type.Optional(Type.String({ ...name, description: 'Another spelling of `event_type`.' })),
-    type: Type.Optional(Type.String({ ...name, description: 'Another spelling of `event_type`.' })),
+    event_type: Type.Optional(
+      Type.String({ ...EventTypeName, description: 'The event type, for example `invoice.paid`.' }),
+    ),
+    event: Type.Optional(Type.String({ ...EventTypeName, description: 'Another spelling of `event_type`.' })),
+    type: Type.Optional(Type.String({ ...EventTypeName, description: 'Another spelling of `event_type`.' })),
     data: Type.Optional(
       Type.Unknown({
         description:
@@ -36,7 +44,7 @@ export const PublishBody = Type.Object(
     ),
     timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When it happened (now).' })),
     metadata: Type.Optional(Type.Object({}, { additionalProperties: true, description: 'At most 16 KB.' })),
-    ordering_key: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+    ordering_key: Type.Optional(Type.String({ minLength: 1, maxLength: 256, pattern: '^[^\\u0000]*$' })),
     priority: Type.Optional(
       Type.Integer({ minimum: -100, maximum: 100, description: 'Kept with the event and its deliveries (0).' }),
     ),

@@ -77,6 +77,7 @@ export function findEvent(db: Database, scope: Scope, id: string): Promise<Selec
 
 /** UUID of an event by its TypeID or the publisher's own id; undefined where neither is known. */
 export async function findEventId(db: Database, scope: Scope, id: string): Promise<string | undefined> {
+  if (id.includes('\0')) return undefined;
   const own = await db
     .selectFrom('event_keys')
     .select('event_id')

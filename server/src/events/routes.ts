@@ -4,6 +4,7 @@ import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import { showDelivery } from '../delivery/show.ts';
 import { DELIVERY_STATUSES } from '../delivery/shown.ts';
+import { filterText, readTimeFilter } from '../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import { invalidField, notFound } from '../kernel/errors.ts';
@@ -43,12 +44,10 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database }): vo
         summary: 'List events, newest first',
         querystring: Type.Object({
           ...PageQuery,
-          event_type: Type.Optional(Type.String()),
+          event_type: filterText(),
           since: Type.Optional(Type.String({ format: 'date-time' })),
           until: Type.Optional(Type.String({ format: 'date-time' })),
-          q: Type.Optional(
-            Type.String({ minLength: 1, maxLength: 200, description: 'Part of the type or of `event_id`.' }),
-          ),
+          q: filterText('Part of the type or of `event_id`.'),
           webhook_id: Type.Optional(Type.String({ description: 'Only events with a delivery to this webhook.' })),
           status: Type.Optional(
             Type.Enum([...DELIVERY_STATUSES], { description: 'Only events with a delivery in this status.' }),
@@ -68,8 +67,7 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database }): vo
         q: query.q,
         webhookId,
         status: query.status,
-        sinceMs: query.since === undefined ? undefined : Date.parse(query.since),
-        untilMs: query.until === undefined ? undefined : Date.parse(query.until),
+        ...readTimeFilter(query),
       };
       return toPage(await listEvents(db, caller, filter, page), page.limit, (row) => row.id, showEvent);
     },

@@ -15,7 +15,7 @@ import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { EventWriter } from './event-writer.ts';
-import { DATA_BYTES_MAX } from './publish-request.ts';
+import { DATA_BYTES_MAX, EventTypeName } from './publish-request.ts';
 
 export interface TestSendDeps {
   db: Database;
@@ -50,7 +50,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
         params: Type.Object({ id: Type.String() }),
         body: Type.Object(
           {
-            event_type: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+            event_type: Type.Optional(Type.String(EventTypeName)),
             payload: Type.Optional(Type.Unknown()),
           },
           { additionalProperties: false },

@@ -317,6 +317,13 @@ describe('POST /webhooks/{id}/test', () => {
     expect(JSON.parse(receiver.requests[0]?.body.toString() ?? '').data).toEqual({ probe: 1 });
   });
 
+  test('refuses a type that would not be a header', async () => {
+    const webhook = await createWebhook();
+    const body = { event_type: 'a\r\nX-Evil: 1', payload: {} };
+    expect((await posthorn.call('POST', `/api/v1/webhooks/${webhook.id}/test`, body)).status).toBe(422);
+    expect(receiver.requests).toEqual([]);
+  });
+
   test('sends a given payload, and a failure is an answer too, never retried and no dead letter', async () => {
     const webhook = await createWebhook();
     receiver.onRequest = (request) => request.respond(500, {}, 'broken');

@@ -174,6 +174,14 @@ describe('limits and bad input', () => {
 
   test.each([
     ['no type', '{"data":1}', 422, 'event_type'],
+    [
+      'a type with a line break, which would end a header',
+      '{"event_type":"a\\r\\nX-Evil: 1","data":1}',
+      422,
+      'event_type',
+    ],
+    ['a type with a NUL', '{"event_type":"a\\u0000b","data":1}', 422, 'event_type'],
+    ['an ordering key with a NUL', '{"event_type":"a.b","data":1,"ordering_key":"\\u0000"}', 422, 'ordering_key'],
     ['no data', '{"event_type":"order.paid"}', 422, 'data'],
     ['two spellings of the type', '{"event_type":"a.b","event":"a.b","data":1}', 422, 'event'],
     ['two spellings of the data', '{"event_type":"a.b","data":1,"payload":1}', 422, 'payload'],
@@ -305,6 +313,25 @@ describe('lists', () => {
     expect((await posthorn.call('GET', `/api/v1/events?cursor=${encodeURIComponent(cursor)}`)).body.error.code).toBe(
       'invalid_cursor',
     );
+  });
+
+  test.each([
+    'events?q=%00',
+    'events?event_type=%00',
+    'events?since=2016-12-31T23:59:60Z',
+    'deliveries?q=%00',
+    'deliveries?event_id=%00',
+    'deliveries?event_type=%00',
+    'deliveries?until=2016-12-31T23:59:60Z',
+    'dead-letters?event_type=%00',
+  ])('a filter that can match nothing, as in %s, is a 422', async (path) => {
+    expect((await posthorn.call('GET', `/api/v1/${path}`)).status).toBe(422);
+  });
+
+  test('an id with a NUL is an id that is not there', async () => {
+    for (const path of ['events/%00', 'deliveries/%00', 'webhooks/%00/logs', 'events/evt_%00']) {
+      expect((await posthorn.call('GET', `/api/v1/${path}`)).status).toBe(404);
+    }
   });
 
   test('a text of the search is a text, whatever it means elsewhere', async () => {
