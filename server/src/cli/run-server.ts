@@ -1,7 +1,6 @@
 import type { RunningPosthorn } from '../app.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../kernel/logger.ts';
-import { StartupError } from '../kernel/startup-error.ts';
 import { awaitStop } from './stop-request.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -16,7 +15,7 @@ export interface ServerRun {
 /**
  * Starts Posthorn and returns after a signal, when everything is stopped. A signal during the start counts too.
  *
- * @throws StartupError when it cannot start, or when it ends for a reason of its own (the database is gone).
+ * @throws StartupError when it cannot start.
  */
 export async function runServer(terminal: Terminal, run: ServerRun): Promise<void> {
   const stop = awaitStop(terminal, run.onStopping);
@@ -27,9 +26,8 @@ export async function runServer(terminal: Terminal, run: ServerRun): Promise<voi
     const { startPosthorn } = await import('../app.ts');
     const running = await startPosthorn(run.config, run.logger === undefined ? {} : { logger: run.logger });
     if (!stop.signal.aborted) run.onReady(running);
-    const failure = await Promise.race([stop.requested, running.failed]);
+    await stop.requested;
     await running.stop();
-    if (failure instanceof Error) throw new StartupError(failure.message, { cause: failure });
   } finally {
     clearInterval(alive);
     stop.dispose();
