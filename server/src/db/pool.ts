@@ -22,10 +22,10 @@ export interface PoolOptions {
 /** Opens nothing yet: connections are made on first use. */
 export function openDatabase(options: PoolOptions): DatabaseHandle {
   const pool = new pg.Pool({
+    application_name: 'posthorn',
     ...options.connection,
     max: options.max ?? 10,
     types: { getTypeParser },
-    application_name: 'posthorn',
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 60_000,
     // An API query that scans too much is refused rather than left to hold a connection.
@@ -64,10 +64,10 @@ export function errorCode(error: unknown): string {
  */
 export function openEnginePool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
+    application_name: 'posthorn-engine',
     ...options.connection,
     max: options.max ?? 4,
     types: { getTypeParser },
-    application_name: 'posthorn-engine',
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 0,
     statement_timeout: 15_000,

@@ -1,14 +1,14 @@
 import type { Clock } from './clock.ts';
 
 /** A run that lasted this long was no failed one: its end is restarted from at once. */
-const STEADY_MS = 5_000;
+const STEADY_MS = 2_000;
 
 const DELAY_MS_MIN = 1_000;
 const DELAY_MS_MAX = 10_000;
 
 /**
  * How long to wait before something that ended by itself is started again: not at all the first time, then 1 s, twice
- * as long each time, up to 10 s. After a run of five seconds it begins anew.
+ * as long each time, up to 10 s. After a run of two seconds it begins anew.
  */
 export class RestartDelay {
   readonly #clock: Clock;

@@ -19,11 +19,11 @@ export function registerMetricsRoute(
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'posthorn_' });
 
-  counter(registry, 'posthorn_events_accepted_total', 'Events committed by this process.', () => writer.accepted);
+  counter(registry, 'posthorn_events_accepted_total', 'Events committed since the start.', () => writer.accepted);
   counter(
     registry,
     'posthorn_attempts_total',
-    'Delivery attempts recorded by this process.',
+    'Delivery attempts recorded since the start.',
     () => engine.counters.attempts,
   );
   new Counter({
