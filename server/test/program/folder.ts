@@ -63,6 +63,14 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Ids of the processes that this one has started and that live. */
+export function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .split(' ')
+    .map(Number)
+    .filter((child) => child > 0);
+}
+
 /** Resolves when no process with this id exists any more. */
 export async function processEnd(pid: number): Promise<void> {
   await eventually(
