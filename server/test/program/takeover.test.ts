@@ -57,6 +57,7 @@ const leases = () =>
 const nodeIds = async () => (await query<{ id: number }>('SELECT id FROM nodes ORDER BY id')).map(({ id }) => id);
 
 async function subscribe(at: Server): Promise<void> {
+  expect((await at.call('POST', '/api/v1/event-types', { name: 'order.paid' })).status).toBe(201);
   const webhook = { name: 'Ledger', url: ledger.url, events: ['*'] };
   expect((await at.call('POST', '/api/v1/webhooks', webhook)).status).toBe(201);
 }
