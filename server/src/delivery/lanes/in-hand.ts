@@ -1,5 +1,5 @@
-import { Lane } from './lane.ts';
-import type { DeliveryTask } from './task.ts';
+import { Lane, type LaneKey } from './lane.ts';
+import type { DeliveryTask } from '../task.ts';
 
 /** Deliveries of one webhook in memory at once. */
 const LANE_MAX = 2_000;
@@ -38,30 +38,27 @@ export class InHand {
     return oldest;
   }
 
-  lane(tenantId: string, webhookId: string): Lane {
-    let lane = this.lanes.get(webhookId);
+  lane(key: LaneKey): Lane {
+    let lane = this.lanes.get(key.webhookId);
     if (lane === undefined) {
-      lane = new Lane(tenantId, webhookId);
-      this.lanes.set(webhookId, lane);
+      lane = new Lane(key);
+      this.lanes.set(key.webhookId, lane);
     }
     return lane;
-  }
-
-  laneOf(task: DeliveryTask): Lane {
-    return this.lane(task.tenantId, task.webhookId);
   }
 
   /** How many more deliveries of a lane there is room for. */
   room(lane: Lane): number {
     const ofTenant = this.#ofTenant.get(lane.tenantId) ?? NOTHING;
-    // A tenant may fill half of the memory; the other half is for the others.
-    if (this.#bytes >= BYTES_MAX || ofTenant.bytes >= BYTES_MAX / 2) return 0;
-    return Math.min(LANE_MAX - lane.held, this.#max - this.#tasks.size, Math.ceil(this.#max / 2) - ofTenant.deliveries);
+    // A tenant holds no more than is free, so however many fill their share, the next one finds room.
+    if (ofTenant.bytes >= BYTES_MAX - this.#bytes) return 0;
+    const free = this.#max - this.#tasks.size;
+    return Math.max(0, Math.min(LANE_MAX - lane.held, Math.ceil((free - ofTenant.deliveries) / 2)));
   }
 
   hold(task: DeliveryTask): void {
     this.#tasks.set(task.id, task);
-    this.laneOf(task).held += 1;
+    this.lane(task).held += 1;
     this.#bytes += task.event.data.length;
     let share = this.#ofTenant.get(task.tenantId);
     if (share === undefined) {
@@ -74,7 +71,7 @@ export class InHand {
 
   letGo(task: DeliveryTask): void {
     if (!this.#tasks.delete(task.id)) return;
-    const lane = this.laneOf(task);
+    const lane = this.lane(task);
     lane.held -= 1;
     this.#bytes -= task.event.data.length;
     const share = this.#ofTenant.get(task.tenantId);
