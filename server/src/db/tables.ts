@@ -14,6 +14,9 @@ export interface Tables {
   deliveries: DeliveriesTable;
   attempts: AttemptsTable;
   dead_letters: DeadLettersTable;
+  lanes: LanesTable;
+  circuits: CircuitsTable;
+  parked_keys: ParkedKeysTable;
   nodes: NodesTable;
   idempotent_requests: IdempotentRequestsTable;
 }
@@ -93,6 +96,11 @@ interface WebhooksTable {
   verify_tls: boolean;
   created_at: Timestamp;
   updated_at: Timestamp;
+  rate_limit_per_minute: number | null;
+  ordering: Json<unknown> | null;
+  circuit_breaker: Json<unknown> | null;
+  failover_url: string | null;
+  ip_whitelist: string[] | null;
 }
 
 interface WebhookSecretsTable {
@@ -115,6 +123,10 @@ interface WebhookTotalsTable {
   failed_attempts: number;
   response_time_ms_sum: number;
   last_triggered_at: Timestamp;
+  last_success_at: Timestamp | null;
+  failing_since: Timestamp | null;
+  failing_days: Generated<number>;
+  last_failure_at: Timestamp | null;
 }
 
 interface EventsTable {
@@ -164,6 +176,7 @@ interface DeliveriesTable {
   error_class: string | null;
   error_message: string | null;
   completed_at: Timestamp | null;
+  order_number: number | null;
 }
 
 interface AttemptsTable {
@@ -199,6 +212,31 @@ interface DeadLettersTable {
   reason: string;
   attempt_count: number;
   dead_at: Timestamp;
+}
+
+interface LanesTable {
+  tenant_id: string;
+  webhook_id: string;
+  node_id: number | null;
+  paced_until: Timestamp;
+}
+
+interface CircuitsTable {
+  tenant_id: string;
+  environment_id: string;
+  webhook_id: string;
+  state: 'open' | 'half_open';
+  opened_at: Timestamp;
+  reopens_at: Timestamp;
+  reason: string;
+}
+
+interface ParkedKeysTable {
+  tenant_id: string;
+  webhook_id: string;
+  ordering_key: string;
+  delivery_id: string;
+  parked_at: Timestamp;
 }
 
 interface NodesTable {

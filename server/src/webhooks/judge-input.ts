@@ -14,24 +14,32 @@ export interface WebhookJudge {
 }
 
 /**
- * Judges the URL and the events of a request; what it does not mention is not judged again.
+ * Judges the URLs and the events of a request; what it does not mention is not judged again.
  *
  * @throws AppError 422
  */
 export async function judgeInput(
   judge: WebhookJudge,
   scope: Scope,
-  body: Pick<WebhookChange, 'url' | 'events'>,
+  body: Pick<WebhookChange, 'url' | 'failover_url' | 'events'>,
 ): Promise<void> {
-  const problems = [...(await judgeDestination(judge, body.url)), ...(await judgeEvents(judge, scope, body.events))];
+  const problems = [
+    ...(await judgeDestination(judge, 'url', body.url)),
+    ...(await judgeDestination(judge, 'failover_url', body.failover_url)),
+    ...(await judgeEvents(judge, scope, body.events)),
+  ];
   if (problems.length > 0) throw invalidFields(problems);
 }
 
-async function judgeDestination({ guard }: WebhookJudge, url: string | undefined): Promise<FieldProblem[]> {
-  if (url === undefined) return [];
+async function judgeDestination(
+  { guard }: WebhookJudge,
+  path: 'url' | 'failover_url',
+  url: string | null | undefined,
+): Promise<FieldProblem[]> {
+  if (url == null) return [];
   const verdict = guard.judgeUrl(url);
   const reason = verdict.ok ? await guard.judgeHostByLookup(verdict.url.hostname) : verdict.reason;
-  return reason === undefined ? [] : [{ path: 'url', message: reason }];
+  return reason === undefined ? [] : [{ path, message: reason }];
 }
 
 async function judgeEvents(
