@@ -93,7 +93,12 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
   const publisher = new Publisher({ eventTypes, allowUnknownEventTypes, webhooks, engine, writer, clock, newId });
 
-  const applyChange = ({ topic, tenantId, environmentId }: Change) => {
+  const applyChange = ({ topic, tenantId, environmentId, webhookId }: Change) => {
+    if (topic === 'circuits') engine.circuitsChanged(webhookId);
+    if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
+      engine.expectTold({ tenantId, environmentId, webhookId });
+    }
+    if (topic === 'circuits' || topic === 'lane_due') return;
     if (topic === 'tenants' || topic === 'api_keys') authenticator.invalidate(tenantId);
     if (topic === 'tenants') tenants.invalidate(tenantId);
     if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);
@@ -125,6 +130,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     applyChange,
     forgetEverything: () => {
       for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
+      engine.circuitsChanged();
       engine.lookForDue();
     },
     stopAuthenticator: () => authenticator.stop(),

@@ -5,9 +5,11 @@ import { errorCode } from './pool.ts';
 
 /** What changed, told to every node by the transaction that changed it. */
 export interface Change {
-  topic: 'webhooks' | 'event_types' | 'api_keys' | 'tenants' | 'deliveries_due';
+  topic: 'webhooks' | 'event_types' | 'api_keys' | 'tenants' | 'deliveries_due' | 'lane_due' | 'circuits';
   tenantId: string;
   environmentId?: string;
+  /** Of `lane_due` and `circuits`. */
+  webhookId?: string;
 }
 
 /** SQL that tells every node of a change when the surrounding transaction commits; its one parameter is `changeText`. */

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { changeText, NOTIFY_SQL } from '../db/notify.ts';
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { IdSource } from '../kernel/ids.ts';
@@ -6,19 +7,24 @@ import type { Logger } from '../kernel/logger.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
+import { type AttemptEnd, Attempts } from './attempts.ts';
+import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
-import { Heartbeat } from './heartbeat.ts';
-import { InHand } from './in-hand.ts';
-import type { Lane } from './lane.ts';
-import { NodeRegistry } from './node-registry.ts';
-import { type AttemptResult, decideOutcome } from './outcome.ts';
-import { recordedResult } from './recorded-result.ts';
+import { GiveBacks } from './give-backs.ts';
+import { LaneAdmission } from './lanes/admission.ts';
+import { InHand } from './lanes/in-hand.ts';
+import { isOrdered } from './lanes/key-sequences.ts';
+import type { Lane, LaneKey } from './lanes/lane.ts';
+import { OrderKeeper } from './lanes/order-keeper.ts';
+import { type Turn, Turns } from './lanes/turns.ts';
+import { Heartbeat } from './nodes/heartbeat.ts';
+import { LaneOwners } from './nodes/lane-owners.ts';
+import { NodeRegistry } from './nodes/node-registry.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
-import { prepareRequest } from './request.ts';
-import { DeliveryRows, type GiveUp } from './rows.ts';
+import { type ClaimedRow, DeliveryRows, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
-import { Turns } from './turns.ts';
+import { Wakeups } from './wakeups.ts';
 
 export interface EngineOptions {
   pool: pg.Pool;
@@ -49,12 +55,12 @@ export interface EngineCounters {
 
 /**
  * Delivers. It holds the deliveries that this node has leased, gives their lanes turns, sends, decides and has the
- * results recorded.
+ * results recorded. SPEC.md says what it guarantees.
  *
  * The rows of `deliveries` are the truth, and what is in memory is a cache of some of them: a new delivery comes
  * straight from the commit that inserted it, already leased to this node (`reserve`, then `accept`); a delivery that
- * waits (for a retry, for its time, for room) lies in its row until `Claims` leases it. A killed process loses nothing
- * but its cache: `Heartbeat` of another node, or of the next start, frees its leases.
+ * waits (for a retry, for its time, for its turn in an order, for room) lies in its row until `Claims` leases it. A
+ * killed process loses nothing but its cache: `Heartbeat` of another node, or of the next start, frees its leases.
  */
 export class DeliveryEngine {
   readonly counters: EngineCounters = { attempts: 0, delivered: 0, failed: 0, dead: 0 };
@@ -62,32 +68,83 @@ export class DeliveryEngine {
   readonly #rows: DeliveryRows;
   readonly #recorder: Recorder;
   readonly #sender: Sender;
+  readonly #attempts: Attempts;
   readonly #claims: Claims;
+  readonly #giveBacks: GiveBacks;
   readonly #heartbeat: Heartbeat;
   readonly #turns: Turns;
   readonly #inHand: InHand;
+  readonly #circuits: Circuits;
+  readonly #owners: LaneOwners;
+  readonly #admission: LaneAdmission;
+  readonly #order: OrderKeeper;
+  /** Lanes whose pace lets them start later. */
+  readonly #rests: Wakeups;
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
+  /** Lanes with rows that another node must be told of. */
+  readonly #untold = new Map<string, LaneKey>();
   #draining = false;
   #pumping = false;
 
   constructor(options: EngineOptions) {
-    const { pool, clock, logger } = options;
+    const { pool, clock, logger, directory } = options;
     this.#options = options;
     this.#rows = new DeliveryRows(pool);
     this.#inHand = new InHand(options.queuedMax);
     this.#turns = new Turns(options.inFlightMax);
+    this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
     this.#sender = createSender({ clock, guard: options.guard });
-    this.#recorder = new Recorder({ pool, clock, logger, onRecorded: (record) => this.#recorded(record) });
+    this.#recorder = new Recorder({
+      pool,
+      clock,
+      logger,
+      onRecorded: (record) => this.#recorded(record),
+      onUnrecordable: ({ task }) =>
+        this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() + UNRECORDABLE_AGAIN_MS }),
+    });
+    this.#attempts = new Attempts({ ...options, sender: this.#sender });
+    this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
+    this.#owners = new LaneOwners(pool, clock);
+    this.#order = new OrderKeeper({
+      rows: this.#rows,
+      clock,
+      logger,
+      lanes: this.#inHand.lanes,
+      offer: (lane) => this.#turns.offer(lane),
+      expect: (lane) => this.#claims.expect(lane, clock.now()),
+      park: (tasks) => {
+        for (const task of tasks) this.#giveBack({ task, to: 'parked' });
+      },
+    });
+    this.#admission = new LaneAdmission({
+      clock,
+      directory,
+      circuits: this.#circuits,
+      owners: this.#owners,
+      inHand: this.#inHand,
+      onTaken: (lanes) => {
+        for (const lane of lanes) this.#rest(lane);
+        this.#order.lookAt(lanes);
+      },
+    });
+    this.#giveBacks = new GiveBacks({
+      rows: this.#rows,
+      logger,
+      onGiven: (lease) => this.#gaveBack(lease),
+      onDoubt: ({ task }) => {
+        this.#heartbeat.searchLostLeases();
+        this.#letGo(task);
+      },
+    });
     this.#claims = new Claims({
       rows: this.#rows,
       clock,
       logger,
-      lane: (tenantId, webhookId) => this.#inHand.lane(tenantId, webhookId),
       lanes: this.#inHand.lanes,
-      room: (lane) => this.#inHand.room(lane),
-      take: (task) => this.#take(task),
-      giveUp: (lease) => this.#giveUp(lease),
-      pump: () => this.#pump(),
+      lane: (key) => this.#inHand.lane(key),
+      admit: (lanes) => this.#admission.admit(lanes),
+      take: (claimed) => this.#take(claimed),
+      restoreOrder: () => this.#order.restore(),
       alive: () => this.#heartbeat.alive,
     });
     this.#heartbeat = new Heartbeat({
@@ -100,6 +157,7 @@ export class DeliveryEngine {
       oldestInHand: () => this.#inHand.oldestId(),
       idsInHand: () => this.#inHand.ids(),
       onNode: (nodeId) => this.#becomeNode(nodeId),
+      onNodes: (nodeIds) => this.#nodesChanged(nodeIds),
       onFreed: () => this.#claims.sweepSoon(),
       onAlive: () => {
         this.#claims.sweepSoon();
@@ -111,6 +169,7 @@ export class DeliveryEngine {
   /** Joins the nodes, takes over what dead ones left, and begins to deliver what waits. */
   async start(): Promise<void> {
     await this.#heartbeat.start();
+    await this.#circuits.load();
     await this.#claims.start();
   }
 
@@ -118,16 +177,20 @@ export class DeliveryEngine {
   async stop(drainMs: number): Promise<void> {
     this.#draining = true;
     await this.#claims.stop();
-    await this.#giveBackQueued();
+    this.#rests.clear();
+    const dueAtMs = this.#options.clock.now();
+    for (const task of this.#drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
     const deadline = this.#options.clock.monotonicMs() + drainMs;
     while (this.#turns.inFlight > 0 && this.#options.clock.monotonicMs() < deadline) {
       await new Promise<void>((resolve) => this.#options.clock.after(20, resolve));
     }
-    const recorded = this.#recorder.whenIdle();
+    const written = Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]);
     const late = new Promise<void>((resolve) => this.#options.clock.after(RECORD_DEADLINE_MS, resolve));
-    await Promise.race([recorded, late]);
+    await Promise.race([written, late]);
     this.#recorder.stop();
     await this.#sender.stop();
+    // With something in hand still, the node is found silent by others, and its lanes with it.
+    if (this.#inHand.size === 0) await this.#releaseLanes(this.#owners.owned);
     await this.#heartbeat.stop(this.#inHand.size);
   }
 
@@ -140,11 +203,12 @@ export class DeliveryEngine {
     return this.#heartbeat.alive && !this.#recorder.failing;
   }
 
-  get gauges(): { inFlight: number; queued: number; lanes: number } {
+  get gauges(): { inFlight: number; queued: number; lanes: number; openCircuits: number } {
     return {
       inFlight: this.#turns.inFlight,
       queued: this.#inHand.size - this.#turns.inFlight,
       lanes: this.#inHand.lanes.size,
+      openCircuits: this.#circuits.size,
     };
   }
 
@@ -152,9 +216,9 @@ export class DeliveryEngine {
    * Takes room for a delivery that is about to be inserted: true means insert it leased to this node and `accept` it
    * after the commit (or `release` it when the commit failed); false means insert it waiting, due now.
    */
-  reserve(task: DeliveryTask): boolean {
+  reserve(task: DeliveryTask, target: WebhookTarget): boolean {
     if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
-    if (this.#inHand.room(this.#inHand.laneOf(task)) < 1) return false;
+    if (!this.#admission.admitsFresh(this.#inHand.lane(task), target)) return false;
     this.#inHand.hold(task);
     return true;
   }
@@ -171,9 +235,15 @@ export class DeliveryEngine {
     if (commitUnknown) this.#heartbeat.searchLostLeases();
   }
 
-  /** Deliveries of these webhooks were committed to wait in their rows until `dueAtMs`. */
-  expect(tenantId: string, webhookId: string, dueAtMs: number): void {
-    this.#claims.expect(this.#inHand.lane(tenantId, webhookId), dueAtMs);
+  /** A delivery of this webhook was committed to wait in its row until `dueAtMs`. */
+  expect(key: LaneKey, dueAtMs: number): void {
+    this.#claims.expect(this.#inHand.lane(key), dueAtMs);
+    if (!this.#owners.alone && !this.#owners.owns(key.webhookId)) this.#tell(key);
+  }
+
+  /** Another node has committed a delivery of this webhook, which is for the owner of its lane to send. */
+  expectTold(key: LaneKey): void {
+    if (this.#owners.shouldOwn(key.webhookId)) this.#claims.expect(this.#inHand.lane(key), this.#options.clock.now());
   }
 
   /** Rows became due by another way than through this engine: a retry by hand, a webhook that was resumed. */
@@ -181,29 +251,125 @@ export class DeliveryEngine {
     this.#claims.sweepSoon();
   }
 
+  /** What the rows say of a circuit has changed, on another node perhaps; without a webhook, of any. */
+  circuitsChanged(webhookId?: string): void {
+    this.#circuits.load(webhookId).catch((error) => {
+      this.#options.logger.warn({ code: errorCode(error) }, 'circuits could not be read');
+    });
+  }
+
+  /** These deliveries were cancelled: what of them is still queued here is not sent. */
+  cancelled(deliveryIds: readonly string[]): void {
+    const ids = new Set(deliveryIds);
+    for (const lane of this.#inHand.lanes.values()) {
+      for (const task of lane.remove(({ id }) => ids.has(id))) {
+        if (isOrdered(task)) this.#order.ended(lane, task);
+        this.#letGo(task);
+      }
+      if (lane.sequences !== undefined) this.#order.lookAt([lane]);
+    }
+    this.#claims.sweepSoon();
+    this.#pump();
+  }
+
   /** Sends a test at once, past the queue and whatever the webhook's status is; resolves when it is recorded. */
   sendTest(task: DeliveryTask, target: WebhookTarget): Promise<AttemptRecord> {
     this.#inHand.hold(task);
     return new Promise((resolve) => {
       this.#testers.set(task.id, resolve);
-      this.#send(task, target, () => {});
+      this.#attempts.make(task, target, { kind: 'test' }, ({ record }) => this.#recorder.add(record));
     });
   }
 
   #becomeNode(nodeId: number): void {
     // What was leased to the former node is free for everyone now, so nothing of it may be sent from memory.
-    for (const lane of this.#inHand.lanes.values()) for (const task of lane.drain()) this.#inHand.letGo(task);
+    for (const task of this.#drainQueues()) this.#letGo(task);
     this.#rows.nodeId = nodeId;
     this.#recorder.nodeId = nodeId;
+    this.#owners.becomeNode(nodeId);
   }
 
-  #take(task: DeliveryTask): void {
-    this.#inHand.hold(task);
-    this.#enqueue(task);
+  /** Nodes came or went, so lanes change hands: those that are another's now are given up when nothing of them is under way. */
+  #nodesChanged(nodeIds: number[]): void {
+    if (!this.#owners.setAlive(nodeIds)) return;
+    const now = this.#options.clock.now();
+    const idle: LaneKey[] = [];
+    for (const key of this.#owners.owned) {
+      const lane = this.#inHand.lane(key);
+      lane.leaving = !this.#owners.shouldOwn(key.webhookId);
+      if (!lane.leaving) continue;
+      for (const task of lane.drain()) this.#giveBack({ task, to: 'waiting', dueAtMs: now });
+      if (lane.held === 0) idle.push(key);
+    }
+    void this.#releaseLanes(idle);
+    for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
+  }
+
+  #releaseLanes(keys: LaneKey[]): Promise<void> {
+    const now = this.#options.clock.monotonicMs();
+    const paced = keys.map((key) => {
+      const lane = this.#inHand.lanes.get(key.webhookId);
+      return { lane: key, pacedUntilMs: lane?.pace?.pacedUntilMs ?? now };
+    });
+    for (const { webhookId } of keys) this.#inHand.lanes.delete(webhookId);
+    return this.#owners
+      .release(paced)
+      .then(() => this.#notify(keys))
+      .catch((error) => {
+        // The row still names this node, which does not send to them any more: others take them when it is gone.
+        this.#options.logger.warn({ code: errorCode(error), lanes: keys.length }, 'lanes could not be given up');
+      });
+  }
+
+  #tell(key: LaneKey): void {
+    if (this.#untold.size === 0) {
+      this.#options.clock.after(TELL_AFTER_MS, () => {
+        const keys = [...this.#untold.values()];
+        this.#untold.clear();
+        this.#notify(keys).catch((error) => {
+          // The owner's own sweep finds them within seconds.
+          this.#options.logger.warn({ code: errorCode(error) }, 'other nodes could not be told of waiting deliveries');
+        });
+      });
+    }
+    this.#untold.set(key.webhookId, key);
+  }
+
+  async #notify(keys: LaneKey[]): Promise<void> {
+    if (keys.length === 0 || this.#owners.alone) return;
+    const texts = keys.map(({ tenantId, environmentId, webhookId }) =>
+      changeText({ topic: 'lane_due', tenantId, environmentId, webhookId }),
+    );
+    await this.#options.pool.query(`${NOTIFY_SQL.replace('$1', 'text')} FROM unnest($1::text[]) AS text`, [texts]);
+  }
+
+  #circuitChanged(key: LaneKey): void {
+    const lane = this.#inHand.lane(key);
+    if (this.#circuits.find(key.webhookId) === undefined) lane.probing = false;
+    // What is queued is given back one by one as it gets its turn, and a claim finds out when the next is worth a try.
+    this.#claims.expect(lane, this.#options.clock.now());
+    this.#pump();
+  }
+
+  #take(claimed: ClaimedRow[]): void {
+    const nowMs = this.#options.clock.now();
+    for (const row of claimed) {
+      if ('parkedKey' in row) {
+        this.#inHand.lanes.get(row.webhookId)?.noteParked(row.parkedKey);
+        continue;
+      }
+      this.#inHand.hold(row.task);
+      this.#enqueue(row.task);
+      if (!row.erased) continue;
+      for (const task of this.#inHand.lane(row.task).remove(({ id }) => id === row.task.id)) {
+        this.#giveBack({ task, to: 'discarded', reason: 'payload_erased', atMs: nowMs });
+      }
+    }
+    this.#pump();
   }
 
   #enqueue(task: DeliveryTask): void {
-    const lane = this.#inHand.laneOf(task);
+    const lane = this.#inHand.lane(task);
     lane.push(task);
     this.#turns.offer(lane);
   }
@@ -214,99 +380,125 @@ export class DeliveryEngine {
     if (this.#pumping) return;
     this.#pumping = true;
     while (!this.#draining && this.#heartbeat.alive && !this.#recorder.failing) {
-      const lane = this.#turns.next();
-      if (lane === undefined) break;
-      const task = lane.shift();
-      if (task === undefined) this.#turns.release(lane);
-      else this.#begin(lane, task);
-      this.#turns.offer(lane);
+      const turn = this.#turns.next();
+      if (turn === undefined) break;
+      const task = turn.lane.shift(turn.kind);
+      if (task === undefined) this.#endTurn(turn, 0);
+      else this.#begin(turn, task);
+      this.#turns.offer(turn.lane);
     }
     this.#pumping = false;
   }
 
-  #begin(lane: Lane, task: DeliveryTask): void {
+  #begin(turn: Turn, task: DeliveryTask): void {
     const found = this.#options.directory.find(task, task.webhookId);
-    if (found instanceof Promise) {
-      found.then(
-        (target) => this.#beginWith(lane, task, target),
-        (error) => {
-          this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
-          this.#giveUp({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
-          this.#endTurn(lane);
-        },
-      );
+    if (!(found instanceof Promise)) {
+      this.#beginWith(turn, task, found);
       return;
     }
-    this.#beginWith(lane, task, found);
+    found.then(
+      (target) => this.#beginWith(turn, task, target),
+      (error) => {
+        this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
+        this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
+        this.#endTurn(turn, 0);
+      },
+    );
   }
 
-  #beginWith(lane: Lane, task: DeliveryTask, target: WebhookTarget | undefined): void {
+  #beginWith(turn: Turn, task: DeliveryTask, target: WebhookTarget | undefined): void {
+    const { lane } = turn;
+    const nowMs = this.#options.clock.now();
     if (target === undefined || target.status !== 'active') {
-      const atMs = this.#options.clock.now();
-      this.#giveUp(
-        target === undefined ? { task, to: 'discarded', reason: 'webhook_deleted', atMs } : { task, to: 'held' },
+      this.#giveBack(
+        target === undefined ? { task, to: 'discarded', reason: 'webhook_deleted', atMs: nowMs } : { task, to: 'held' },
       );
-      this.#endTurn(lane);
+      this.#endTurn(turn, 0);
       return;
     }
-    lane.limit(target.maxConcurrency);
-    this.#send(task, target, () => this.#endTurn(lane));
+    const route = this.#route(lane, task, target);
+    if (route === undefined) {
+      this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
+      this.#endTurn(turn, 0);
+      return;
+    }
+    lane.configure(target);
+    if (lane.pace !== undefined) {
+      lane.pace.start(this.#options.clock.monotonicMs());
+      this.#rest(lane);
+    }
+    this.#attempts.make(task, target, route, (end) => {
+      this.#attempted(lane, target, end);
+      this.#endTurn(turn, end.record.durationMs);
+    });
   }
 
-  #endTurn(lane: Lane): void {
-    this.#turns.release(lane);
+  /** Where the attempt goes; undefined: nowhere now, by this node. */
+  #route(lane: Lane, task: DeliveryTask, target: WebhookTarget) {
+    if (target.bound && (lane.leaving || !this.#owners.owns(target.id))) return undefined;
+    const { circuitBreaker, failoverUrl } = target;
+    const open = circuitBreaker !== null && this.#circuits.find(target.id) !== undefined;
+    if (open && lane.probing) {
+      lane.probing = false;
+      return { kind: 'probe', againMs: circuitBreaker.openMs } as const;
+    }
+    if (failoverUrl !== null && (open || task.trigger === 'failover')) {
+      return { kind: 'failover', url: failoverUrl } as const;
+    }
+    return open ? undefined : ({ kind: 'usual' } as const);
+  }
+
+  #attempted(lane: Lane, target: WebhookTarget, { record, route }: AttemptEnd): void {
+    const failed = record.outcome.status !== 'delivered';
+    lane.learn(!failed, record.durationMs);
+    if (target.circuitBreaker !== null && route.kind !== 'failover' && record.errorClass !== 'internal') {
+      this.#circuits.note({ lane, breaker: target.circuitBreaker, failed, probe: route.kind === 'probe' });
+    }
+    this.#recorder.add(record);
+  }
+
+  #endTurn(turn: Turn, tookMs: number): void {
+    const { lane } = turn;
+    this.#turns.end(turn, tookMs);
     this.#turns.offer(lane);
     if (lane.wantsRows(this.#options.clock.now())) this.#claims.claimSoon(lane);
     this.#pump();
   }
 
-  #send(task: DeliveryTask, target: WebhookTarget, onEnd: () => void): void {
-    const { clock } = this.#options;
-    const number = task.attemptCount + 1;
-    const base = {
-      task,
-      id: this.#options.newId(),
-      number,
-      url: target.url.href,
-      method: target.method,
-      envelope: target.envelope,
-    };
-    const end = (requestHeaders: string, result: AttemptResult, durationMs: number) => {
-      const nowMs = clock.now();
-      const { trigger } = task;
-      const random = this.#options.random();
-      const outcome = decideOutcome({
-        result,
-        policy: target.retryPolicy,
-        attemptNumber: number,
-        trigger,
-        nowMs,
-        random,
-      });
-      this.#recorder.add({ ...base, requestHeaders, outcome, durationMs, endedAtMs: nowMs, ...recordedResult(result) });
-      onEnd();
-    };
-    let request: ReturnType<typeof prepareRequest>;
-    try {
-      request = prepareRequest(task, target, number, clock.now());
-    } catch (error) {
-      // A fault of ours is an attempt like any other: it is seen, retried and capped, and the lane goes on.
-      this.#options.logger.error({ code: errorCode(error), delivery_id: task.id }, 'a request could not be built');
-      end('{}', { kind: 'failed', errorClass: 'internal', message: 'The request could not be built.' }, 0);
-      return;
+  /** Keeps a lane from starting anything until its pace allows it. */
+  #rest(lane: Lane): void {
+    const waitMs = lane.waitMs(this.#options.clock);
+    if (waitMs <= 0) return;
+    lane.resting = true;
+    this.#rests.set(lane.webhookId, this.#options.clock.now() + waitMs);
+  }
+
+  #rested(webhookIds: string[]): void {
+    for (const webhookId of webhookIds) {
+      const lane = this.#inHand.lanes.get(webhookId);
+      if (lane === undefined) continue;
+      lane.resting = false;
+      this.#rest(lane);
+      this.#turns.offer(lane);
     }
-    this.#sender.send(request, (result, durationMs) => end(request.recordedHeaders, result, durationMs));
+    this.#pump();
   }
 
   #recorded(record: AttemptRecord): void {
     const { task, outcome } = record;
     this.counters.attempts += 1;
     this.counters[outcome.status] += 1;
-    const lane = this.#inHand.laneOf(task);
+    const lane = this.#inHand.lane(task);
+    if (isOrdered(task)) {
+      if (outcome.status === 'failed' || record.parksKey) this.#order.blocked(lane, task);
+      else this.#order.ended(lane, task);
+    }
     if (outcome.status === 'failed') this.#claims.expect(lane, outcome.dueAtMs);
-    this.#inHand.letGo(task);
-    this.#testers.get(task.id)?.(record);
-    this.#testers.delete(task.id);
+    this.#letGo(task);
+    if (task.trigger === 'test') {
+      this.#testers.get(task.id)?.(record);
+      this.#testers.delete(task.id);
+    }
     if (outcome.status === 'dead' && outcome.disableWebhook) {
       this.#options.onGone(task).catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook that is gone could not be disabled');
@@ -316,39 +508,34 @@ export class DeliveryEngine {
     if (this.#turns.inFlight === 0) this.#pump();
   }
 
-  #giveUp(lease: GiveUp): void {
-    const { task } = lease;
-    this.#rows
-      .giveUp([lease])
-      .then(
-        () => {
-          if (lease.to === 'waiting') this.#claims.expect(this.#inHand.laneOf(task), lease.dueAtMs);
-        },
-        (error) => {
-          this.#options.logger.error(
-            { code: errorCode(error) },
-            'a lease could not be given up; it is looked for later',
-          );
-          this.#heartbeat.searchLostLeases();
-        },
-      )
-      .finally(() => this.#inHand.letGo(task));
+  #giveBack(lease: GiveUp): void {
+    if (isOrdered(lease.task) && lease.to !== 'parked') {
+      const lane = this.#inHand.lane(lease.task);
+      if (lease.to === 'discarded') this.#order.ended(lane, lease.task);
+      else this.#order.blocked(lane, lease.task);
+    }
+    this.#giveBacks.add(lease);
   }
 
-  async #giveBackQueued(): Promise<void> {
-    const dueAtMs = this.#options.clock.now();
-    const queued = [...this.#inHand.lanes.values()].flatMap((lane) => lane.drain());
-    try {
-      await this.#rows.giveUp(queued.map((task) => ({ task, to: 'waiting', dueAtMs })));
-      for (const task of queued) this.#inHand.letGo(task);
-    } catch (error) {
-      this.#options.logger.error(
-        { code: errorCode(error) },
-        'leases could not be given back; they are freed at the next start',
-      );
-    }
+  #gaveBack(lease: GiveUp): void {
+    if (lease.to === 'waiting' && !this.#draining) this.#claims.expect(this.#inHand.lane(lease.task), lease.dueAtMs);
+    this.#letGo(lease.task);
+  }
+
+  #letGo(task: DeliveryTask): void {
+    this.#inHand.letGo(task);
+    const lane = this.#inHand.lanes.get(task.webhookId);
+    if (lane?.leaving && lane.held === 0) void this.#releaseLanes([lane]);
+  }
+
+  #drainQueues(): DeliveryTask[] {
+    return [...this.#inHand.lanes.values()].flatMap((lane) => lane.drain());
   }
 }
 
 const UNREADABLE_WEBHOOK_MS = 1_000;
+const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;
+
+/** Deliveries that are committed within the same moment are told of together. */
+const TELL_AFTER_MS = 5;

@@ -6,7 +6,7 @@ import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { ErrorClass, Outcome } from './outcome.ts';
 import { RECORD_ATTEMPTS } from './sql/record-attempts.ts';
-import type { DeliveryTask } from './task.ts';
+import type { DeliveryTask, Trigger } from './task.ts';
 
 /** One attempt, with what it means for its delivery. */
 export interface AttemptRecord {
@@ -15,7 +15,10 @@ export interface AttemptRecord {
   id: string;
   /** 1 for a delivery's first attempt. */
   number: number;
+  trigger: Trigger;
   outcome: Outcome;
+  /** It ends dead, and later deliveries of its ordering key must wait. */
+  parksKey: boolean;
   url: string;
   method: string;
   /** JSON object of the headers sent, secrets masked. */
@@ -48,6 +51,7 @@ export class Recorder {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onRecorded: (record: AttemptRecord) => void;
+  readonly #onUnrecordable: (record: AttemptRecord) => void;
   readonly #batches: GroupCommit<AttemptRecord>;
   #nodeId = 0;
   #stopped = false;
@@ -59,11 +63,14 @@ export class Recorder {
     logger: Logger;
     /** Called for each record after its commit. */
     onRecorded: (record: AttemptRecord) => void;
+    /** Not even a short note of the attempt could be stored. */
+    onUnrecordable: (record: AttemptRecord) => void;
   }) {
     this.#pool = options.pool;
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#onRecorded = options.onRecorded;
+    this.#onUnrecordable = options.onUnrecordable;
     this.#batches = new GroupCommit({
       commit: (records) => this.#write(records),
       weightMax: BATCH_WEIGHT_MAX,
@@ -124,17 +131,31 @@ export class Recorder {
   /** A record that the database refuses must not hold up the others: halve until it stands alone, and set it aside. */
   async #isolate(records: AttemptRecord[]): Promise<void> {
     const [only] = records;
-    if (records.length === 1 && only !== undefined) {
-      this.#failing = false;
-      this.#logger.fatal(
-        { delivery_id: only.task.id, attempt: only.number },
-        'an attempt cannot be recorded; it is set aside',
-      );
-      return;
-    }
+    if (records.length === 1 && only !== undefined) return this.#setAside(only);
     const half = Math.ceil(records.length / 2);
     await this.#write(records.slice(0, half));
     await this.#write(records.slice(half));
+  }
+
+  /** Ends the delivery with a note in place of what the database refuses: sent again, it would come to the same. */
+  async #setAside(record: AttemptRecord): Promise<void> {
+    this.#failing = false;
+    this.#logger.fatal(
+      { delivery_id: record.task.id, attempt: record.number },
+      'an attempt cannot be recorded; its delivery is set aside',
+    );
+    const note: AttemptRecord = {
+      ...record,
+      outcome: { status: 'dead', reason: 'unrecordable', disableWebhook: false },
+      requestHeaders: '{}',
+      responseHeaders: null,
+      responseBody: null,
+      responseTruncated: record.responseBody !== null,
+      errorClass: 'internal',
+      errorMessage: 'What came of the attempt could not be stored.',
+    };
+    if ((await this.#tryWrite([note])) === undefined) this.#onRecorded(note);
+    else this.#onUnrecordable(record);
   }
 }
 
@@ -149,7 +170,7 @@ function columns(records: AttemptRecord[], nodeId: number): unknown[] {
     uuidArray(records.map((record) => record.task.event.uuid)),
     uuidArray(records.map((record) => record.task.webhookId)),
     textArray(records.map((record) => record.task.event.type)),
-    textArray(records.map((record) => record.task.trigger)),
+    textArray(records.map((record) => record.trigger)),
     uuidArray(records.map((record) => record.id)),
     intArray(records.map((record) => record.number)),
     textArray(outcomes.map((outcome) => outcome.status)),
@@ -167,7 +188,15 @@ function columns(records: AttemptRecord[], nodeId: number): unknown[] {
     textArray(records.map((record) => record.errorClass)),
     textArray(records.map((record) => record.errorMessage)),
     intArray(records.map((record) => record.durationMs)),
+    textArray(records.map(nextTrigger)),
+    booleanArray(records.map((record) => record.parksKey)),
   ];
+}
+
+/** What the delivery's next attempt is made for, if there is one. */
+function nextTrigger({ task, outcome }: AttemptRecord): Trigger {
+  if (task.trigger === 'test') return 'test';
+  return outcome.status === 'failed' && outcome.failover ? 'failover' : 'scheduled';
 }
 
 /** Rows a webhook's totals are spread over, so that nodes seldom wait for each other. */

@@ -1,30 +1,46 @@
 import type pg from 'pg';
 import { intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
-import { formatId } from '../kernel/ids.ts';
-import type { Lane } from './lane.ts';
-import { CLAIM_DUE, FREE_LEASES_OF, GIVE_UP_LEASES, NEXT_DUE, RELEASE_STRANDED, WAITING_LANES } from './sql/rows.ts';
+import { formatId, timeOfId } from '../kernel/ids.ts';
+import type { LaneKey } from './lanes/lane.ts';
+import {
+  CLAIM_DUE,
+  FREE_LEASES_OF,
+  GIVE_UP_LEASES,
+  NEXT_DUE,
+  PARKED_KEYS,
+  RELEASE_KEYS,
+  RELEASE_STRANDED,
+  WAITING_LANES,
+} from './sql/rows.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
 
 /** Why a leased row goes back without an attempt. */
 export type GiveUp =
   | { task: DeliveryTask; to: 'waiting'; dueAtMs: number }
   | { task: DeliveryTask; to: 'held' }
+  /** Until its predecessor has ended. */
+  | { task: DeliveryTask; to: 'parked' }
   | { task: DeliveryTask; to: 'discarded'; reason: 'webhook_deleted' | 'payload_erased'; atMs: number };
 
-export interface WaitingLane {
-  tenantId: string;
-  webhookId: string;
+export interface WaitingLane extends LaneKey {
   /** undefined: all that waits is held. */
   dueAtMs: number | undefined;
   /** Some of it is held. */
   holds: boolean;
 }
 
-/** A claimed row; `erased`: the event's payload is gone and there is nothing to send. */
-export interface ClaimedRow {
-  task: DeliveryTask;
-  erased: boolean;
+/** How many rows to claim for a lane. */
+export interface LaneRoom {
+  lane: LaneKey;
+  room: number;
 }
+
+/** A claimed row. */
+export type ClaimedRow =
+  /** `erased`: the event's payload is gone and there is nothing to send. */
+  | { task: DeliveryTask; erased: boolean }
+  /** A predecessor still waits, so the row was parked. */
+  | { parkedKey: string; webhookId: string };
 
 interface ClaimedColumns {
   tenant_id: string;
@@ -34,6 +50,10 @@ interface ClaimedColumns {
   webhook_id: string;
   attempt_count: number;
   trigger: Trigger;
+  priority: number;
+  ordering_key: string | null;
+  order_number: number | null;
+  blocked: boolean;
   external_id: string | null;
   event_type: string | null;
   occurred_at: Date | null;
@@ -51,24 +71,28 @@ export class DeliveryRows {
     this.#pool = pool;
   }
 
-  /** Leases due rows of these lanes, at most `room` of each, the oldest delivery first. */
-  async claim(lanes: Lane[], room: number, nowMs: number): Promise<ClaimedRow[]> {
+  /** Leases due rows of these lanes, the most urgent and then the oldest first; parks those that must not be sent yet. */
+  async claim(lanes: LaneRoom[], nowMs: number): Promise<ClaimedRow[]> {
     const result = await this.#pool.query<ClaimedColumns>({
       ...CLAIM_DUE,
       values: [
-        uuidArray(lanes.map((lane) => lane.tenantId)),
-        uuidArray(lanes.map((lane) => lane.webhookId)),
-        intArray(lanes.map(() => room)),
+        uuidArray(lanes.map(({ lane }) => lane.tenantId)),
+        uuidArray(lanes.map(({ lane }) => lane.webhookId)),
+        intArray(lanes.map(({ room }) => room)),
         new Date(nowMs),
         this.nodeId,
       ],
     });
     const events = new Map<string, EventInHand>();
-    return result.rows.map((row) => ({ task: toTask(row, events), erased: row.data === null }));
+    return result.rows.map((row) =>
+      row.blocked
+        ? { parkedKey: row.ordering_key ?? '', webhookId: row.webhook_id }
+        : { task: toTask(row, events, nowMs), erased: row.data === null },
+    );
   }
 
   /** When the next waiting row of each lane is due, by webhook; lanes with none are absent. */
-  async nextDue(lanes: Lane[]): Promise<Map<string, number>> {
+  async nextDue(lanes: LaneKey[]): Promise<Map<string, number>> {
     const result = await this.#pool.query<{ webhook_id: string; due_at: Date | null }>({
       ...NEXT_DUE,
       values: [uuidArray(lanes.map((lane) => lane.tenantId)), uuidArray(lanes.map((lane) => lane.webhookId))],
@@ -81,19 +105,21 @@ export class DeliveryRows {
   async waitingLanes(): Promise<WaitingLane[]> {
     const result = await this.#pool.query<{
       tenant_id: string;
+      environment_id: string;
       webhook_id: string;
       due_at: Date | null;
       holds: boolean;
     }>(WAITING_LANES);
     return result.rows.map((row) => ({
       tenantId: row.tenant_id,
+      environmentId: row.environment_id,
       webhookId: row.webhook_id,
       dueAtMs: row.due_at?.getTime(),
       holds: row.holds,
     }));
   }
 
-  /** Makes due what is held although its webhook is active or gone; gives their number. */
+  /** Makes due what is held or parked and waits for nothing any more; gives the number of rows. */
   async releaseStranded(lanes: WaitingLane[], nowMs: number): Promise<number> {
     const result = await this.#pool.query({
       ...RELEASE_STRANDED,
@@ -106,6 +132,24 @@ export class DeliveryRows {
     return result.rowCount ?? 0;
   }
 
+  /** Keys of an ordered lane that are parked as a whole. */
+  async parkedKeys(lane: LaneKey): Promise<string[]> {
+    const result = await this.#pool.query<{ ordering_key: string }>({
+      ...PARKED_KEYS,
+      values: [lane.tenantId, lane.webhookId],
+    });
+    return result.rows.map((row) => row.ordering_key);
+  }
+
+  /** Makes the first parked rows of these keys due, `rowsMax` of each at most; gives the keys of which there were some. */
+  async releaseKeys(lane: LaneKey, keys: string[], rowsMax: number, nowMs: number): Promise<Set<string>> {
+    const result = await this.#pool.query<{ ordering_key: string }>({
+      ...RELEASE_KEYS,
+      values: [lane.tenantId, lane.webhookId, textArray(keys), rowsMax, new Date(nowMs)],
+    });
+    return new Set(result.rows.map((row) => row.ordering_key));
+  }
+
   async giveUp(leases: GiveUp[]): Promise<void> {
     if (leases.length === 0) return;
     await this.#pool.query({
@@ -115,7 +159,7 @@ export class DeliveryRows {
         uuidArray(leases.map(({ task }) => task.tenantId)),
         uuidArray(leases.map(({ task }) => task.environmentId)),
         uuidArray(leases.map(({ task }) => task.id)),
-        textArray(leases.map(({ to }) => (to === 'waiting' ? null : to))),
+        textArray(leases.map(({ to }) => (to === 'held' || to === 'discarded' ? to : null))),
         textArray(leases.map((lease) => (lease.to === 'discarded' ? lease.reason : null))),
         timestampArray(leases.map(waitsUntil)),
         timestampArray(leases.map((lease) => (lease.to === 'discarded' ? lease.atMs : null))),
@@ -148,13 +192,14 @@ function waitsUntil(lease: GiveUp): number | null {
     case 'waiting':
       return lease.dueAtMs;
     case 'held':
+    case 'parked':
       return Number.POSITIVE_INFINITY;
     case 'discarded':
       return null;
   }
 }
 
-function toTask(row: ClaimedColumns, events: Map<string, EventInHand>): DeliveryTask {
+function toTask(row: ClaimedColumns, events: Map<string, EventInHand>, nowMs: number): DeliveryTask {
   let event = events.get(row.event_id);
   if (event === undefined) {
     event = toEvent(row);
@@ -168,8 +213,15 @@ function toTask(row: ClaimedColumns, events: Map<string, EventInHand>): Delivery
     event,
     attemptCount: row.attempt_count,
     trigger: row.trigger,
+    priority: row.priority,
+    late: row.attempt_count > 0 || row.trigger !== 'scheduled' || nowMs - timeOfId(row.id) > FRESH_MS_MAX,
+    orderingKey: row.ordering_key,
+    orderNumber: row.order_number,
   };
 }
+
+/** A first attempt that had to wait for longer is part of a backlog: newer events do not wait for it. */
+const FRESH_MS_MAX = 10_000;
 
 function toEvent(row: ClaimedColumns): EventInHand {
   const id = formatId('event', row.event_id);

@@ -110,7 +110,7 @@ export class EventWriter {
   #handOver(prepared: PreparedEvent): void {
     this.#engine.accept(leasedTasks(prepared));
     for (const { place, task, dueAtMs } of prepared.deliveries) {
-      if (place === 'waiting' && dueAtMs !== null) this.#engine.expect(task.tenantId, task.webhookId, dueAtMs);
+      if (place === 'waiting' && dueAtMs !== null) this.#engine.expect(task, dueAtMs);
     }
   }
 
@@ -169,9 +169,10 @@ function columns(events: PreparedEvent[], nodeId: number): unknown[] {
     textArray(planned.map(({ task }) => task.event.type)),
     textArray(planned.map(({ place }) => (place === 'held' ? 'held' : 'pending'))),
     textArray(planned.map(({ task }) => task.trigger)),
-    intArray(planned.map(({ prepared }) => prepared.priority)),
-    textArray(planned.map(({ prepared }) => prepared.orderingKey)),
+    intArray(planned.map(({ task }) => task.priority)),
+    textArray(planned.map(({ task }) => task.orderingKey)),
     timestampArray(planned.map(({ place, dueAtMs }) => (place === 'held' ? Number.POSITIVE_INFINITY : dueAtMs))),
     intArray(planned.map(({ place }) => (place === 'leased' || place === 'test' ? nodeId : null))),
+    booleanArray(planned.map(({ ordered }) => ordered)),
   ];
 }

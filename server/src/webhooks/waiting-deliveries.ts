@@ -16,7 +16,9 @@ export async function releaseHeld(
   await allowLongStatement(trx);
   const result = await sql`
     UPDATE deliveries SET status = CASE WHEN attempt_count > 0 THEN 'failed' ELSE 'pending' END, due_at = ${now}
-    WHERE tenant_id = ${tenantId} AND webhook_id = ${webhookId} AND due_at = 'infinity'`.execute(trx);
+    WHERE tenant_id = ${tenantId} AND webhook_id = ${webhookId} AND due_at = 'infinity' AND status = 'held'`.execute(
+    trx,
+  );
   return Number(result.numAffectedRows ?? 0);
 }
 

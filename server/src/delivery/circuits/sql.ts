@@ -1,7 +1,6 @@
 /** Statements on `circuits`: the circuits that are not closed. Times are the database's, so that clocks of nodes may differ. */
 
-/** Opens circuits, again or for the first time. 
- * $1 tenant, $2 webhook, $3 milliseconds until it is probed, $4 reason. */
+/** Opens a circuit, or keeps it open. $1 tenant, $2 webhook, $3 milliseconds until it is probed, $4 reason. */
 export const OPEN_CIRCUIT = {
   name: 'open-circuit',
   text: `

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { InHand } from './in-hand.ts';
 import type { DeliveryTask } from '../task.ts';
+import { InHand } from './in-hand.ts';
 
 let made = 0;
 const task = (tenantId: string, webhookId: string, bytes = 10): DeliveryTask => {

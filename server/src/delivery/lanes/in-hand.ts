@@ -1,5 +1,5 @@
-import { Lane, type LaneKey } from './lane.ts';
 import type { DeliveryTask } from '../task.ts';
+import { Lane, type LaneKey } from './lane.ts';
 
 /** Deliveries of one webhook in memory at once. */
 const LANE_MAX = 2_000;

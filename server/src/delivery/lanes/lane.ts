@@ -41,6 +41,8 @@ export class Lane implements LaneKey {
   resting = false;
   /** It moves to another node: nothing starts any more, and it is given up when nothing is under way. */
   leaving = false;
+  /** This node may send the one request that tries whether the webhook is back. */
+  probing = false;
   pace: Pace | undefined;
   sequences: KeySequences | undefined;
   readonly #queues = { fresh: new PriorityQueue<DeliveryTask>(), later: new PriorityQueue<DeliveryTask>() };
@@ -58,14 +60,16 @@ export class Lane implements LaneKey {
     return this.#queues.fresh.size + this.#queues.later.size;
   }
 
-  /** Nothing of it is in memory, and nothing is known to wait. */
+  /** Nothing of it is in memory, nothing is known to wait, and it has nothing to remember. */
   get idle(): boolean {
-    return this.held === 0 && this.inFlight === 0 && this.rowsDueAtMs === Number.POSITIVE_INFINITY;
+    if (this.held > 0 || this.inFlight > 0 || this.rowsDueAtMs !== Number.POSITIVE_INFINITY) return false;
+    return this.pace === undefined && this.sequences === undefined && !this.leaving;
   }
 
   /** A request of this kind could start now, but for its pace. */
   wants(kind: TurnKind): boolean {
-    if (this.resting || this.leaving || this.inFlight >= this.concurrency || this.#queues[kind].size === 0) return false;
+    if (this.resting || this.leaving || this.inFlight >= this.concurrency || this.#queues[kind].size === 0)
+      return false;
     return kind === 'fresh' || this.#laterInFlight < this.#laterMax;
   }
 
@@ -91,6 +95,13 @@ export class Lane implements LaneKey {
     else this.pace = this.pace?.at(target.rateLimitPerMinute) ?? new Pace(target.rateLimitPerMinute, 0);
   }
 
+  /** This node has just become the only one that sends to it. */
+  takeOver(target: WebhookTarget, notBeforeMs: number): void {
+    this.leaving = false;
+    this.pace = target.rateLimitPerMinute === null ? undefined : new Pace(target.rateLimitPerMinute, notBeforeMs);
+    this.configure(target);
+  }
+
   /** Queues a delivery; one that has a predecessor in memory comes after it. */
   push(task: DeliveryTask): void {
     if (isOrdered(task)) {
@@ -98,6 +109,12 @@ export class Lane implements LaneKey {
       if (!this.sequences.admit(task)) return;
     }
     this.#queues[turnKindOf(task)].push(task, task.priority);
+  }
+
+  /** Rows of this ordering key are parked. */
+  noteParked(key: string): void {
+    this.sequences ??= new KeySequences();
+    this.sequences.noteParked(key);
   }
 
   /** Takes the next delivery for a turn of this kind; a request for it is under way from here on. */

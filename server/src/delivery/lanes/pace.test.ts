@@ -35,7 +35,8 @@ test('no stretch of 60 seconds has more starts than the limit, however late time
 
 test('starts are spread evenly: none comes more than a tenth of a second before its time', () => {
   const starts = startsOf(new Pace(60, 0), 120, () => 0);
-  for (const [at, start] of starts.entries()) expect(Math.abs(start - at * paceIntervalMs(60))).toBeLessThanOrEqual(100);
+  for (const [at, start] of starts.entries())
+    expect(Math.abs(start - at * paceIntervalMs(60))).toBeLessThanOrEqual(100);
 });
 
 test('a limit is reached within half a percent', () => {

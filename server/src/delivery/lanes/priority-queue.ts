@@ -40,7 +40,8 @@ export class PriorityQueue<Item> {
   remove(matches: (item: Item) => boolean): Item[] {
     const removed = this.#bands.flatMap(({ items }) => items.remove(matches));
     this.#size -= removed.length;
-    for (let at = this.#bands.length - 1; at >= 0; at--) if (this.#bands[at]?.items.size === 0) this.#bands.splice(at, 1);
+    for (let at = this.#bands.length - 1; at >= 0; at--)
+      if (this.#bands[at]?.items.size === 0) this.#bands.splice(at, 1);
     return removed;
   }
 

@@ -1,12 +1,16 @@
 import { expect, test } from 'vitest';
-import { Lane } from './lane.ts';
 import type { DeliveryTask } from '../task.ts';
+import { Lane } from './lane.ts';
 import { type Turn, Turns } from './turns.ts';
 
-const task = (id: string, priority = 0, late = false) =>
-  ({ id, priority, late, orderNumber: null }) as DeliveryTask;
+const task = (id: string, priority = 0, late = false) => ({ id, priority, late, orderNumber: null }) as DeliveryTask;
 
-const lane = (tenantId: string, webhookId: string, tasks: number, options: { late?: boolean; priority?: number } = {}) => {
+const lane = (
+  tenantId: string,
+  webhookId: string,
+  tasks: number,
+  options: { late?: boolean; priority?: number } = {},
+) => {
   const made = new Lane({ tenantId, environmentId: 'e', webhookId });
   for (let n = 0; n < tasks; n++) made.push(task(`${webhookId}-${n}`, options.priority, options.late));
   return made;
@@ -133,7 +137,14 @@ test('within a tenant the more urgent lane is next', () => {
   turns.offer(lane('a', 'plain', 2));
   turns.offer(lane('a', 'urgent', 2, { priority: 10 }));
   turns.offer(lane('b', 'other', 2));
-  expect(Array.from({ length: 6 }, () => start(turns))).toEqual(['urgent', 'other', 'urgent', 'other', 'plain', 'plain']);
+  expect(Array.from({ length: 6 }, () => start(turns))).toEqual([
+    'urgent',
+    'other',
+    'urgent',
+    'other',
+    'plain',
+    'plain',
+  ]);
 });
 
 test('a lane never has more requests under way than its concurrency, and goes on when one ends', () => {

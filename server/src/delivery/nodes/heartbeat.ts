@@ -1,9 +1,9 @@
-import { errorCode } from '../db/pool.ts';
-import type { Clock } from '../kernel/clock.ts';
-import { firstIdAt } from '../kernel/ids.ts';
-import type { Logger } from '../kernel/logger.ts';
+import { errorCode } from '../../db/pool.ts';
+import type { Clock } from '../../kernel/clock.ts';
+import { firstIdAt } from '../../kernel/ids.ts';
+import type { Logger } from '../../kernel/logger.ts';
+import type { DeliveryRows } from '../rows.ts';
 import { COMMIT_MS_MAX, NODE_SILENCE_MS_MAX, type NodeRegistry } from './node-registry.ts';
-import type { DeliveryRows } from './rows.ts';
 
 export interface HeartbeatOptions {
   rows: DeliveryRows;
@@ -16,6 +16,8 @@ export interface HeartbeatOptions {
   idsInHand: () => string[];
   /** This process has a new number; leases of a former one are lost. */
   onNode: (nodeId: number) => void;
+  /** The nodes that live, this one included. */
+  onNodes: (nodeIds: number[]) => void;
   /** Rows were freed and wait now. */
   onFreed: () => void;
   /** The node answers for its leases again. */
@@ -103,13 +105,15 @@ export class Heartbeat {
   }
 
   async #takeOver(sole: boolean): Promise<void> {
-    const { registry, rows, clock, logger, onFreed } = this.#options;
-    for (const dead of await registry.findDead(this.#nodeId, sole)) {
+    const { registry, rows, clock, logger, onFreed, onNodes } = this.#options;
+    const others = await registry.findOthers(this.#nodeId, sole);
+    for (const dead of others.dead) {
       const freed = await rows.freeLeasesOf(dead.id, dead.oldestLeasedId, clock.now());
       await registry.remove(dead.id);
       logger.info({ node: dead.id, deliveries: freed }, 'took over from a node that is gone');
       if (freed > 0) onFreed();
     }
+    onNodes([this.#nodeId, ...others.alive]);
   }
 
   async #findLost(): Promise<void> {

@@ -1,6 +1,6 @@
 import type pg from 'pg';
-import type { Clock } from '../kernel/clock.ts';
-import { firstIdAt } from '../kernel/ids.ts';
+import type { Clock } from '../../kernel/clock.ts';
+import { firstIdAt } from '../../kernel/ids.ts';
 
 /** A node that no longer answers for its leases. */
 export interface DeadNode {
@@ -9,7 +9,7 @@ export interface DeadNode {
 }
 
 /** A node is taken for dead when its heartbeat is older than this by the database's clock. */
-export const NODE_SILENCE_MS_MAX = 10_000;
+export const NODE_SILENCE_MS_MAX = 8_000;
 
 /**
  * A commit that is under way may hold ids this much older than the node's oldest task: a bound over every statement
@@ -51,16 +51,19 @@ export class NodeRegistry {
   }
 
   /**
-   * The other nodes that are silent for too long. `sole`: this process is the only one that can be running on the
-   * database, so every other node is dead however young its beat.
+   * The other nodes: those alive, and those that are silent for too long. `sole`: this process is the only one that can
+   * be running on the database, so every other node is dead however young its beat.
    */
-  async findDead(ownId: number, sole: boolean): Promise<DeadNode[]> {
-    const result = await this.#pool.query<{ id: number; oldest_leased_id: string }>(
-      `SELECT id, oldest_leased_id FROM nodes
-       WHERE id <> $1 AND ($2 OR heartbeat_at < now() - make_interval(secs => $3)) ORDER BY id`,
+  async findOthers(ownId: number, sole: boolean): Promise<{ alive: number[]; dead: DeadNode[] }> {
+    const result = await this.#pool.query<{ id: number; oldest_leased_id: string; dead: boolean }>(
+      `SELECT id, oldest_leased_id, $2 OR heartbeat_at < now() - make_interval(secs => $3) AS dead
+       FROM nodes WHERE id <> $1 ORDER BY id`,
       [ownId, sole, NODE_SILENCE_MS_MAX / 1000],
     );
-    return result.rows.map((row) => ({ id: row.id, oldestLeasedId: row.oldest_leased_id }));
+    return {
+      alive: result.rows.filter((row) => !row.dead).map((row) => row.id),
+      dead: result.rows.filter((row) => row.dead).map((row) => ({ id: row.id, oldestLeasedId: row.oldest_leased_id })),
+    };
   }
 
   /** Forgets a node whose leases are all freed. */

@@ -1,9 +1,11 @@
 /** Statements on the rows of `deliveries` that this node takes into its hands or gives back. */
 
 /**
- * Leases rows that are due, lane by lane, at most `room` of each. A row that another node is just taking is passed over.
- * The node's mark goes back to the oldest of them in the same commit: were the node killed now, the search for its
- * leases must begin there.
+ * Leases rows that are due, lane by lane, at most `room` of each: the urgent ones first, then those that are due for
+ * longest. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
+ * same commit: were the node killed now, the search for its leases must begin there.
+ *
+ * An ordered row whose predecessor still waits, or whose key is parked, is not leased: it is parked, and `blocked` tells.
  * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node.
  */
 export const CLAIM_DUE = {
@@ -12,27 +14,56 @@ export const CLAIM_DUE = {
 WITH lane AS (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, webhook_id, room)
 ),
-due AS MATERIALIZED (
+urgent AS MATERIALIZED (
   SELECT d.* FROM lane CROSS JOIN LATERAL (
-    SELECT tenant_id, environment_id, id FROM deliveries
-    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4
-    ORDER BY due_at LIMIT lane.room
+    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority > 0
+    ORDER BY priority DESC, due_at LIMIT lane.room
     FOR UPDATE SKIP LOCKED
   ) d
 ),
-claimed AS (
-  UPDATE deliveries d SET lease_node = $5, due_at = NULL
+plain AS MATERIALIZED (
+  SELECT d.* FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority <= 0
+    ORDER BY due_at LIMIT greatest(0, lane.room - (SELECT count(*) FROM urgent u WHERE u.webhook_id = lane.webhook_id))
+    FOR UPDATE SKIP LOCKED
+  ) d
+),
+due AS MATERIALIZED (SELECT * FROM urgent UNION ALL SELECT * FROM plain),
+judged AS MATERIALIZED (
+  SELECT due.tenant_id, due.environment_id, due.id, due.order_number IS NOT NULL AND (
+    EXISTS (
+      SELECT FROM deliveries p
+      WHERE p.webhook_id = due.webhook_id AND p.tenant_id = due.tenant_id AND p.ordering_key = due.ordering_key
+        AND p.order_number < due.order_number AND p.due_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM due same WHERE same.id = p.id)
+    ) OR EXISTS (
+      SELECT FROM parked_keys k
+      WHERE k.tenant_id = due.tenant_id AND k.webhook_id = due.webhook_id AND k.ordering_key = due.ordering_key
+        AND k.delivery_id <> due.id
+    )
+  ) AS blocked
   FROM due
-  WHERE d.tenant_id = due.tenant_id AND d.environment_id = due.environment_id AND d.id = due.id
-  RETURNING d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.attempt_count, d.trigger
+),
+claimed AS (
+  UPDATE deliveries d SET
+    lease_node = CASE WHEN NOT j.blocked THEN $5::int END,
+    due_at = CASE WHEN j.blocked THEN 'infinity'::timestamptz END
+  FROM judged j
+  WHERE d.tenant_id = j.tenant_id AND d.environment_id = j.environment_id AND d.id = j.id
+  RETURNING
+    d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.attempt_count, d.trigger, d.priority,
+    d.ordering_key, d.order_number, j.blocked
 ),
 marked AS (
   UPDATE nodes SET oldest_leased_id = least(oldest_leased_id, (SELECT id FROM due ORDER BY id LIMIT 1)) WHERE id = $5
 )
 SELECT c.*, e.external_id, e.event_type, e.occurred_at, e.data, e.metadata
 FROM claimed c
-LEFT JOIN events e ON e.tenant_id = c.tenant_id AND e.environment_id = c.environment_id AND e.id = c.event_id
-ORDER BY c.id`,
+LEFT JOIN events e ON NOT c.blocked
+  AND e.tenant_id = c.tenant_id AND e.environment_id = c.environment_id AND e.id = c.event_id
+ORDER BY c.order_number, c.id`,
 } as const;
 
 /** When the next waiting row of each lane is due; null where none waits. $1 tenants, $2 webhooks. */
@@ -48,22 +79,25 @@ FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)`,
 } as const;
 
 /**
- * Every lane that has waiting rows, when its first is due, and whether it holds some. It hops from lane to lane in the index, so its cost is
- * that of the lanes, not of the rows that wait in them.
+ * Every lane that has waiting rows, when its first is due, and whether it holds some. It hops from lane to lane in the
+ * index, so its cost is that of the lanes, not of the rows that wait in them.
  */
 export const WAITING_LANES = {
   name: 'waiting-lanes',
   text: `
 WITH RECURSIVE lane AS (
-  (SELECT tenant_id, webhook_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY webhook_id, tenant_id LIMIT 1)
+  (
+    SELECT tenant_id, environment_id, webhook_id FROM deliveries
+    WHERE due_at IS NOT NULL ORDER BY webhook_id, tenant_id LIMIT 1
+  )
   UNION ALL
-  SELECT n.tenant_id, n.webhook_id FROM lane CROSS JOIN LATERAL (
-    SELECT d.tenant_id, d.webhook_id FROM deliveries d
+  SELECT n.* FROM lane CROSS JOIN LATERAL (
+    SELECT d.tenant_id, d.environment_id, d.webhook_id FROM deliveries d
     WHERE d.due_at IS NOT NULL AND (d.webhook_id, d.tenant_id) > (lane.webhook_id, lane.tenant_id)
     ORDER BY d.webhook_id, d.tenant_id LIMIT 1
   ) n
 )
-SELECT lane.tenant_id, lane.webhook_id, (
+SELECT lane.tenant_id, lane.environment_id, lane.webhook_id, (
   SELECT d.due_at FROM deliveries d
   WHERE d.tenant_id = lane.tenant_id AND d.webhook_id = lane.webhook_id AND d.due_at < 'infinity'
   ORDER BY d.due_at LIMIT 1
@@ -75,21 +109,72 @@ FROM lane`,
 } as const;
 
 /**
- * Makes held rows due whose webhook is active after all, or gone. A delivery may be held at the very moment its webhook
- * becomes active, after the resuming transaction looked for held rows. $1 tenants, $2 webhooks, $3 now.
+ * Makes rows due that wait for nothing any more: held ones whose webhook is active after all, or gone (a delivery may be
+ * held at the very moment its webhook becomes active, after the resuming transaction looked for held rows), and parked
+ * ones whose webhook keeps no order any more. $1 tenants, $2 webhooks, $3 now.
  */
 export const RELEASE_STRANDED = {
   name: 'release-stranded',
   text: `
-UPDATE deliveries d SET status = CASE WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END, due_at = $3
+UPDATE deliveries d SET
+  status = CASE WHEN d.status <> 'held' THEN d.status WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END,
+  due_at = $3
 FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)
-WHERE d.tenant_id = l.tenant_id AND d.webhook_id = l.webhook_id AND d.due_at = 'infinity' AND NOT EXISTS (
-  SELECT FROM webhooks w WHERE w.tenant_id = l.tenant_id AND w.id = l.webhook_id AND w.status <> 'active'
+LEFT JOIN webhooks w ON w.tenant_id = l.tenant_id AND w.id = l.webhook_id
+WHERE d.tenant_id = l.tenant_id AND d.webhook_id = l.webhook_id AND d.due_at = 'infinity' AND CASE
+  WHEN d.status = 'held' THEN w.id IS NULL OR w.status = 'active'
+  ELSE w.id IS NULL OR NOT coalesce((w.ordering->>'enabled')::boolean, false)
+END`,
+} as const;
+
+/**
+ * Keys of an ordered lane of which everything is parked although nothing of them waits or is under way elsewhere. It
+ * hops from key to key. $1 tenant, $2 webhook.
+ */
+export const PARKED_KEYS = {
+  name: 'parked-keys',
+  text: `
+WITH RECURSIVE head AS (
+  (
+    SELECT ordering_key, due_at, status FROM deliveries
+    WHERE webhook_id = $2 AND tenant_id = $1 AND due_at IS NOT NULL AND order_number IS NOT NULL
+    ORDER BY ordering_key, order_number LIMIT 1
+  )
+  UNION ALL
+  SELECT n.* FROM head CROSS JOIN LATERAL (
+    SELECT ordering_key, due_at, status FROM deliveries
+    WHERE webhook_id = $2 AND tenant_id = $1 AND due_at IS NOT NULL AND order_number IS NOT NULL
+      AND ordering_key > head.ordering_key
+    ORDER BY ordering_key, order_number LIMIT 1
+  ) n
+)
+SELECT ordering_key FROM head
+WHERE due_at = 'infinity' AND status <> 'held' AND NOT EXISTS (
+  SELECT FROM parked_keys k WHERE k.tenant_id = $1 AND k.webhook_id = $2 AND k.ordering_key = head.ordering_key
 )`,
 } as const;
 
 /**
- * Gives leased rows up without an attempt: back to waiting, held, or discarded.
+ * Makes the first parked rows of keys due; the claim parks again what must still wait.
+ * $1 tenant, $2 webhook, $3 keys, $4 rows a key at most, $5 now.
+ */
+export const RELEASE_KEYS = {
+  name: 'release-keys',
+  text: `
+UPDATE deliveries d SET due_at = $5 FROM (
+  SELECT p.* FROM unnest($3::text[]) AS k (ordering_key) CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id FROM deliveries
+    WHERE webhook_id = $2 AND tenant_id = $1 AND ordering_key = k.ordering_key AND order_number IS NOT NULL
+      AND due_at = 'infinity' AND status <> 'held'
+    ORDER BY order_number LIMIT $4
+  ) p
+) first
+WHERE d.tenant_id = first.tenant_id AND d.environment_id = first.environment_id AND d.id = first.id
+RETURNING d.ordering_key`,
+} as const;
+
+/**
+ * Gives leased rows up without an attempt: back to waiting, held, parked, or discarded.
  * $1 node, $2 tenants, $3 environments, $4 ids, $5 status (null: as it is), $6 reason, $7 due_at, $8 completed_at.
  */
 export const GIVE_UP_LEASES = {
