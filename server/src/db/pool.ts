@@ -65,7 +65,7 @@ export function errorCode(error: unknown): string {
 export function openEnginePool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
     ...options.connection,
-    max: options.max ?? 4,
+    max: options.max ?? 8,
     types: { getTypeParser },
     application_name: 'posthorn-engine',
     connectionTimeoutMillis: 5_000,

@@ -36,7 +36,11 @@ export interface AttemptRecord {
 }
 
 const BATCH_WEIGHT_MAX = 1_000;
+const PARALLEL_COMMITS = 2;
 /** Refusals that are no outage, after which a batch is taken apart. */
+
+/** Rows a webhook's totals are spread over, so that commits under way at once, and nodes, seldom wait for each other. */
+const TOTAL_SHARDS = 4;
 const TRIES_OF_A_FAULTY_BATCH = 3;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2_000;
@@ -72,7 +76,8 @@ export class Recorder {
     this.#onRecorded = options.onRecorded;
     this.#onUnrecordable = options.onUnrecordable;
     this.#batches = new GroupCommit({
-      commit: (records) => this.#write(records),
+      commit: (records, slot) => this.#write(records, slot),
+      parallel: PARALLEL_COMMITS,
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
     });
@@ -101,27 +106,31 @@ export class Recorder {
     this.#stopped = true;
   }
 
-  async #write(records: AttemptRecord[]): Promise<void> {
+  async #write(records: AttemptRecord[], slot: number): Promise<void> {
     let retryMs = RETRY_MS_MIN;
     for (let tries = 1; !this.#stopped; tries++) {
-      const refusal = await this.#tryWrite(records);
+      const refusal = await this.#tryWrite(records, slot);
       if (refusal === undefined) {
         this.#failing = false;
         for (const record of records) this.#onRecorded(record);
         return;
       }
       this.#logger.error({ code: errorCode(refusal), attempts: records.length }, 'attempts could not be recorded yet');
-      if (!isDatabaseGone(refusal) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records);
+      if (!isDatabaseGone(refusal) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records, slot);
       this.#failing = true;
       await new Promise<void>((resolve) => this.#clock.after(retryMs, resolve));
       retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
     }
   }
 
+  #totalsShard(slot: number): number {
+    return (this.#nodeId * PARALLEL_COMMITS + slot) % TOTAL_SHARDS;
+  }
+
   /** Why the database did not take the batch; undefined when it did. */
-  async #tryWrite(records: AttemptRecord[]): Promise<unknown> {
+  async #tryWrite(records: AttemptRecord[], slot: number): Promise<unknown> {
     try {
-      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId) });
+      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId, this.#totalsShard(slot)) });
       return undefined;
     } catch (error) {
       return error;
@@ -129,16 +138,16 @@ export class Recorder {
   }
 
   /** A record that the database refuses must not hold up the others: halve until it stands alone, and set it aside. */
-  async #isolate(records: AttemptRecord[]): Promise<void> {
+  async #isolate(records: AttemptRecord[], slot: number): Promise<void> {
     const [only] = records;
-    if (records.length === 1 && only !== undefined) return this.#setAside(only);
+    if (records.length === 1 && only !== undefined) return this.#setAside(only, slot);
     const half = Math.ceil(records.length / 2);
-    await this.#write(records.slice(0, half));
-    await this.#write(records.slice(half));
+    await this.#write(records.slice(0, half), slot);
+    await this.#write(records.slice(half), slot);
   }
 
   /** Ends the delivery with a note in place of what the database refuses: sent again, it would come to the same. */
-  async #setAside(record: AttemptRecord): Promise<void> {
+  async #setAside(record: AttemptRecord, slot: number): Promise<void> {
     this.#failing = false;
     this.#logger.fatal(
       { delivery_id: record.task.id, attempt: record.number },
@@ -154,16 +163,16 @@ export class Recorder {
       errorClass: 'internal',
       errorMessage: 'What came of the attempt could not be stored.',
     };
-    if ((await this.#tryWrite([note])) === undefined) this.#onRecorded(note);
+    if ((await this.#tryWrite([note], slot)) === undefined) this.#onRecorded(note);
     else this.#onUnrecordable(record);
   }
 }
 
-function columns(records: AttemptRecord[], nodeId: number): unknown[] {
+function columns(records: AttemptRecord[], nodeId: number, totalsShard: number): unknown[] {
   const outcomes = records.map((record) => record.outcome);
   return [
     nodeId,
-    nodeId % TOTAL_SHARDS,
+    totalsShard,
     uuidArray(records.map((record) => record.task.tenantId)),
     uuidArray(records.map((record) => record.task.environmentId)),
     uuidArray(records.map((record) => record.task.id)),
@@ -198,6 +207,3 @@ function nextTrigger({ task, outcome }: AttemptRecord): Trigger {
   if (task.trigger === 'test') return 'test';
   return outcome.status === 'failed' && outcome.failover ? 'failover' : 'scheduled';
 }
-
-/** Rows a webhook's totals are spread over, so that nodes seldom wait for each other. */
-const TOTAL_SHARDS = 4;

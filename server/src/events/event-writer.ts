@@ -10,6 +10,7 @@ import type { PreparedEvent, StoredEvent, Submission } from './prepared-event.ts
 import { INSERT_EVENTS } from './sql/insert-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
+const PARALLEL_COMMITS = 2;
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
@@ -29,6 +30,7 @@ export class EventWriter {
     this.#logger = options.logger;
     this.#batches = new GroupCommit({
       commit: (submissions) => this.#commit(submissions),
+      parallel: PARALLEL_COMMITS,
       weightMax: COMMIT_EVENTS_MAX,
       weigh: (submission) => submission.events.length + (bytesOf(submission) / COMMIT_BYTES_MAX) * COMMIT_EVENTS_MAX,
     });
