@@ -115,7 +115,7 @@ function attempts(db: Database, scope: Scope) {
 export function listDeadLetters(
   db: Database,
   scope: Scope,
-  filter: { webhookId?: string | undefined; eventType?: string | undefined },
+  filter: Pick<DeliveryFilter, 'webhookId' | 'eventType' | 'sinceMs' | 'untilMs'>,
   page: PageRequest,
 ): Promise<DeadLetterRow[]> {
   return db
@@ -125,6 +125,8 @@ export function listDeadLetters(
     .where('environment_id', '=', scope.environmentId)
     .$if(filter.webhookId !== undefined, (query) => query.where('webhook_id', '=', filter.webhookId ?? ''))
     .$if(filter.eventType !== undefined, (query) => query.where('event_type', '=', filter.eventType ?? ''))
+    .$if(filter.sinceMs !== undefined, (query) => query.where('delivery_id', '>=', firstIdAt(filter.sinceMs ?? 0)))
+    .$if(filter.untilMs !== undefined, (query) => query.where('delivery_id', '<', firstIdAt(filter.untilMs ?? 0)))
     .$if(page.beforeId !== undefined, (query) => query.where('delivery_id', '<', page.beforeId ?? ''))
     .orderBy('delivery_id', 'desc')
     .limit(page.limit + 1)

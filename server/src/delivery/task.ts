@@ -2,7 +2,7 @@ import type { Scope } from '../http/caller.ts';
 import type { ShapedEvent } from '../shaping/envelopes.ts';
 
 /** Why an attempt is made. */
-export type Trigger = 'scheduled' | 'manual' | 'test';
+export type Trigger = 'scheduled' | 'manual' | 'replay' | 'test' | 'failover';
 
 /** An event as deliveries hold it in memory: one object for all the webhooks it goes to. */
 export interface EventInHand extends ShapedEvent {
