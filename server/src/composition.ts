@@ -117,7 +117,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
   registerPublishRoutes(http, { publisher, clock });
-  registerEventRoutes(http, { db });
+  registerEventRoutes(http, { db, clock });
   registerEventReplayRoute(http, { db, clock, newId, webhooks });
   registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
   registerDeadLetterRoutes(http, { db, clock, newId, webhooks });

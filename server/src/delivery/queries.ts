@@ -72,6 +72,19 @@ export function findDelivery(db: Database, scope: Scope, id: string): Promise<De
     .executeTakeFirst();
 }
 
+/** There is nothing to send of the event any more. */
+export async function payloadIsErased(db: Database, scope: Scope, eventId: string): Promise<boolean> {
+  const kept = await db
+    .selectFrom('events')
+    .select('id')
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', eventId)
+    .where('data', 'is not', null)
+    .executeTakeFirst();
+  return kept === undefined;
+}
+
 /** All attempts of a delivery, the first one first. */
 export function attemptsOf(db: Database, scope: Scope, deliveryId: string): Promise<AttemptRow[]> {
   return attempts(db, scope).where('a.delivery_id', '=', deliveryId).orderBy('a.number').execute();

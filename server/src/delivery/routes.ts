@@ -14,6 +14,7 @@ import {
   findDelivery,
   listAttempts,
   listDeliveries,
+  payloadIsErased,
   retryNow,
   webhookStats,
 } from './queries.ts';
@@ -165,6 +166,9 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
           'webhook_not_active',
           `The webhook is ${target.status}; its deliveries go on when it is active again.`,
         );
+      }
+      if (await payloadIsErased(db, caller, before.event_id)) {
+        throw conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
       }
       const row = await retryNow(db, caller, before.id, clock.now());
       if (row === undefined) throw cannotRetry(await findDelivery(db, caller, before.id));

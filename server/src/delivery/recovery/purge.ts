@@ -20,17 +20,10 @@ export async function purgeDeadLetters(
   let cursor = firstCursor(filter);
   for (;;) {
     const stretch = await nextStretch(db, scope, filter, cursor, BATCH_ROWS);
-    // In order, as a replay removes them too: two that remove the same ones wait for each other and never in a circle.
     const removed = await sql`
-      WITH batch AS (
-        SELECT delivery_id FROM dead_letters
-        WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
-          AND delivery_id = ANY (${stretch.ids}::uuid[])
-        ORDER BY delivery_id FOR UPDATE
-      )
-      DELETE FROM dead_letters l USING batch
-      WHERE l.tenant_id = ${scope.tenantId} AND l.environment_id = ${scope.environmentId}
-        AND l.delivery_id = batch.delivery_id`.execute(db);
+      DELETE FROM dead_letters
+      WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
+        AND delivery_id = ANY (${stretch.ids}::uuid[])`.execute(db);
     purged += Number(removed.numAffectedRows ?? 0);
     if (stretch.isLast) return purged;
     cursor = stretch.cursor;
