@@ -115,18 +115,26 @@ async function serve(trx: Transaction<Tables>, job: JobRow, { clock, newId }: Re
   }
 }
 
-/** The deliveries with what their replay depends on; nobody else changes them until the transaction ends. */
+/**
+ * The deliveries with what their replay depends on; nobody else changes them until the transaction ends. Each has its
+ * lookups of one row: joined, and without statistics, the planner reads all of the tenant's rows for each of them.
+ */
 async function lockCandidates(trx: Transaction<Tables>, scope: Scope, ids: string[]): Promise<Candidate[]> {
   if (ids.length === 0) return [];
   const found = await sql<Candidate>`
     SELECT
       d.id, d.event_id, d.webhook_id, d.event_type, d.status, d.trigger, d.priority, d.ordering_key,
-      e.data IS NOT NULL AS has_payload, l.delivery_id IS NOT NULL AS is_dead_letter, w.status AS webhook_status
+      (
+        SELECT e.id FROM events e
+        WHERE e.tenant_id = d.tenant_id AND e.environment_id = d.environment_id AND e.id = d.event_id
+          AND e.data IS NOT NULL
+      ) IS NOT NULL AS has_payload,
+      (
+        SELECT l.delivery_id FROM dead_letters l
+        WHERE l.tenant_id = d.tenant_id AND l.environment_id = d.environment_id AND l.delivery_id = d.id
+      ) IS NOT NULL AS is_dead_letter,
+      (SELECT w.status FROM webhooks w WHERE w.tenant_id = d.tenant_id AND w.id = d.webhook_id) AS webhook_status
     FROM deliveries d
-    LEFT JOIN events e ON e.tenant_id = d.tenant_id AND e.environment_id = d.environment_id AND e.id = d.event_id
-    LEFT JOIN webhooks w ON w.tenant_id = d.tenant_id AND w.id = d.webhook_id
-    LEFT JOIN dead_letters l
-      ON l.tenant_id = d.tenant_id AND l.environment_id = d.environment_id AND l.delivery_id = d.id
     WHERE d.tenant_id = ${scope.tenantId} AND d.environment_id = ${scope.environmentId} AND d.id = ANY (${ids}::uuid[])
     ORDER BY d.id FOR UPDATE OF d`.execute(trx);
   return found.rows;
