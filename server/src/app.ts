@@ -5,6 +5,8 @@ import { checkEncryptionKey } from './db/encryption-check.ts';
 import { migrate } from './db/migrate.ts';
 import { listenForChanges } from './db/notify.ts';
 import { ensurePartitions } from './db/partitions.ts';
+import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
+import { startReplayWorker } from './delivery/recovery/worker.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import type { HttpServer } from './http/server.ts';
@@ -73,9 +75,12 @@ export async function startPosthorn(
         { name: 'partitions', run: (nowMs) => ensurePartitions(pool, nowMs) },
         { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
         { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
+        { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
       ],
     });
     running.push(() => maintenance.stop());
+    const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
+    running.push(() => replays.stop());
     const url = await listen(parts.http, config);
     running.push(() => parts.http.close());
     return {

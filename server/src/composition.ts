@@ -7,11 +7,14 @@ import type { Config } from './config.ts';
 import type { Change } from './db/notify.ts';
 import { type DatabaseHandle, openDatabase, openEnginePool } from './db/pool.ts';
 import { DeliveryEngine } from './delivery/engine.ts';
+import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes.ts';
+import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { registerPublishRoutes } from './events/publish-routes.ts';
 import { Publisher } from './events/publisher.ts';
 import { findEventId } from './events/queries.ts';
+import { registerEventReplayRoute } from './events/replay.ts';
 import { registerEventRoutes } from './events/routes.ts';
 import { registerTestRoute } from './events/test-send.ts';
 import { registerIdempotency } from './http/idempotency.ts';
@@ -103,7 +106,9 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     if (topic === 'tenants') tenants.invalidate(tenantId);
     if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);
     // A preset that was installed changes what the environment's webhooks send.
-    if (topic !== 'api_keys' && topic !== 'deliveries_due') webhooks.invalidate(tenantId, environmentId);
+    if (topic === 'tenants' || topic === 'event_types' || topic === 'webhooks') {
+      webhooks.invalidate(tenantId, environmentId);
+    }
     if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
   };
 
@@ -117,8 +122,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
   registerPublishRoutes(http, { publisher, clock });
-  registerEventRoutes(http, { db });
+  registerEventRoutes(http, { db, clock });
+  registerEventReplayRoute(http, { db, clock, newId, webhooks });
   registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
+  registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
+  registerReplayRoutes(http, { db, clock, newId, webhooks });
   registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });
 
   return {

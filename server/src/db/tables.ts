@@ -19,6 +19,7 @@ export interface Tables {
   parked_keys: ParkedKeysTable;
   nodes: NodesTable;
   idempotent_requests: IdempotentRequestsTable;
+  replay_jobs: ReplayJobsTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -254,4 +255,28 @@ interface IdempotentRequestsTable {
   response_status: number | null;
   response_box: Buffer | null;
   created_at: Timestamp;
+}
+
+interface ReplayJobsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  trigger: 'replays' | 'recover' | 'dead_letters';
+  webhook_id: string | null;
+  event_type: string | null;
+  statuses: string[] | null;
+  since_at: Timestamp | null;
+  until_at: Timestamp;
+  status: 'queued' | 'running' | 'completed' | 'cancelled' | 'failed';
+  estimated: number;
+  estimate_is_exact: boolean;
+  replayed: Generated<number>;
+  skipped: Generated<number>;
+  cursor_id: string;
+  failures: Generated<number>;
+  next_chunk_at: Timestamp;
+  served_at: Timestamp | null;
+  created_at: Timestamp;
+  started_at: Timestamp | null;
+  completed_at: Timestamp | null;
 }

@@ -72,6 +72,19 @@ export function findDelivery(db: Database, scope: Scope, id: string): Promise<De
     .executeTakeFirst();
 }
 
+/** There is nothing to send of the event any more. */
+export async function payloadIsErased(db: Database, scope: Scope, eventId: string): Promise<boolean> {
+  const kept = await db
+    .selectFrom('events')
+    .select('id')
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', eventId)
+    .where('data', 'is not', null)
+    .executeTakeFirst();
+  return kept === undefined;
+}
+
 /** All attempts of a delivery, the first one first. */
 export function attemptsOf(db: Database, scope: Scope, deliveryId: string): Promise<AttemptRow[]> {
   return attempts(db, scope).where('a.delivery_id', '=', deliveryId).orderBy('a.number').execute();
@@ -115,7 +128,7 @@ function attempts(db: Database, scope: Scope) {
 export function listDeadLetters(
   db: Database,
   scope: Scope,
-  filter: { webhookId?: string | undefined; eventType?: string | undefined },
+  filter: Pick<DeliveryFilter, 'webhookId' | 'eventType' | 'sinceMs' | 'untilMs'>,
   page: PageRequest,
 ): Promise<DeadLetterRow[]> {
   return db
@@ -125,6 +138,8 @@ export function listDeadLetters(
     .where('environment_id', '=', scope.environmentId)
     .$if(filter.webhookId !== undefined, (query) => query.where('webhook_id', '=', filter.webhookId ?? ''))
     .$if(filter.eventType !== undefined, (query) => query.where('event_type', '=', filter.eventType ?? ''))
+    .$if(filter.sinceMs !== undefined, (query) => query.where('delivery_id', '>=', firstIdAt(filter.sinceMs ?? 0)))
+    .$if(filter.untilMs !== undefined, (query) => query.where('delivery_id', '<', firstIdAt(filter.untilMs ?? 0)))
     .$if(page.beforeId !== undefined, (query) => query.where('delivery_id', '<', page.beforeId ?? ''))
     .orderBy('delivery_id', 'desc')
     .limit(page.limit + 1)
