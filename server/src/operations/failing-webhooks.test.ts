@@ -171,10 +171,13 @@ describe('disabling webhooks that have failed for days', () => {
     await see(inUse, 0, { since: 9 }, elsewhere);
     await see(inUse, 1, { success: 2 }, elsewhere);
     const client = await api.handle.pool.connect();
-    await client.query('BEGIN');
-    await client.query('SELECT FROM webhook_totals WHERE webhook_id = $1 FOR UPDATE', [inUse]);
-    expect(await run()).toHaveLength(9);
-    await client.query('ROLLBACK');
-    client.release();
+    try {
+      await client.query('BEGIN');
+      await client.query('SELECT FROM webhook_totals WHERE webhook_id = $1 FOR UPDATE', [inUse]);
+      expect(await run()).toHaveLength(9);
+    } finally {
+      await client.query('ROLLBACK');
+      client.release();
+    }
   });
 });
