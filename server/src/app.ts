@@ -63,6 +63,7 @@ export async function startPosthorn(
     await ensureDefaultTenant({ db, clock, newId: parts.newId, settings });
 
     running.push(parts.stopAuthenticator);
+    running.push(parts.stopOperationalEvents);
     const { applyChange, forgetEverything } = parts;
     const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });
     running.push(() => changes.stop());
@@ -76,6 +77,7 @@ export async function startPosthorn(
         { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
         { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
+        { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
     running.push(() => maintenance.stop());

@@ -11,6 +11,7 @@ import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
 import { EventWriter } from './events/event-writer.ts';
+import { createOperationalEvents } from './events/operational-events.ts';
 import { registerPublishRoutes } from './events/publish-routes.ts';
 import { Publisher } from './events/publisher.ts';
 import { findEventId } from './events/queries.ts';
@@ -25,6 +26,7 @@ import { createIdSource, type IdSource } from './kernel/ids.ts';
 import type { Logger } from './kernel/logger.ts';
 import type { SecretBox } from './kernel/secret-box.ts';
 import { programVersion } from './kernel/version.ts';
+import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { registerMetricsRoute } from './operations/metrics.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
@@ -57,6 +59,10 @@ export interface Composition {
   /** Changes may have been missed: forgets everything that is cached. */
   forgetEverything: () => void;
   stopAuthenticator: () => Promise<void>;
+  /** The work of an hour's maintenance. */
+  disableFailingWebhooks: (nowMs: number) => Promise<void>;
+  /** After the engine, which may have something to tell until it has stopped. */
+  stopOperationalEvents: () => Promise<void>;
 }
 
 /** Ties the parts together. What flows back from a later part to an earlier one is a callback that is set here. */
@@ -85,7 +91,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     inFlightMax: config.maxInFlight,
     queuedMax: config.maxQueued,
     soleNode: options.soleNode,
-    onGone: (task) => disableWebhook(webhookStore, task, task.webhookId, 'gone'),
+    onGone: async (task) => {
+      const disabled = await disableWebhook(webhookStore, task, task.webhookId, 'gone');
+      if (disabled !== undefined) onDisabled(disabled);
+    },
   });
   const writer = new EventWriter({ pool: enginePool, engine, logger });
   const allowUnknownEventTypes = (tenantId: string) => {
@@ -95,6 +104,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       : settings.allow_unknown_event_types;
   };
   const publisher = new Publisher({ eventTypes, allowUnknownEventTypes, webhooks, engine, writer, clock, newId });
+  const operationalEvents = createOperationalEvents({ publisher, clock, logger });
+  const onDisabled = operationalEvents.webhookDisabled;
 
   const applyChange = ({ topic, tenantId, environmentId, webhookId }: Change) => {
     if (topic === 'circuits') engine.circuitsChanged(webhookId);
@@ -142,5 +153,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       engine.lookForDue();
     },
     stopAuthenticator: () => authenticator.stop(),
+    disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
+    stopOperationalEvents: () => operationalEvents.stop(),
   };
 }

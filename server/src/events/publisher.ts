@@ -66,6 +66,17 @@ export class Publisher {
     return prepared.map((event, at) => describe(event, stored[at] ?? { kind: 'stored' }));
   }
 
+  /**
+   * Publishes an event of Posthorn's own: its type need not be known, and of its subscribers those get it that `isFor`
+   * takes. Publishing the same again, by its `eventId`, does nothing.
+   *
+   * @throws AppError 409 when the `eventId` was used for another event; 503.
+   */
+  async publishOwn(scope: Scope, request: PublishRequest, isFor: (target: WebhookTarget) => boolean): Promise<void> {
+    const subscribers = await this.#options.webhooks.match(scope, request.type);
+    await this.#options.writer.store([this.#prepare(scope, request, subscribers.filter(isFor), undefined)]);
+  }
+
   /** Without a promise for what is in memory, which is nearly always. */
   #check(scope: Scope, request: PublishRequest, at: string): void | Promise<void> {
     const found = this.#options.eventTypes.lookup(scope, request.type);

@@ -4,6 +4,7 @@ import type { Scope } from '../http/caller.ts';
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import type { TenantDirectory } from '../tenants/directory.ts';
 import type { EgressGuard } from './egress/guard.ts';
+import { isOperationalPattern } from './operational-types.ts';
 import type { WebhookChange } from './schema.ts';
 
 /** Whom to ask, beyond the request itself, before a webhook is written. */
@@ -49,5 +50,7 @@ async function judgeEvents(
 ): Promise<FieldProblem[]> {
   if (events === undefined) return [];
   const settings = await tenants.settings(scope.tenantId);
-  return checkEventPatterns(eventTypes, scope, events, settings.allow_unknown_event_types);
+  // Operational events are in no catalogue, and are as well known as all events are.
+  const patterns = events.map((pattern) => (isOperationalPattern(pattern) ? '*' : pattern));
+  return checkEventPatterns(eventTypes, scope, patterns, settings.allow_unknown_event_types);
 }

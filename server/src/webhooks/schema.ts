@@ -45,7 +45,9 @@ const fields = {
   events: Type.Array(Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000-\\u0020\\u007f]*$' }), {
     minItems: 1,
     maxItems: EVENTS_MAX,
-    description: 'Exact names, `*`, or prefix patterns such as `lead.*`.',
+    description:
+      'Exact names, `*`, or prefix patterns such as `lead.*`. `webhook.disabled`, or `webhook.*`, also asks for the ' +
+      'events that Posthorn publishes when it disables a webhook of the environment; `*` does not.',
   }),
   is_active: Type.Boolean({ description: 'Short for `status`: true is `active`, false is `disabled`.' }),
   status: Type.Enum([...WEBHOOK_STATUSES], { description: '`paused` and `disabled` keep events for later.' }),
@@ -165,7 +167,9 @@ export const WebhookShown = Type.Object({
   events: Type.Array(Type.String()),
   is_active: Type.Boolean(),
   status: fields.status,
-  status_reason: orNull(Type.String({ description: '`manual`, or why Posthorn disabled it.' })),
+  status_reason: orNull(
+    Type.String({ description: '`manual`; `gone`: the receiver answered 410; `failing`: it has failed for days.' }),
+  ),
   http_method: fields.http_method,
   headers: Type.Unsafe<Record<string, string>>({
     type: 'object',
