@@ -107,12 +107,12 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const operationalEvents = createOperationalEvents({ publisher, clock, logger });
   const onDisabled = operationalEvents.webhookDisabled;
 
-  const applyChange = ({ topic, tenantId, environmentId, webhookId }: Change) => {
+  const applyChange = ({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change) => {
     if (topic === 'circuits') engine.circuitsChanged(webhookId);
+    if (topic === 'deliveries_cancelled') engine.cancelled(deliveryIds ?? []);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       engine.expectTold({ tenantId, environmentId, webhookId });
     }
-    if (topic === 'circuits' || topic === 'lane_due') return;
     if (topic === 'tenants' || topic === 'api_keys') authenticator.invalidate(tenantId);
     if (topic === 'tenants') tenants.invalidate(tenantId);
     if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);

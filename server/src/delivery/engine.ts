@@ -358,14 +358,28 @@ export class DeliveryEngine {
         this.#inHand.lanes.get(row.webhookId)?.noteParked(row.parkedKey);
         continue;
       }
-      this.#inHand.hold(row.task);
-      this.#enqueue(row.task);
-      if (!row.erased) continue;
-      for (const task of this.#inHand.lane(row.task).remove(({ id }) => id === row.task.id)) {
-        this.#giveBack({ task, to: 'discarded', reason: 'payload_erased', atMs: nowMs });
+      const { task } = row;
+      if (this.#inHand.has(task.id)) {
+        // Cancelled and retried while its request is under way: the retry is for after that.
+        this.#putOff(task, nowMs + STILL_UNDER_WAY_MS);
+        continue;
       }
+      this.#inHand.hold(task);
+      if (row.erased) this.#giveBacks.add({ task, to: 'discarded', reason: 'payload_erased', atMs: nowMs });
+      else this.#enqueue(task);
     }
     this.#pump();
+  }
+
+  /** Gives a row back whose delivery memory holds already. */
+  #putOff(task: DeliveryTask, dueAtMs: number): void {
+    this.#rows.giveUp([{ task, to: 'waiting', dueAtMs }]).then(
+      () => this.#claims.expect(this.#inHand.lane(task), dueAtMs),
+      (error) => {
+        this.#options.logger.error({ code: errorCode(error) }, 'a lease could not be given up yet');
+        this.#heartbeat.searchLostLeases();
+      },
+    );
   }
 
   #enqueue(task: DeliveryTask): void {
@@ -534,6 +548,7 @@ export class DeliveryEngine {
 }
 
 const UNREADABLE_WEBHOOK_MS = 1_000;
+const STILL_UNDER_WAY_MS = 1_000;
 const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;
 

@@ -27,6 +27,10 @@ export class InHand {
     return this.#tasks.size;
   }
 
+  has(deliveryId: string): boolean {
+    return this.#tasks.has(deliveryId);
+  }
+
   ids(): string[] {
     return [...this.#tasks.keys()];
   }

@@ -98,6 +98,7 @@ export class Lane implements LaneKey {
   /** This node has just become the only one that sends to it. */
   takeOver(target: WebhookTarget, notBeforeMs: number): void {
     this.leaving = false;
+    if (target.ordering !== null) this.sequences ??= new KeySequences();
     this.pace = target.rateLimitPerMinute === null ? undefined : new Pace(target.rateLimitPerMinute, notBeforeMs);
     this.configure(target);
   }

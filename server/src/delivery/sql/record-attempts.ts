@@ -3,7 +3,8 @@
  *
  * - An attempt is stored even when the lease was lost meanwhile; its delivery is then left to the new holder.
  * - Dead letters and totals come from the deliveries that really moved, so repeating the statement counts nothing twice.
- * - A webhook that is gone gets no totals again. A success at the failover URL is none of the webhook itself.
+ * - A webhook that is gone gets no totals again. A success at the failover URL is none
+ *   of the webhook itself, and a fault of ours no failure.
  * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
  * - Rows are touched in the order of their keys, so two nodes cannot wait for each other in a circle.
  */
@@ -54,7 +55,7 @@ moved AS (
     AND d.lease_node = $1
   RETURNING
     d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.event_type, i.status, i.status_reason, i.number,
-    i.trigger, i.ended_at, i.duration_ms, d.ordering_key, i.parks
+    i.trigger, i.ended_at, i.duration_ms, i.error_class, d.ordering_key, i.parks
 ),
 parked AS (
   INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)
@@ -93,8 +94,8 @@ FROM (
     sum(duration_ms) AS duration_ms,
     max(ended_at) AS ended_at,
     max(ended_at) FILTER (WHERE status = 'delivered' AND trigger <> 'failover') AS last_success_at,
-    min(ended_at) FILTER (WHERE status <> 'delivered') AS first_failure_at,
-    max(ended_at) FILTER (WHERE status <> 'delivered') AS last_failure_at
+    min(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS first_failure_at,
+    max(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS last_failure_at
   FROM moved
   GROUP BY tenant_id, webhook_id
 ) seen
