@@ -36,6 +36,7 @@ async function openApi(): Promise<string> {
     operatorKey: 'not used here',
     box: createSecretBox(Buffer.alloc(32)),
     soleNode: false,
+    databaseOutage: () => undefined,
     logger: createLogger('silent'),
     clock: systemClock,
   });

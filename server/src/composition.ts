@@ -4,6 +4,7 @@ import { registerApiKeyRoutes } from './access/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
 import type { Config } from './config.ts';
+import type { DatabaseOutage } from './db/embedded-keeper.ts';
 import type { Change } from './db/notify.ts';
 import { type DatabaseHandle, openDatabase, openEnginePool } from './db/pool.ts';
 import { DeliveryEngine } from './delivery/engine.ts';
@@ -28,7 +29,7 @@ import type { SecretBox } from './kernel/secret-box.ts';
 import { programVersion } from './kernel/version.ts';
 import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
-import { registerMetricsRoute } from './operations/metrics.ts';
+import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
 import { disableWebhook } from './webhooks/commands.ts';
@@ -43,8 +44,22 @@ export interface CompositionOptions {
   box: SecretBox;
   /** No other Posthorn can be running on the database. */
   soleNode: boolean;
+  /** Why the embedded database is away, when it is and that is known. */
+  databaseOutage: () => DatabaseOutage | undefined;
+  /** Connections of the API's pool at most (10). */
+  apiConnectionsMax?: number;
+  /** For one process of several: what they are together. */
+  wholeProgram?: WholeProgram;
   logger: Logger;
   clock: Clock;
+}
+
+/** What a process of several says for all of them. */
+export interface WholeProgram {
+  /** For `/health/ready`, e.g. `2 of 2 running`. */
+  processes(): string;
+  /** Metrics of all processes in the text format. */
+  metrics(): Promise<string>;
 }
 
 /** The parts of the program, tied together. Nothing is connected and nothing runs yet. */
@@ -54,6 +69,8 @@ export interface Composition {
   engine: DeliveryEngine;
   http: HttpServer;
   newId: IdSource;
+  /** This process's own metrics, as `prom-client` adds them up. */
+  metrics: () => Promise<MetricsSnapshot>;
   /** A row changed, on this node or another: forgets what is cached of it. */
   applyChange: (change: Change) => void;
   /** Changes may have been missed: forgets everything that is cached. */
@@ -68,7 +85,11 @@ export interface Composition {
 /** Ties the parts together. What flows back from a later part to an earlier one is a callback that is set here. */
 export async function compose(options: CompositionOptions): Promise<Composition> {
   const { config, connection, box, logger, clock } = options;
-  const database = openDatabase({ connection, logger });
+  const database = openDatabase({
+    connection,
+    logger,
+    ...(options.apiConnectionsMax !== undefined && { max: options.apiConnectionsMax }),
+  });
   const { db, pool } = database;
   const enginePool = openEnginePool({ connection, logger });
   const newId = createIdSource(clock);
@@ -123,11 +144,17 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
   };
 
-  const http = createHttpServer({ logger, authenticate: authenticator.authenticate });
+  const { databaseOutage, wholeProgram } = options;
+  const http = createHttpServer({ logger, authenticate: authenticator.authenticate, databaseOutage });
   await registerOpenApi(http, programVersion());
   registerIdempotency(http, { db, box, clock });
-  registerHealthRoutes(http, { pool, engineHealthy: () => engine.healthy });
-  registerMetricsRoute(http, { engine, writer });
+  registerHealthRoutes(http, {
+    pool,
+    engineHealthy: () => engine.healthy,
+    databaseOutage,
+    processes: () => wholeProgram?.processes(),
+  });
+  const metrics = registerMetricsRoute(http, { engine, writer, wholeProgram: wholeProgram?.metrics });
   registerTenantRoutes(http, { db, clock, newId, onChange: applyChange });
   registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
@@ -146,6 +173,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     engine,
     http,
     newId,
+    metrics,
     applyChange,
     forgetEverything: () => {
       for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();

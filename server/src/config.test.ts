@@ -18,6 +18,7 @@ test('dev needs no setting: loopback only, deliveries to loopback, everything in
     maxInFlight: 512,
     maxQueued: 20_000,
     drainSeconds: 20,
+    processes: 1,
   });
 });
 
@@ -41,6 +42,7 @@ test('every setting is read', () => {
     POSTHORN_MAX_IN_FLIGHT: '1',
     POSTHORN_MAX_QUEUED: '1000000',
     POSTHORN_DRAIN_SECONDS: '600',
+    POSTHORN_PROCESSES: '64',
   };
   expect(Object.keys(env).sort()).toEqual(SETTINGS.map((setting) => setting.env).sort());
   expect(readConfig('serve', env)).toEqual({
@@ -56,6 +58,7 @@ test('every setting is read', () => {
     maxInFlight: 1,
     maxQueued: 1_000_000,
     drainSeconds: 600,
+    processes: 64,
   });
 });
 

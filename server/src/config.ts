@@ -27,6 +27,8 @@ export interface Config {
   maxQueued: number;
   /** Seconds that a stop waits for requests under way. */
   drainSeconds: number;
+  /** Processes that share the port and the database. */
+  processes: number;
 }
 
 /** One setting: all that the program, the documentation and the error texts need to know of it. */
@@ -39,6 +41,9 @@ export interface Setting {
   /** Sets its field of `config`; returns what is wrong with the value, or undefined. */
   read(value: string, config: Config): string | undefined;
 }
+
+/** Far more than the cores that one PostgreSQL keeps busy. */
+export const PROCESSES_MAX = 64;
 
 export const SETTINGS: readonly Setting[] = [
   {
@@ -152,6 +157,16 @@ export const SETTINGS: readonly Setting[] = [
       config.drainSeconds = value;
     },
   ),
+  integer(
+    'POSTHORN_PROCESSES',
+    1,
+    1,
+    PROCESSES_MAX,
+    'Processes that share the port and the database, such as one for each processor core. What is set for all requests and deliveries together is shared out among them.',
+    (config, value) => {
+      config.processes = value;
+    },
+  ),
 ];
 
 /**
@@ -174,6 +189,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     maxInFlight: 512,
     maxQueued: 20_000,
     drainSeconds: 20,
+    processes: 1,
   };
   for (const [name, value] of Object.entries(env)) {
     const setting = SETTINGS.find((known) => known.env === name);

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { Client } from 'pg';
 import type { Config } from './config.ts';
 import { type DataDirectory, openDataDirectory } from './db/data-directory.ts';
-import { startEmbeddedPostgres } from './db/embedded.ts';
+import { type DatabaseOutage, keepEmbeddedPostgres } from './db/embedded-keeper.ts';
 import { errorCode } from './db/pool.ts';
 import type { Logger } from './kernel/logger.ts';
 import { StartupError } from './kernel/startup-error.ts';
@@ -16,18 +16,26 @@ export interface Storage {
   directory: DataDirectory | undefined;
   /** No other Posthorn can be running on the database. */
   exclusive: boolean;
-  /** Resolves when the database has ended by itself; never for one that is not ours. */
-  died: Promise<Error>;
+  /** Why the embedded PostgreSQL is away; undefined while it runs, and always for a database that is not ours. */
+  outage(): DatabaseOutage | undefined;
   close(): Promise<void>;
 }
 
+export interface StorageOptions {
+  logger: Logger;
+  /** Connections that the embedded PostgreSQL must take, beside a few for visitors; undefined: as many as it usually does. */
+  connectionsMax?: number;
+  /** The embedded PostgreSQL has gone away, or is back (undefined). */
+  onOutage?: (outage: DatabaseOutage | undefined) => void;
+}
+
 /** @throws StartupError with one line when the folder or the database cannot be used. */
-export async function openStorage(config: Config, logger: Logger): Promise<Storage> {
+export async function openStorage(config: Config, options: StorageOptions): Promise<Storage> {
   const external = config.databaseUrl;
   const keysGiven = config.operatorKey !== undefined && config.encryptionKey !== undefined;
   const directory = external !== undefined && keysGiven ? undefined : await openDataDirectory(config.dataDir);
   try {
-    if (external === undefined && directory !== undefined) return await openEmbedded(directory, logger);
+    if (external === undefined && directory !== undefined) return await openEmbedded(directory, options);
     const connection = { connectionString: external ?? '' };
     const description = await describeServer(connection);
     return {
@@ -35,7 +43,7 @@ export async function openStorage(config: Config, logger: Logger): Promise<Stora
       description,
       directory,
       exclusive: false,
-      died: new Promise(() => {}),
+      outage: () => undefined,
       close: async () => directory?.close(),
     };
   } catch (error) {
@@ -44,17 +52,20 @@ export async function openStorage(config: Config, logger: Logger): Promise<Stora
   }
 }
 
-async function openEmbedded(directory: DataDirectory, logger: Logger): Promise<Storage> {
-  const server = await startEmbeddedPostgres({
+async function openEmbedded(directory: DataDirectory, options: StorageOptions): Promise<Storage> {
+  const { logger, connectionsMax, onOutage } = options;
+  const server = await keepEmbeddedPostgres({
     dataDirectory: directory.path,
-    onLog: (line) => logger.debug({ line }, 'postgres'),
+    logger,
+    ...(connectionsMax !== undefined && { settings: { max_connections: String(connectionsMax) } }),
+    ...(onOutage !== undefined && { onOutage }),
   });
   return {
     connection: server.connection,
     description: `embedded PostgreSQL in ${directory.path}`,
     directory,
     exclusive: true,
-    died: server.whenDead.then((death) => new Error(`The embedded PostgreSQL has ended: ${death.reason}`)),
+    outage: () => server.outage(),
     async close() {
       await server.stop();
       await directory.close();

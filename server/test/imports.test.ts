@@ -21,7 +21,8 @@ const FLOORS = [
   ['delivery'],
   ['events'],
   ['operations'],
-  ['config.ts', 'storage.ts', 'composition.ts', 'app.ts'],
+  ['config.ts', 'keys.ts', 'storage.ts', 'composition.ts', 'prepare-database.ts', 'node.ts', 'app.ts'],
+  ['processes'],
   ['cli'],
   ['main.ts'],
 ];

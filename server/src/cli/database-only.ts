@@ -9,7 +9,7 @@ import { openStorage, type Storage } from '../storage.ts';
  * @throws StartupError with one line when the database cannot be used.
  */
 export function openDatabaseOnly(config: Config, logger: Logger): Promise<Storage> {
-  return openStorage(config.databaseUrl === undefined ? config : { ...config, ...UNUSED_KEYS }, logger);
+  return openStorage(config.databaseUrl === undefined ? config : { ...config, ...UNUSED_KEYS }, { logger });
 }
 
 /** `openStorage` opens the folder for the keys that are not given. */

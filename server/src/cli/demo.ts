@@ -6,7 +6,6 @@ import { Type } from 'typebox';
 import type { RunningPosthorn } from '../app.ts';
 import { readConfig } from '../config.ts';
 import type { Clock } from '../kernel/clock.ts';
-import { StartupError } from '../kernel/startup-error.ts';
 import { type ApiClient, apiPath, createApiClient } from './api-client.ts';
 import { CommandError } from './command-error.ts';
 import { createDisplay } from './demo/display.ts';
@@ -118,11 +117,8 @@ async function showDeliveries(show: Show): Promise<void> {
     }
   })();
   if (options.seconds !== undefined) void pause(clock, options.seconds * 1000, ended).then(() => over.abort());
-  const failing = running.failed.then((error) => {
-    throw new StartupError(error.message, { cause: error });
-  });
   try {
-    await Promise.race([Promise.all([streaming, watching]), failing]);
+    await Promise.all([streaming, watching]);
   } finally {
     over.abort();
     await Promise.allSettled([streaming, watching]);

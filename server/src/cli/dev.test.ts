@@ -10,7 +10,6 @@ const running: RunningPosthorn = {
   firstStart: true,
   databaseDescription: 'embedded PostgreSQL 18.4',
   stop: async () => {},
-  failed: new Promise(() => {}),
 };
 
 function bannerOf(config: Partial<Config>, change: Partial<RunningPosthorn> = {}): string {

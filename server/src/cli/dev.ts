@@ -4,7 +4,7 @@ import type { RunningPosthorn } from '../app.ts';
 import { type Config, readConfig } from '../config.ts';
 import { programVersion } from '../kernel/version.ts';
 import { operatorKeyFile } from './connection.ts';
-import { runServer } from './run-server.ts';
+import { processesOption, runServer } from './run-server.ts';
 import type { Terminal } from './terminal.ts';
 
 /** `posthorn dev`: everything in one folder, nothing to set up. */
@@ -21,8 +21,9 @@ Examples:
   $ npx posthorn dev
   $ POSTHORN_PORT=8000 npx posthorn dev`,
     )
-    .action(async () => {
-      const config = readConfig('dev', terminal.env);
+    .addOption(processesOption())
+    .action(async (options: { processes?: number }) => {
+      const config = { ...readConfig('dev', terminal.env), ...options };
       await runServer(terminal, {
         config,
         onReady: (running) => terminal.print(devBanner(config, running, process.cwd())),

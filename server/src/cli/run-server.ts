@@ -1,7 +1,8 @@
+import { Option } from 'commander';
 import type { RunningPosthorn } from '../app.ts';
-import type { Config } from '../config.ts';
+import { type Config, PROCESSES_MAX } from '../config.ts';
 import type { Logger } from '../kernel/logger.ts';
-import { StartupError } from '../kernel/startup-error.ts';
+import { wholeNumber } from './number-option.ts';
 import { awaitStop } from './stop-request.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -16,22 +17,39 @@ export interface ServerRun {
 /**
  * Starts Posthorn and returns after a signal, when everything is stopped. A signal during the start counts too.
  *
- * @throws StartupError when it cannot start, or when it ends for a reason of its own (the database is gone).
+ * @throws StartupError when it cannot start.
  */
 export async function runServer(terminal: Terminal, run: ServerRun): Promise<void> {
   const stop = awaitStop(terminal, run.onStopping);
   // The clock's timers hold no process. Without its database nothing else would while it stops.
   const alive = setInterval(() => {}, 60_000);
   try {
-    // Loaded here, so that commands that only talk to a server start without it.
-    const { startPosthorn } = await import('../app.ts');
-    const running = await startPosthorn(run.config, run.logger === undefined ? {} : { logger: run.logger });
+    const start = run.config.processes === 1 ? startHere : startSeveral;
+    const running = await start(run.config, run.logger === undefined ? {} : { logger: run.logger });
     if (!stop.signal.aborted) run.onReady(running);
-    const failure = await Promise.race([stop.requested, running.failed]);
+    await stop.requested;
     await running.stop();
-    if (failure instanceof Error) throw new StartupError(failure.message, { cause: failure });
   } finally {
     clearInterval(alive);
     stop.dispose();
   }
+}
+
+/** The program is loaded when it is needed, so that commands that only talk to a server start without it. */
+async function startHere(config: Config, options: { logger?: Logger }): Promise<RunningPosthorn> {
+  const { startPosthorn } = await import('../app.ts');
+  return startPosthorn(config, options);
+}
+
+async function startSeveral(config: Config, options: { logger?: Logger }): Promise<RunningPosthorn> {
+  const { startProcesses } = await import('../processes/supervisor.ts');
+  return startProcesses(config, options);
+}
+
+/** `--processes`, which goes before POSTHORN_PROCESSES. */
+export function processesOption(): Option {
+  return new Option(
+    '--processes <number>',
+    'processes that share the work (default: POSTHORN_PROCESSES, else 1)',
+  ).argParser(wholeNumber(1, PROCESSES_MAX));
 }

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { readConfig } from '../config.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { programVersion } from '../kernel/version.ts';
-import { runServer } from './run-server.ts';
+import { processesOption, runServer } from './run-server.ts';
 import type { Terminal } from './terminal.ts';
 
 /** `posthorn serve`: for production. Standard output carries the log, one JSON object a line, and nothing else. */
@@ -18,8 +18,9 @@ POSTHORN_ENCRYPTION_KEY is needed; keep it as safe as the database. The operator
 Example:
   $ POSTHORN_ENCRYPTION_KEY=$(openssl rand -hex 32) DATABASE_URL=postgresql://posthorn@db/posthorn npx posthorn serve`,
     )
-    .action(async () => {
-      const config = readConfig('serve', terminal.env);
+    .addOption(processesOption())
+    .action(async (options: { processes?: number }) => {
+      const config = { ...readConfig('serve', terminal.env), ...options };
       const logger = createLogger(config.logLevel);
       await runServer(terminal, {
         config,

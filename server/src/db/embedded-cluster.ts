@@ -12,6 +12,8 @@ export interface ClusterOptions {
   clusterDirectory: string;
   binaries: PostgresBinaries;
   launcher: Launcher;
+  /** false: a missing cluster is an error. One that was there a moment ago must not be replaced by an empty one. */
+  mayCreate: boolean;
 }
 
 /** The role and the database that Posthorn uses. The role is the cluster's superuser. */
@@ -22,13 +24,16 @@ export const ROLE = 'posthorn';
  * and moved there when it is complete and on disk, so that a start that was cut short is simply done again. A cluster
  * that exists is never removed or rebuilt.
  *
- * @throws StartupError when the directory holds something else, another major version, or files of another user.
+ * @throws StartupError when there is none and none may be made, or the directory holds something else, another major version, or files of another user.
  */
 export async function prepareCluster(options: ClusterOptions): Promise<void> {
   const { dataDirectory, clusterDirectory, launcher } = options;
-  await removeUnfinished(dataDirectory);
+  if (options.mayCreate) await removeUnfinished(dataDirectory);
   const found = await inspect(clusterDirectory);
-  if (found === undefined) return createCluster(options);
+  if (found === undefined) {
+    if (options.mayCreate) return createCluster(options);
+    throw new StartupError(`${clusterDirectory} is not there any more.`);
+  }
   if (launcher.owner === undefined) {
     const self = process.geteuid?.();
     if (self !== undefined && found.uid !== self) {

@@ -78,7 +78,7 @@ test.runIf(asRoot && hasSetpriv)('programs and data under a folder that only roo
   mkdirSync(dataDirectory, { mode: 0o700 });
 
   const launcher = await chooseLauncher({ postgres: binaries.postgres, dataDirectory, clusterDirectory });
-  await prepareCluster({ dataDirectory, clusterDirectory, binaries, launcher });
+  await prepareCluster({ dataDirectory, clusterDirectory, binaries, launcher, mayCreate: true });
   expect(existsSync(path.join(clusterDirectory, 'PG_VERSION'))).toBe(true);
   expect(statSync(clusterDirectory).uid).toBe(launcher.owner?.uid);
   const child = launcher.start(binaries.postgres, ['-C', 'data_checksums', '-D', clusterDirectory]);

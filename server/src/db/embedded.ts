@@ -20,6 +20,10 @@ export interface EmbeddedPostgresOptions {
   onLog(line: string): void;
   /** Server settings that replace or extend `EMBEDDED_SETTINGS`. */
   settings?: Record<string, string>;
+  /** false: a cluster must be there; none is made (true). */
+  mayCreate?: boolean;
+  /** Ends a start that is under way, such as a long recovery. */
+  signal?: AbortSignal;
   clock?: Clock;
 }
 
@@ -62,7 +66,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const dataDirectory = await realpath(options.dataDirectory);
   const clusterDirectory = path.join(dataDirectory, 'postgres');
   const launcher = await chooseLauncher({ postgres: binaries.postgres, dataDirectory, clusterDirectory });
-  await prepareCluster({ dataDirectory, clusterDirectory, binaries, launcher });
+  await prepareCluster({ dataDirectory, clusterDirectory, binaries, launcher, mayCreate: options.mayCreate ?? true });
   await stopLeftOverServer(clusterDirectory, clock);
 
   const socketDirectory = fitsSocket(clusterDirectory)
@@ -73,6 +77,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   // A killed server leaves it, and its process id may belong to another program by now. The cluster is what two servers
   // must not share, and its own lock file guards that.
   await rm(path.join(socketDirectory, `${SOCKET_FILE}.lock`), { force: true });
+  options.signal?.throwIfAborted();
   const settings = { ...EMBEDDED_SETTINGS, ...options.settings, unix_socket_directories: listenIn, port: String(PORT) };
   const child = launcher.start(binaries.postgres, [
     '-D',
@@ -83,7 +88,11 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const shutDown = () => stopServer(child, server.ended, clock);
 
   const connection = { host: socketDirectory, port: PORT, user: ROLE, database: ROLE };
-  const ready = await Promise.race([server.ready, server.ended]);
+  const ready = await Promise.race([server.ready, server.ended, whenAborted(options.signal)]);
+  if (ready === 'aborted') {
+    await shutDown();
+    throw new StartupError(`PostgreSQL in ${clusterDirectory} was stopped before it had started.`);
+  }
   if (ready !== 'ready') {
     throw new StartupError(`PostgreSQL did not start in ${clusterDirectory}: ${ready.reason}`);
   }
@@ -147,6 +156,16 @@ async function makeShortSocketDirectory(clusterDirectory: string, owner: Postgre
   return directory;
 }
 
+function whenAborted(signal: AbortSignal | undefined): Promise<'aborted'> {
+  return new Promise((resolve) => {
+    signal?.addEventListener('abort', () => resolve('aborted'), { once: true });
+    if (signal?.aborted) resolve('aborted');
+  });
+}
+
+/** A line that may say why the server ends. What it tells its clients meanwhile does not. */
+const FAILURE = /\b(?:FATAL|PANIC): (?! *(?:the database system is|terminating ))/;
+
 interface WatchedServer {
   ready: Promise<'ready'>;
   /** Never rejects. */
@@ -162,7 +181,7 @@ function watch(child: ChildProcess, onLog: (line: string) => void, clock: Clock)
     if (stream === null) continue;
     createInterface({ input: stream }).on('line', (line) => {
       lastLine = line;
-      if (/\b(FATAL|PANIC):/.test(line)) lastFailure = line;
+      if (FAILURE.test(line)) lastFailure = line;
       if (line.endsWith('database system is ready to accept connections')) ready.resolve('ready');
       onLog(line);
     });

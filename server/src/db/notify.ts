@@ -59,7 +59,7 @@ export function listenForChanges(options: {
 
   const connect = () => {
     // A peer that is gone without a word is noticed by the keepalive: only a lost connection empties the caches.
-    const next = new pg.Client({ ...options.connection, application_name: 'posthorn-listener', keepAlive: true });
+    const next = new pg.Client({ application_name: 'posthorn-listener', ...options.connection, keepAlive: true });
     client = next;
     let lost = false;
     const onLost = (error?: Error) => {

@@ -22,10 +22,10 @@ export interface PoolOptions {
 /** Opens nothing yet: connections are made on first use. */
 export function openDatabase(options: PoolOptions): DatabaseHandle {
   const pool = new pg.Pool({
+    application_name: 'posthorn',
     ...options.connection,
     max: options.max ?? 10,
     types: { getTypeParser },
-    application_name: 'posthorn',
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 60_000,
     // An API query that scans too much is refused rather than left to hold a connection.
@@ -56,6 +56,9 @@ export function errorCode(error: unknown): string {
   return error instanceof Error ? error.name : 'unknown';
 }
 
+/** Of each process: two for commits of events, two for attempts, and the rest for claims, leases and circuits. */
+export const ENGINE_CONNECTIONS = 8;
+
 /**
  * Connections for the batch statements of publishing and delivery.
  *
@@ -64,10 +67,10 @@ export function errorCode(error: unknown): string {
  */
 export function openEnginePool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
-    ...options.connection,
-    max: options.max ?? 8,
-    types: { getTypeParser },
     application_name: 'posthorn-engine',
+    ...options.connection,
+    max: options.max ?? ENGINE_CONNECTIONS,
+    types: { getTypeParser },
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 0,
     statement_timeout: 15_000,

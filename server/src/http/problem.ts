@@ -1,5 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
+import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
@@ -18,9 +19,18 @@ export const ProblemSchema = Type.Object(
   { $id: 'Problem', title: 'Problem' },
 );
 
-/** Turns anything thrown in a request into its answer. What is not expected becomes a 500 that says nothing of the inside. */
-export function answerProblem(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
-  const error = toAppError(thrown);
+/**
+ * Turns anything thrown in a request into its answer. What is not expected becomes a 500 that says nothing of the inside.
+ *
+ * @param outage why the database is away, when that is known: a full disk is named.
+ */
+export function answerProblem(
+  thrown: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  outage?: DatabaseOutage,
+): void {
+  const error = nameFullDisk(toAppError(thrown), outage);
   if (error.status >= 500) {
     const cause = error.cause ?? error;
     request.log.error({ request_id: request.id, code: error.code, fault: describeFault(cause) }, 'request failed');
@@ -61,6 +71,22 @@ function toAppError(thrown: unknown): AppError {
     status: 500,
     message: 'An internal fault; it was logged.',
     cause: thrown,
+  });
+}
+
+const DISK_FULL = '53100';
+
+/** The caller cannot help it, but who reads the answer may be the one who can. */
+function nameFullDisk(error: AppError, outage: DatabaseOutage | undefined): AppError {
+  const { cause } = error;
+  const full = errorCode(cause) === DISK_FULL || (outage === 'storage_full' && isDatabaseGone(cause));
+  if (error.status !== 503 || !full) return error;
+  return new AppError({
+    code: 'storage_full',
+    status: 503,
+    message: 'The disk of the database is full; nothing was accepted. It goes on by itself when there is room.',
+    retryAfterSeconds: 10,
+    cause,
   });
 }
 

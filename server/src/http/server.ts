@@ -13,6 +13,7 @@ import {
   LogController,
   type RouteOptions,
 } from 'fastify';
+import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { malformed, notFound } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
@@ -48,7 +49,12 @@ const BODY_DEPTH_MAX = 64;
  * The HTTP server with its rules: bodies keep their bytes, every route declares a permission, a caller is known before
  * a handler runs, and every error has one shape.
  */
-export function createHttpServer(options: { logger: Logger; authenticate: Authenticate }): HttpServer {
+export function createHttpServer(options: {
+  logger: Logger;
+  authenticate: Authenticate;
+  /** Why the database is away, when it is and that is known. */
+  databaseOutage?: () => DatabaseOutage | undefined;
+}): HttpServer {
   const app = fastify({
     loggerInstance: options.logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -79,7 +85,7 @@ export function createHttpServer(options: { logger: Logger; authenticate: Authen
   );
 
   app.addSchema(ProblemSchema);
-  app.setErrorHandler(answerProblem);
+  app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, options.databaseOutage?.()));
   app.setNotFoundHandler(() => {
     throw notFound('path');
   });

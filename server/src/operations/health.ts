@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { Type } from 'typebox';
+import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { errorCode } from '../db/pool.ts';
 import type { HttpServer } from '../http/server.ts';
 
@@ -7,9 +8,18 @@ const Health = Type.Object({ status: Type.String(), checks: Type.Optional(Type.R
 
 /**
  * `GET /health/live`: the process answers. `GET /health/ready`: it can accept and deliver events, that is, the database
- * answers and the engine holds its lease; 503 otherwise, with what is wrong.
+ * answers and the engine holds its lease; 503 otherwise, with what is wrong. Of several processes the one that was asked
+ * answers, and says how many are running.
  */
-export function registerHealthRoutes(app: HttpServer, deps: { pool: pg.Pool; engineHealthy: () => boolean }): void {
+export function registerHealthRoutes(
+  app: HttpServer,
+  deps: {
+    pool: pg.Pool;
+    engineHealthy: () => boolean;
+    databaseOutage: () => DatabaseOutage | undefined;
+    processes: () => string | undefined;
+  },
+): void {
   const config = { permission: 'public' } as const;
   const tags = ['Operations'];
 
@@ -23,19 +33,28 @@ export function registerHealthRoutes(app: HttpServer, deps: { pool: pg.Pool; eng
     '/health/ready',
     { config, schema: { tags, summary: 'Can it accept and deliver events', response: { 200: Health, 503: Health } } },
     async (_request, reply) => {
-      const database = await askDatabase(deps.pool);
+      const database = await askDatabase(deps.pool, deps.databaseOutage);
+      const processes = deps.processes();
       const engine = deps.engineHealthy() ? 'ok' : 'not delivering';
       const ready = database === 'ok' && engine === 'ok';
-      return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'unavailable', checks: { database, engine } });
+      const checks = { database, engine, ...(processes !== undefined && { processes }) };
+      return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'unavailable', checks });
     },
   );
 }
 
-async function askDatabase(pool: pg.Pool): Promise<string> {
+async function askDatabase(pool: pg.Pool, outage: () => DatabaseOutage | undefined): Promise<string> {
   try {
     await pool.query('SELECT 1');
     return 'ok';
   } catch (error) {
-    return `out of reach (${errorCode(error)})`;
+    switch (outage()) {
+      case 'storage_full':
+        return 'out of reach: its disk is full';
+      case 'restarting':
+        return 'out of reach: it has ended and is started again';
+      default:
+        return `out of reach (${errorCode(error)})`;
+    }
   }
 }

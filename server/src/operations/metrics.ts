@@ -1,19 +1,29 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { EventWriter } from '../events/event-writer.ts';
 import type { HttpServer } from '../http/server.ts';
 
-/** `GET /metrics` in the Prometheus text format: no tenant, URL or event type is in a label, so it may be scraped openly. */
-export function registerMetricsRoute(app: HttpServer, deps: { engine: DeliveryEngine; writer: EventWriter }): void {
+/** The metrics of one process, as they travel between processes. */
+export type MetricsSnapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
+
+/**
+ * `GET /metrics` in the Prometheus text format: no tenant, URL or event type is in a label, so it may be scraped openly.
+ *
+ * One process of several answers for all of them with `wholeProgram`. Returns what reads this process's own.
+ */
+export function registerMetricsRoute(
+  app: HttpServer,
+  deps: { engine: DeliveryEngine; writer: EventWriter; wholeProgram: (() => Promise<string>) | undefined },
+): () => Promise<MetricsSnapshot> {
   const { engine, writer } = deps;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'posthorn_' });
 
-  counter(registry, 'posthorn_events_accepted_total', 'Events committed by this process.', () => writer.accepted);
+  counter(registry, 'posthorn_events_accepted_total', 'Events committed since the start.', () => writer.accepted);
   counter(
     registry,
     'posthorn_attempts_total',
-    'Delivery attempts recorded by this process.',
+    'Delivery attempts recorded since the start.',
     () => engine.counters.attempts,
   );
   new Counter({
@@ -39,9 +49,33 @@ export function registerMetricsRoute(app: HttpServer, deps: { engine: DeliveryEn
   app.get(
     '/metrics',
     { config: { permission: 'public' }, schema: { tags: ['Operations'], summary: 'Prometheus metrics' } },
-    async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()),
+    async (_request, reply) => {
+      const text = await (deps.wholeProgram?.() ?? registry.metrics());
+      return reply.type(registry.contentType).send(text);
+    },
   );
+  return () => registry.getMetricsAsJSON();
 }
+
+/**
+ * Adds up the metrics of several processes. What processes that have ended had counted is kept in it, because a total
+ * that falls is read as one that began anew, and its rest would be counted twice.
+ */
+export class ProgramMetrics {
+  #ended: Promise<MetricsSnapshot> = Promise.resolve([]);
+
+  /** A process has ended; these were the last metrics seen of it. */
+  keepCountsOf(last: MetricsSnapshot): void {
+    const counts = last.filter(({ type }) => COUNTING.includes(String(type)));
+    this.#ended = this.#ended.then((ended) => AggregatorRegistry.aggregate([ended, counts]).getMetricsAsJSON());
+  }
+
+  async text(running: MetricsSnapshot[]): Promise<string> {
+    return AggregatorRegistry.aggregate([await this.#ended, ...running]).metrics();
+  }
+}
+
+const COUNTING = ['counter', 'histogram', 'summary'];
 
 function counter(registry: Registry, name: string, help: string, read: () => number): void {
   new Counter({

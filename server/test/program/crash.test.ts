@@ -132,15 +132,6 @@ const KILLS: { name: string; env: Record<string, string>; kill: (running: Server
       await processEnd(postmaster);
     },
   },
-  {
-    name: 'PostgreSQL, of which the program dies with a word of farewell',
-    env: BUSY,
-    kill: async (running) => {
-      process.kill(folder.postmasterPid() ?? 0, 'SIGKILL');
-      expect(await running.ended).toEqual({ code: 1, signal: null });
-      expect(running.errors()).toMatch(/^posthorn: The embedded PostgreSQL has ended: [^\n]+\n$/);
-    },
-  },
 ];
 
 test('whatever is killed in the middle of the work, no accepted event is lost, and only what was under way is sent twice', async () => {

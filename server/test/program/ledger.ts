@@ -13,6 +13,10 @@ export interface Arrival {
   life: number;
   /** Milliseconds since the epoch. */
   atMs: number;
+  /** When the answer was written; undefined: not yet, or the sender was gone by then. */
+  answeredAtMs: number | undefined;
+  /** The part of the receiver that it came to, e.g. `/slow`. */
+  path: string;
 }
 
 /** A webhook receiver that keeps account of what each start of the program sent. */
@@ -39,11 +43,13 @@ export async function startLedger(): Promise<Ledger> {
     request.on('end', () => {
       const body: { data: { n: number } } = JSON.parse(Buffer.concat(chunks).toString());
       const attempt = Number(request.headers['x-webhook-attempt']);
-      const arrival = { event: body.data.n, attempt, life, atMs: Date.now() };
+      const path = request.url ?? '';
+      const arrival: Arrival = { event: body.data.n, attempt, life, atMs: Date.now(), answeredAtMs: undefined, path };
       ledger.arrivals.push(arrival);
       const { status, afterMs } = ledger.onArrival(arrival);
       const answer = setTimeout(() => {
         answers.delete(answer);
+        if (!response.destroyed) arrival.answeredAtMs = Date.now();
         response.writeHead(status).end();
       }, afterMs);
       answers.add(answer);

@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** How a process ended: with a code of its own, or by a signal. */
@@ -24,7 +26,7 @@ export interface Program {
 }
 
 export interface ProgramOptions {
-  /** Nothing of the test run's own environment but the search path reaches the program. */
+  /** Nothing of the test run's own environment but the search path reaches the program, and where compiled code is kept. */
   env?: Record<string, string>;
   cwd?: string;
   /** The file that starts it (`src/main.ts`). */
@@ -34,6 +36,9 @@ export interface ProgramOptions {
   input?: string;
 }
 
+/** Saves each start of the program half of its processor time. Removing it does no harm. */
+const NODE_COMPILE_CACHE = path.join(tmpdir(), `posthorn-test-compiled-${process.geteuid?.() ?? ''}`);
+
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 /** What `npx posthorn` starts. */
@@ -42,7 +47,7 @@ export const BIN = fileURLToPath(new URL('../../bin/posthorn.js', import.meta.ur
 export function runProgram(args: readonly string[], options: ProgramOptions = {}): Program {
   const child = spawn(options.node ?? process.execPath, [options.script ?? MAIN, ...args], {
     cwd: options.cwd,
-    env: { PATH: process.env.PATH, ...options.env },
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   RUNNING.add(child);

@@ -1,0 +1,144 @@
+import { type Clock, systemClock } from '../kernel/clock.ts';
+import type { Logger } from '../kernel/logger.ts';
+import { RestartDelay } from '../kernel/restart-delay.ts';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded.ts';
+
+/** Why the embedded database takes no queries at the moment. */
+export type DatabaseOutage = 'restarting' | 'storage_full';
+
+export interface KeepOptions {
+  /** As for `startEmbeddedPostgres`. */
+  dataDirectory: string;
+  settings?: Record<string, string>;
+  logger: Logger;
+  clock?: Clock;
+  /** Called when an outage begins, when another reason for it is known, and with undefined when it is over. */
+  onOutage?: (outage: DatabaseOutage | undefined) => void;
+}
+
+/** An embedded PostgreSQL that is started again whenever it ends. */
+export interface KeptPostgres {
+  /** The same after each restart. */
+  connection: EmbeddedPostgres['connection'];
+  outage(): DatabaseOutage | undefined;
+  /** Ends it for good; a start under way is given up. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the embedded PostgreSQL and keeps it running: when it ends, whoever ended it, it is started again with the
+ * recovery that this takes, at once at first and then every ten seconds at least, for as long as it takes.
+ *
+ * @throws StartupError when the first start fails.
+ */
+export async function keepEmbeddedPostgres(options: KeepOptions): Promise<KeptPostgres> {
+  const keeper = new Keeper(options);
+  await keeper.start();
+  return keeper;
+}
+
+class Keeper implements KeptPostgres {
+  readonly #options: KeepOptions;
+  readonly #clock: Clock;
+  readonly #delay: RestartDelay;
+  /** The last one that was started; it may have ended. */
+  #server: EmbeddedPostgres | undefined;
+  #outage: DatabaseOutage | undefined;
+  #starting = new AbortController();
+  #cancelWait = () => {};
+  #restarting: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(options: KeepOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#delay = new RestartDelay(this.#clock);
+  }
+
+  get connection(): EmbeddedPostgres['connection'] {
+    if (this.#server === undefined) throw new Error('PostgreSQL was never started.');
+    return this.#server.connection;
+  }
+
+  outage(): DatabaseOutage | undefined {
+    return this.#outage;
+  }
+
+  async start(mayCreate = true): Promise<void> {
+    this.#starting = new AbortController();
+    const server = await startEmbeddedPostgres({
+      dataDirectory: this.#options.dataDirectory,
+      settings: this.#options.settings ?? {},
+      onLog: (line) => this.#read(line),
+      mayCreate,
+      signal: this.#starting.signal,
+      clock: this.#clock,
+    });
+    this.#server = server;
+    this.#delay.started();
+    this.#setOutage(undefined);
+    void server.whenDead.then((death) => {
+      if (this.#stopped) return;
+      if (this.#outage === undefined) this.#setOutage('restarting');
+      this.#options.logger.error({ reason: death.reason }, 'the embedded PostgreSQL has ended; it is started again');
+      this.#restarting = this.#restart();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#starting.abort();
+    this.#cancelWait();
+    await this.#restarting;
+    await this.#server?.stop();
+  }
+
+  async #restart(): Promise<void> {
+    const sinceMs = this.#clock.monotonicMs();
+    while (true) {
+      await this.#wait(this.#delay.next());
+      if (this.#stopped) return;
+      try {
+        await this.start(false);
+        const awayMs = Math.round(this.#clock.monotonicMs() - sinceMs);
+        this.#options.logger.warn({ away_ms: awayMs }, 'the embedded PostgreSQL runs again');
+        return;
+      } catch (error) {
+        if (this.#stopped) return;
+        const reason = error instanceof Error ? error.message : 'unknown';
+        this.#options.logger.error({ reason }, 'the embedded PostgreSQL cannot be started; it is tried again');
+      }
+    }
+  }
+
+  #wait(delayMs: number): Promise<void> {
+    if (delayMs === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(delayMs, resolve);
+      this.#cancelWait = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  /** The server may also end all its sessions and recover by itself, of which only its log tells. */
+  #read(line: string): void {
+    this.#options.logger.debug({ line }, 'postgres');
+    if (/\b(?:PANIC|FATAL): .*(?:No space left on device|Disk quota exceeded)/.test(line)) this.#fillUp(line);
+    else if (line.endsWith('database system is ready to accept connections')) this.#setOutage(undefined);
+  }
+
+  #fillUp(line: string): void {
+    if (this.#outage !== 'storage_full') {
+      this.#options.logger.error({ reason: line }, 'the disk of the embedded PostgreSQL is full: make room on it');
+    }
+    this.#setOutage('storage_full');
+  }
+
+  #setOutage(outage: DatabaseOutage | undefined): void {
+    if (outage === this.#outage) return;
+    this.#outage = outage;
+    this.#options.onOutage?.(outage);
+  }
+}

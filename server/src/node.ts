@@ -1,0 +1,110 @@
+import type pg from 'pg';
+import { type Composition, type CompositionOptions, compose } from './composition.ts';
+import type { Config } from './config.ts';
+import { listenForChanges } from './db/notify.ts';
+import { ensurePartitions } from './db/partitions.ts';
+import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
+import { startReplayWorker } from './delivery/recovery/worker.ts';
+import { purgeEventKeys } from './events/queries.ts';
+import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
+import type { HttpServer } from './http/server.ts';
+import type { Clock } from './kernel/clock.ts';
+import { StartupError } from './kernel/startup-error.ts';
+import { startMaintenance } from './operations/maintenance.ts';
+
+export interface NodeOptions extends CompositionOptions {
+  config: Config;
+  connection: pg.ClientConfig;
+}
+
+/** One process's share of the program: it takes requests and delivers. */
+export interface RunningNode {
+  /** Where it listens, e.g. `http://127.0.0.1:7678`. */
+  url: string;
+  /** Its number in the database at the moment; a node that was taken for dead gets a new one. */
+  nodeId(): number;
+  metrics: Composition['metrics'];
+  /** Finishes what is under way within `drainSeconds`, gives back what waits, and closes everything. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a node on a database that is prepared: caches, engine, HTTP, in this order, and stops them in the opposite
+ * one.
+ *
+ * @throws StartupError when the address cannot be listened on; whatever was started is stopped.
+ */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const { config, connection, logger, clock } = options;
+  const drainMs = config.drainSeconds * 1000;
+  let drainedByMs = Number.POSITIVE_INFINITY;
+  const running: (() => Promise<unknown>)[] = [];
+  const stop = async () => {
+    drainedByMs = clock.monotonicMs() + drainMs;
+    for (let last = running.pop(); last !== undefined; last = running.pop()) await last();
+  };
+  try {
+    const parts = await compose(options);
+    const { db, pool } = parts.database;
+    running.push(() => parts.database.close());
+    running.push(() => parts.enginePool.end());
+    running.push(parts.stopAuthenticator);
+    running.push(parts.stopOperationalEvents);
+    const { applyChange, forgetEverything } = parts;
+    const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });
+    running.push(() => changes.stop());
+    await parts.engine.start();
+    running.push(() => parts.engine.stop(Math.max(0, drainedByMs - clock.monotonicMs())));
+    const maintenance = startMaintenance({
+      clock,
+      logger,
+      tasks: [
+        { name: 'partitions', run: (nowMs) => ensurePartitions(pool, nowMs) },
+        { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
+        { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
+        { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
+        { name: 'failing webhooks', run: parts.disableFailingWebhooks },
+      ],
+    });
+    running.push(() => maintenance.stop());
+    const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
+    running.push(() => replays.stop());
+    const url = await listen(parts.http, config);
+    // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
+    running.push(() => closeWithin(parts.http, drainMs / 2, clock));
+    return { url, nodeId: () => parts.engine.nodeId, metrics: parts.metrics, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Answers what is under way; connections on which that takes too long are cut. */
+async function closeWithin(http: HttpServer, ms: number, clock: Clock): Promise<void> {
+  const cancel = clock.after(ms, () => http.server.closeAllConnections());
+  await http.close();
+  cancel();
+}
+
+/** @throws StartupError when the address cannot be listened on. */
+async function listen(http: HttpServer, config: Config): Promise<string> {
+  try {
+    return await http.listen({ host: config.host, port: config.port });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const where = `${config.host}:${config.port}`;
+    switch (code) {
+      case 'EADDRINUSE':
+        throw new StartupError(`${where} is taken by another program: stop it, or set POSTHORN_PORT to a free port.`);
+      case 'EACCES':
+        throw new StartupError(
+          `${where} may not be listened on: ports under 1024 need more rights. Set POSTHORN_PORT.`,
+        );
+      case 'EADDRNOTAVAIL':
+      case 'ENOTFOUND':
+        throw new StartupError(`${config.host} is not an address of this machine. Set POSTHORN_HOST.`);
+      default:
+        throw error;
+    }
+  }
+}
