@@ -18,7 +18,7 @@ export function failureOf(error: unknown): Failure {
   }
   const code = codeOf(error);
   const errorClass = classOf(code);
-  return { kind: 'failed', errorClass, message: `${TEXTS[errorClass]} (${code})` };
+  return { kind: 'failed', errorClass, message: `${TEXTS_OF_CODES[code] ?? TEXTS[errorClass]} (${code})` };
 }
 
 const OWN_ERRORS = [
@@ -35,6 +35,12 @@ const TEXTS: Record<FailureClass, string> = {
   internal: 'The request could not be sent.',
 };
 
+const TEXTS_OF_CODES: Record<string, string> = {
+  UND_ERR_HEADERS_OVERFLOW: 'The headers of the answer are too long.',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'The answer is not as long as its Content-Length says.',
+  HTTPParserError: 'What the receiver answered is not HTTP.',
+};
+
 const CLASSES: Record<string, FailureClass> = {
   ECONNREFUSED: 'connect',
   EHOSTUNREACH: 'connect',
@@ -48,6 +54,7 @@ const CLASSES: Record<string, FailureClass> = {
   UND_ERR_SOCKET: 'reset',
   UND_ERR_HEADERS_OVERFLOW: 'reset',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'reset',
+  HTTPParserError: 'reset',
   EPROTO: 'tls',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'tls',
   SELF_SIGNED_CERT_IN_CHAIN: 'tls',
@@ -60,8 +67,6 @@ function classOf(code: string): FailureClass {
   const known = CLASSES[code];
   if (known !== undefined) return known;
   if (code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL') || code.startsWith('CERT_')) return 'tls';
-  // llhttp's codes: what came back is not HTTP.
-  if (code.startsWith('HPE_')) return 'reset';
   return 'internal';
 }
 

@@ -12,16 +12,15 @@ export const RESPONSE_BYTES_MAX = 65_536;
 export const INTERIM_ANSWERS_MAX = 32;
 
 /**
- * Bytes that may have come in at a sweep, before the answer's headers are complete and altogether. A status line, a
- * chunk's extension or white space without end is no header and no body: it would keep a processor busy until the
- * deadline. Thousands of headers of one letter each cost 50 times their bytes while they are incomplete.
+ * Bytes that are read for one answer, before its headers are complete and altogether. A status line, a chunk's
+ * extension or white space without end is no header and no body, and would keep a processor busy until the deadline;
+ * headers of one letter cost 50 times their bytes while they are incomplete. There is room for the longest headers that
+ * are taken, and for a full body that comes in chunks of one byte.
  */
-export const RECEIVED_BYTES_MAX = { beforeHeaders: 65_536, altogether: 1_048_576 } as const;
+export const RECEIVED_BYTES_MAX = { beforeHeaders: 40_960, altogether: 589_824 } as const;
 
 /** The connection that an exchange runs on, as far as the exchange knows it. */
 export interface Carrier {
-  /** Bytes that came in since the exchange began. */
-  readonly receivedBytes: number;
   /** The exchange ended with a complete answer: the connection may carry another one. */
   release(): void;
   /** The exchange ended in another way: nothing may travel on the connection again. */
@@ -45,6 +44,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #chunks: Buffer[] = [];
   #bytes = 0;
   #interim = 0;
+  #received = 0;
   #ended = false;
 
   constructor(
@@ -65,17 +65,21 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return this.#startMs;
   }
 
-  /** Ends it when its time is over, or when more came in than any answer needs. */
+  /** Ends it when its time is over. */
   sweep(nowMs: number): void {
-    if (nowMs >= this.#deadlineMs) {
-      const answered = this.#status === 0 ? 'no answer' : 'no complete answer';
-      this.#fail('timeout', `There was ${answered} within the timeout.`);
-      return;
-    }
-    const max = this.#status === 0 ? RECEIVED_BYTES_MAX.beforeHeaders : RECEIVED_BYTES_MAX.altogether;
-    if (this.carrier !== undefined && this.carrier.receivedBytes > max) {
-      this.#fail('reset', 'The receiver sent too much that is no part of an answer.');
-    }
+    if (nowMs < this.#deadlineMs) return;
+    const answered = this.#status === 0 ? 'no answer' : 'no complete answer';
+    this.#fail('timeout', `There was ${answered} within the timeout.`);
+  }
+
+  /** Bytes come in for it; false: these were too many, and it has ended. */
+  receive(bytes: number): boolean {
+    this.#received += bytes;
+    const { beforeHeaders, altogether } = RECEIVED_BYTES_MAX;
+    if (this.#received <= beforeHeaders || (this.#status !== 0 && this.#received <= altogether)) return true;
+    const what = this.#status === 0 ? 'headers of the answer are' : 'answer is';
+    this.#fail('reset', `The ${what} too long.`);
+    return false;
   }
 
   onRequestStart(): void {}
@@ -88,8 +92,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return;
     }
     this.#interim += 1;
-    if (status < 100) this.#abort(controller, 'The receiver answered with a status that does not exist.');
-    else if (this.#interim > INTERIM_ANSWERS_MAX) this.#abort(controller, 'The receiver sent too many 1xx answers.');
+    if (status < 100) this.#fail('reset', 'The receiver answered with a status that does not exist.', controller);
+    else if (status === 101) this.#fail('reset', 'The receiver wants to speak another protocol.', controller);
+    else if (this.#interim > INTERIM_ANSWERS_MAX) {
+      this.#fail('reset', 'The receiver sent too many 1xx answers.', controller);
+    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -103,8 +110,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return;
     }
     this.#chunks.push(chunk.subarray(0, room));
-    controller.abort(new Error('The answer is longer than what is kept of it.'));
-    this.#end(this.#answer(true), false);
+    this.#end(this.#answer(true), false, controller);
   }
 
   onResponseEnd(): void {
@@ -115,13 +121,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (!this.#ended) this.#end(failureOf(error), false);
   }
 
-  #abort(controller: Dispatcher.DispatchController, message: string): void {
-    controller.abort(new Error(message));
-    this.#fail('reset', message);
-  }
-
-  #fail(errorClass: 'timeout' | 'reset', message: string): void {
-    this.#end({ kind: 'failed', errorClass, message }, false);
+  #fail(errorClass: 'timeout' | 'reset', message: string, controller?: Dispatcher.DispatchController): void {
+    this.#end({ kind: 'failed', errorClass, message }, false, controller);
   }
 
   #answer(truncated: boolean): AttemptResult {
@@ -130,9 +131,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return { kind: 'answered', status: this.#status, headers: this.#headers, body, truncated };
   }
 
-  #end(result: AttemptResult, mayReuse: boolean): void {
+  /** `controller` is given while an answer is being read, whose rest must not be. */
+  #end(result: AttemptResult, mayReuse: boolean, controller?: Dispatcher.DispatchController): void {
     if (this.#ended) return;
     this.#ended = true;
+    controller?.abort(new Error(ENOUGH_READ));
     const { carrier } = this;
     // Before the result is told: whoever is told may send the next request at once, on this very connection.
     if (carrier === undefined) this.leaveLine?.();
@@ -143,6 +146,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
 }
 
 const CHUNKS_MAX = 64;
+
+const ENOUGH_READ = 'Enough of the answer has been read.';
 
 function readHeaders(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
   if (!Array.isArray(raw)) return [];
