@@ -38,7 +38,7 @@ import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
 
 export interface CompositionOptions {
-  config: Pick<Config, 'mode' | 'egressAllow' | 'maxInFlight' | 'maxQueued'>;
+  config: Pick<Config, 'mode' | 'egressAllow' | 'egressProxy' | 'maxInFlight' | 'maxQueued'>;
   connection: pg.ClientConfig;
   operatorKey: string;
   box: SecretBox;
@@ -99,7 +99,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
   const webhookStore = { db, clock, newId, box, directory: webhooks };
   const authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: options.operatorKey });
-  const guard = createEgressGuard({ allow: config.egressAllow, requireHttps: config.mode === 'serve', clock });
+  const { egressAllow: allow, egressProxy: proxy } = config;
+  const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
 
   const engine = new DeliveryEngine({
     pool: enginePool,
