@@ -10,11 +10,13 @@ export interface Audience {
   webhookIds: readonly string[];
   /** Deliveries that have arrived for it, in all measurements. */
   arrived: number;
+  /** Attempts for it that failed and were made again, as far as the rows were asked. */
+  failedAttempts: number;
 }
 
 /** For targets that look at nothing of it. */
 export function nobody(): Audience {
-  return { eventType: 'bench.relay', headers: {}, webhookIds: [], arrived: 0 };
+  return { eventType: 'bench.relay', headers: {}, webhookIds: [], arrived: 0, failedAttempts: 0 };
 }
 
 /**
@@ -40,5 +42,5 @@ export async function prepareAudience(
       url: `http://127.0.0.1:${sinkPort}/w/${turn}`,
     })),
   );
-  return { eventType, headers: posthorn.api.headersOf(tenant), webhookIds, arrived: 0 };
+  return { eventType, headers: posthorn.api.headersOf(tenant), webhookIds, arrived: 0, failedAttempts: 0 };
 }

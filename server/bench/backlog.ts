@@ -6,7 +6,7 @@ import { type Memory, watchMemory } from './memory.ts';
 import type { Options } from './options.ts';
 import { difference, processorTimeOf } from './processes.ts';
 import { compareRecords } from './records.ts';
-import { type Figure, posthornOf, publishSingle, type Running, type ScenarioResult } from './running.ts';
+import { checkRecords, type Figure, posthornOf, publishSingle, type Running, type ScenarioResult } from './running.ts';
 import type { Sizes } from './scenarios.ts';
 
 const TENANT = 'bench-backlog';
@@ -34,6 +34,7 @@ export async function runBacklog(running: Running, options: Options, result: Sce
   for (let round = 1; round <= options.rounds; round++) {
     fresh.push(await publishSingle(running, options.seconds, `single ${round}`, result));
   }
+  if (running.single !== undefined) await checkRecords(running, running.single, result);
 
   const backlog = await prepare(running, sizes);
   const all = [...backlog.resumed, ...backlog.paused, ...backlog.failing];

@@ -1,7 +1,8 @@
 import { API_PATHS, publishFaults, WAIT_MS_MAX } from './measure.ts';
 import type { Options } from './options.ts';
-import { compareRecords, totalRecords } from './records.ts';
+import { totalRecords } from './records.ts';
 import {
+  checkRecords,
   newAudience,
   posthornOf,
   publish,
@@ -11,6 +12,7 @@ import {
   warmUpSeconds,
 } from './running.ts';
 import { BATCH, type LoadShape, steady } from './scenarios.ts';
+import { until } from './until.ts';
 
 const QUIET_TENANTS = 5;
 const QUIET_EVENTS_PER_SECOND = 100;
@@ -56,12 +58,11 @@ export async function runHanging(running: Running, options: Options, result: Sce
   const { waiting } = await totalRecords(posthorn, webhookIds);
   const due = accepted * webhookIds.length;
   if (waiting !== due) result.faults.push(`${waiting} deliveries wait for the hanging receivers; it should be ${due}`);
-  result.faults.push(
-    ...(await compareRecords(posthorn, quiet.webhookIds, { delivered: quiet.arrived, waiting: 0 })).faults,
-  );
-  // Later scenarios find nothing of it.
+  await checkRecords(running, quiet, result);
+  // Later scenarios find nothing of it: not in the rows, and not in memory.
   await posthorn.api.deleteWebhooks(TENANT, webhookIds);
   await running.stage.sink.call('hangUp', null);
+  await until(async () => (await totalRecords(posthorn, webhookIds)).waiting === 0, WAIT_MS_MAX);
 }
 
 /** Publishes in batches; returns how many events were accepted. */

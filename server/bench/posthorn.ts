@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Api } from './api.ts';
 import { leftOverPostgres, nodesSince, withDatabase } from './database.ts';
 import { killAll, pidsOf } from './processes.ts';
+import { until } from './until.ts';
 
 const READY_MS_MAX = 60_000;
 const JOIN_MS_MAX = 15_000;
@@ -138,23 +139,22 @@ export class Posthorn {
   }
 
   async #awaitReady(child: ChildProcess): Promise<void> {
-    const lastMs = performance.now() + READY_MS_MAX;
-    while (performance.now() < lastMs) {
-      if (child.exitCode !== null) throw new Error(`${this.#file} did not start.`);
-      if (await this.api.isReady()) return;
-      await sleep(POLL_MS);
-    }
-    throw new Error(`${this.#file} is not ready after ${READY_MS_MAX / 1000} s:\n${this.#lastOutput}`);
+    const ready = await until(
+      async () => {
+        if (child.exitCode !== null) throw new Error(`${this.#file} did not start.`);
+        return this.api.isReady();
+      },
+      READY_MS_MAX,
+      POLL_MS,
+    );
+    if (!ready) throw new Error(`${this.#file} is not ready after ${READY_MS_MAX / 1000} s:\n${this.#lastOutput}`);
   }
 
   /** The first process that is ready answers for all; the figures need the others too. Each is a node of its own. */
   async #awaitProcesses(processes: number, since: Date): Promise<void> {
-    const lastMs = performance.now() + JOIN_MS_MAX;
-    let nodes = 0;
-    while (nodes < processes) {
-      if (performance.now() > lastMs) throw new Error(`Only ${nodes} of ${processes} processes have joined.`);
-      await sleep(POLL_MS);
-      nodes = await this.database((client) => nodesSince(client, since));
+    const joined = () => this.database((client) => nodesSince(client, since));
+    if (!(await until(async () => (await joined()) >= processes, JOIN_MS_MAX))) {
+      throw new Error(`Not all of the ${processes} processes have joined in ${JOIN_MS_MAX / 1000} s.`);
     }
     // A node joins just before it listens.
     await sleep(250);

@@ -6,6 +6,7 @@ import type { Options } from './options.ts';
 import { compareRecords, totalRecords } from './records.ts';
 import { newAudience, posthornOf, type Running, type ScenarioResult } from './running.ts';
 import { BATCH, type LoadShape } from './scenarios.ts';
+import { until } from './until.ts';
 
 /** Ten deliveries an event: they are accepted faster than they are delivered, so that some wait when the kill comes. */
 const LOAD: LoadShape = { ...BATCH, webhooks: 10 };
@@ -15,7 +16,6 @@ const ARRIVED_SHARE = 0.2;
 
 /** No arrival for so long, and nothing that waits: all is delivered. */
 const QUIET_MS = 500;
-const POLL_MS = 10;
 const READY_GOAL_MS = 2_000;
 
 /** What one kill and the start after it took; seconds count from the start of the new process. */
@@ -146,9 +146,4 @@ async function awaitQuiet({ stage, posthorn }: Running, webhookIds: readonly str
     const waiting = posthorn === undefined ? 0 : (await totalRecords(posthorn, webhookIds)).waiting;
     if (waiting === 0 || performance.now() > lastMs) return waiting;
   }
-}
-
-async function until(condition: () => Promise<boolean>, msMax: number): Promise<void> {
-  const lastMs = performance.now() + msMax;
-  while (!(await condition()) && performance.now() < lastMs) await sleep(POLL_MS);
 }

@@ -1,8 +1,8 @@
 import { nobody } from './audience.ts';
 import type { Measurement } from './measure.ts';
 import type { Options } from './options.ts';
-import { compareRecords } from './records.ts';
 import {
+  checkRecords,
   newAudience,
   posthornOf,
   publish,
@@ -33,10 +33,8 @@ export async function runLoad(
     });
   }
   if (target !== 'posthorn') return;
-  const expected = { delivered: audience.arrived, waiting: 0 };
-  const compared = await compareRecords(posthornOf(running), audience.webhookIds, expected);
-  result.faults.push(...compared.faults);
-  result.failedAttempts += compared.failedAttempts;
+  await checkRecords(running, audience, result);
+  if (base?.target === 'posthorn' && running.single !== undefined) await checkRecords(running, running.single, result);
 }
 
 async function prepareBase(

@@ -1,6 +1,7 @@
 import { type Audience, prepareAudience } from './audience.ts';
 import { API_PATHS, type Measurement, measure, type Stage, type Target } from './measure.ts';
 import type { Posthorn } from './posthorn.ts';
+import { compareRecords } from './records.ts';
 import { type LoadShape, type Scenario, SINGLE } from './scenarios.ts';
 
 /** Everything that is running. */
@@ -75,6 +76,15 @@ export async function publish(
   result.faults.push(...measurement.faults.map((fault) => `${what}: ${fault}`));
   audience.arrived += measurement.deliveries;
   return measurement;
+}
+
+/** Holds the rows against what arrived in all measurements of an audience. */
+export async function checkRecords(running: Running, audience: Audience, result: ScenarioResult): Promise<void> {
+  const expected = { delivered: audience.arrived, waiting: 0 };
+  const { faults, failedAttempts } = await compareRecords(posthornOf(running), audience.webhookIds, expected);
+  result.faults.push(...faults);
+  result.failedAttempts += failedAttempts - audience.failedAttempts;
+  audience.failedAttempts = failedAttempts;
 }
 
 export function newAudience(running: Running, load: LoadShape): Promise<Audience> {
