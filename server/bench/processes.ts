@@ -13,8 +13,8 @@ export interface ProcessorTime {
 const TICK_MS = 10;
 
 /**
- * Reads /proc, so it is undefined on other systems than Linux. Throughput on a shared machine moves with what its
- * neighbours do; processor time a delivery moves much less.
+ * Of a process and all that it started. Reads /proc, so it is undefined on other systems than Linux. Throughput on a
+ * shared machine moves with what its neighbours do; processor time a delivery moves much less.
  */
 export function processorTimeOf(pid: number): ProcessorTime | undefined {
   const processes = readProcesses();
@@ -27,15 +27,50 @@ export function processorTimeOf(pid: number): ProcessorTime | undefined {
   return time;
 }
 
-/** The processes that a process started, and those that they started, oldest ancestor first; empty where /proc is missing. */
-export function descendantsOf(pid: number): number[] {
+/** A process and those that it started, and those that they started, oldest ancestor first, PostgreSQL's or the others. */
+export function pidsOf(pid: number, which: 'node' | 'postgres'): number[] {
   return familyOf(pid, readProcesses() ?? [])
-    .map((member) => member.pid)
-    .filter((member) => member !== pid);
+    .filter(({ name }) => (name === 'postgres') === (which === 'postgres'))
+    .map((member) => member.pid);
+}
+
+/** Sends SIGKILL; a process that has ended by itself is no problem. */
+export function killAll(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+/**
+ * Begins to watch what goes on beside the bench. The function it returns gives the share of the machine's processor time
+ * since then that went to processes outside the bench, 0..1; undefined where the system does not tell.
+ */
+export function watchOtherLoad(): () => number | undefined {
+  const before = { bench: processorTimeOf(process.pid), machine: machineTime() };
+  return () => {
+    const bench = difference(before.bench, processorTimeOf(process.pid));
+    const machine = machineTime();
+    const busyMs = machine.busyMs - before.machine.busyMs;
+    const totalMs = machine.totalMs - before.machine.totalMs;
+    return bench && Math.max(0, busyMs - bench.nodeMs - bench.postgresMs) / totalMs;
+  };
+}
+
+/** Processor time used between two looks. */
+export function difference(
+  before: ProcessorTime | undefined,
+  after: ProcessorTime | undefined,
+): ProcessorTime | undefined {
+  if (before === undefined || after === undefined) return undefined;
+  return { nodeMs: after.nodeMs - before.nodeMs, postgresMs: after.postgresMs - before.postgresMs };
 }
 
 /** Milliseconds that all processors together were busy, and that they had, since the machine started. */
-export function machineTime(): { busyMs: number; totalMs: number } {
+function machineTime(): { busyMs: number; totalMs: number } {
   let busyMs = 0;
   let idleMs = 0;
   for (const { times } of cpus()) {
