@@ -41,6 +41,7 @@ export function prepareRequest(
     body: sentBody.length > 0 ? sentBody : null,
     timeoutMs: target.timeoutMs,
     verifyTls: target.verifyTls,
+    ipWhitelist: target.ipWhitelist,
     recordedHeaders: headersAsJson([...own, ...target.maskedHeaders]),
   };
 }

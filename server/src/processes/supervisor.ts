@@ -48,7 +48,15 @@ export async function startProcesses(config: Config, options: { logger?: Logger 
     await prepareDatabase({ connection, mode: config.mode, box, clock: systemClock, logger });
     const apiConnectionsMax = apiConnectionsFor(config.processes, await connectionsOf(pool));
     const port = config.port === 0 ? await findFreePort(config.host) : config.port;
-    supervisor = new Supervisor({ config: { ...config, port }, keys, storage, pool, apiConnectionsMax, logger, clock: systemClock });
+    supervisor = new Supervisor({
+      config: { ...config, port },
+      keys,
+      storage,
+      pool,
+      apiConnectionsMax,
+      logger,
+      clock: systemClock,
+    });
     const url = await supervisor.start();
     return {
       url,

@@ -1,8 +1,8 @@
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
+import { isWithinWhitelist, literalOf, readCidr } from './egress/ip-whitelist.ts';
 import { changeHeaders, pairs } from './headers.ts';
-import { canonicalRange, literalOf, rangesHold } from './ip-whitelist.ts';
 import type { OrderingFields } from './ordering.ts';
 import type { RetryPolicyFields } from './retry-policy.ts';
 import type { WebhookChange } from './schema.ts';
@@ -145,7 +145,7 @@ function changeIpWhitelist(current: WebhookSettings, body: WebhookChange, proble
   if (given === undefined) return current.ipWhitelist;
   const ranges = new Set<string>();
   for (const [at, text] of (given ?? []).entries()) {
-    const range = canonicalRange(text);
+    const range = readCidr(text);
     if (range === undefined) {
       problems.push({ path: `ip_whitelist.${at}`, message: 'must be an IPv4 or IPv6 address or a CIDR' });
     } else ranges.add(range);
@@ -164,7 +164,7 @@ function destinationClashes({ url, failoverUrl, ipWhitelist }: WebhookSettings):
     ['failover_url', failover],
   ] as const) {
     const address = destination && literalOf(destination);
-    if (ipWhitelist !== null && address !== undefined && !rangesHold(ipWhitelist, address)) {
+    if (ipWhitelist !== null && address !== undefined && !isWithinWhitelist(ipWhitelist, [address])) {
       problems.push({ path: 'ip_whitelist', message: `does not hold ${address}, the address in ${name}` });
     }
   }

@@ -1,6 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import { parseAddress } from './classify-address.ts';
-import { comparable, type IpRange, isInRange, parseRange } from './ip-range.ts';
+import { comparable, type IpAddress, type IpRange, isInRange, parseRange, widthOf } from './ip-range.ts';
 
 /** A webhook's `ip_whitelist`: canonical CIDRs, as `readCidr` gives them. An empty one holds no address. */
 export type IpWhitelist = readonly string[];
@@ -9,21 +9,24 @@ export type IpWhitelist = readonly string[];
 export const OUTSIDE_WHITELIST = 'The destination has an address outside the ip_whitelist of the webhook.';
 
 /**
- * The canonical text of a CIDR or a single address: host bits cleared, IPv6 compressed (RFC 5952), a mapped IPv4 range
- * as IPv4. undefined for what is neither, and for an IPv6 address with a zone.
+ * A CIDR or an address in the one spelling in which it is stored: host bits cleared, an address with its full prefix
+ * (`10.0.0.1` is `10.0.0.1/32`), IPv6 after RFC 5952, IPv4-mapped ranges (RFC 4291, section 2.5.5.2) as IPv4.
+ * Undefined for a text that is neither; a zone (`%eth0`) means nothing on another machine and is refused.
  */
 export function readCidr(text: string): string | undefined {
-  if (text.length > CIDR_LENGTH_MAX || text.includes('%')) return undefined;
-  const range = parseRange(text);
-  if (range === undefined) return undefined;
-  const isMapped = range.base instanceof ipaddr.IPv6 && range.base.isIPv4MappedAddress() && range.bits >= MAPPED_BITS;
-  const base = isMapped ? comparable(range.base) : range.base;
-  const bits = isMapped ? range.bits - MAPPED_BITS : range.bits;
-  const network =
-    base instanceof ipaddr.IPv4
-      ? ipaddr.IPv4.networkAddressFromCIDR(`${base}/${bits}`)
-      : ipaddr.IPv6.networkAddressFromCIDR(`${base}/${bits}`);
-  return `${network}/${bits}`;
+  const [, addressText = '', bitsText] = CIDR.exec(text) ?? [];
+  const base = parseAddress(addressText);
+  if (base === undefined) return undefined;
+  const bits = bitsText === undefined ? widthOf(base) : Number(bitsText);
+  if (bits > widthOf(base)) return undefined;
+  const plain = bits >= MAPPED_BITS ? comparable(base) : base;
+  return networkText(plain, plain.kind() === base.kind() ? bits : bits - MAPPED_BITS);
+}
+
+/** The address in a URL's host; undefined for a name. */
+export function literalOf(url: URL): string | undefined {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  return parseAddress(host) && host;
 }
 
 /**
@@ -49,8 +52,17 @@ export function isWithinWhitelist(whitelist: IpWhitelist, addresses: readonly st
 
 const parsed = new WeakMap<IpWhitelist, readonly IpRange[]>();
 
+const CIDR = /^([^/%]+)(?:\/(\d{1,3}))?$/;
+
 /** The bits before the IPv4 address of a mapped one. */
 const MAPPED_BITS = 96;
 
-/** The longest spelling of an IPv6 address, with its dotted end, and `/128`. */
-const CIDR_LENGTH_MAX = 49;
+function networkText(address: IpAddress, bits: number): string {
+  const network = ipaddr.fromByteArray(address.toByteArray().map((byte, at) => byte & byteMask(bits - at * 8)));
+  return `${network instanceof ipaddr.IPv6 ? network.toRFC5952String() : network.toString()}/${bits}`;
+}
+
+/** The mask of a byte of which the first `bits` belong to the network. */
+function byteMask(bits: number): number {
+  return (0xff00 >> Math.min(Math.max(bits, 0), 8)) & 0xff;
+}
