@@ -44,12 +44,16 @@ const TEXTS_OF_CODES: Record<string, string> = {
 const CLASSES: Record<string, FailureClass> = {
   ECONNREFUSED: 'connect',
   EHOSTUNREACH: 'connect',
+  EHOSTDOWN: 'connect',
   ENETUNREACH: 'connect',
+  ENETDOWN: 'connect',
   EADDRNOTAVAIL: 'connect',
+  // A packet filter of this machine.
   EACCES: 'connect',
+  EPERM: 'connect',
   ETIMEDOUT: 'timeout',
-  UND_ERR_CONNECT_TIMEOUT: 'timeout',
   ECONNRESET: 'reset',
+  ECONNABORTED: 'reset',
   EPIPE: 'reset',
   UND_ERR_SOCKET: 'reset',
   UND_ERR_HEADERS_OVERFLOW: 'reset',
@@ -58,16 +62,15 @@ const CLASSES: Record<string, FailureClass> = {
   EPROTO: 'tls',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'tls',
   SELF_SIGNED_CERT_IN_CHAIN: 'tls',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'tls',
-  UNABLE_TO_GET_ISSUER_CERT: 'tls',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'tls',
+  HOSTNAME_MISMATCH: 'tls',
+  PATH_LENGTH_EXCEEDED: 'tls',
 };
 
+/** Codes of Node's TLS and of OpenSSL's certificate checks (X509_V_ERR_…): https://nodejs.org/api/tls.html */
+const TLS_CODES = /^(?:ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|CRL_|UNABLE_TO_|ERROR_IN_C|INVALID_(?:CA|PURPOSE))/;
+
 function classOf(code: string): FailureClass {
-  const known = CLASSES[code];
-  if (known !== undefined) return known;
-  if (code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL') || code.startsWith('CERT_')) return 'tls';
-  return 'internal';
+  return CLASSES[code] ?? (TLS_CODES.test(code) ? 'tls' : 'internal');
 }
 
 /** The most telling code: several addresses tried give an AggregateError, wrappers keep the reason in `cause`. */

@@ -12,18 +12,14 @@ export interface ConnectionOptions {
   guard: EgressGuard;
   destination: Destination;
   verifyTls: boolean;
-  tlsSession: { get: () => Buffer | undefined; keep: (session: Buffer) => void };
   /** It has carried its exchange to the end and may carry another one. */
   onFree: () => void;
   /** It will carry nothing more. May be called more than once. */
   onDead: () => void;
 }
 
-/**
- * Header bytes of an answer, by undici's measure (names and values); more is a failed attempt. Node's own limit for
- * requests and answers.
- */
-export const RESPONSE_HEADER_BYTES_MAX = 32_768;
+/** Header bytes of an answer, by undici's measure (names and values); more is a failed attempt. */
+const RESPONSE_HEADER_BYTES_MAX = 32_768;
 
 const SLICE_BYTES = 4_096;
 
@@ -64,6 +60,11 @@ export class Connection implements Carrier {
     this.#client.on('disconnect', () => this.#disconnected());
   }
 
+  /** Milliseconds that it was in use for when it became idle. */
+  get ageMs(): number {
+    return this.idleSinceMs - this.openedAtMs;
+  }
+
   get isIdle(): boolean {
     return this.#exchange === undefined && !this.#dead;
   }
@@ -80,19 +81,9 @@ export class Connection implements Carrier {
     const { request, destination } = exchange;
     this.#exchange = exchange;
     exchange.carrier = this;
-    try {
-      this.#client.dispatch(
-        {
-          path: destination.path,
-          method: request.method,
-          headers: request.headers,
-          body: request.body,
-        },
-        exchange,
-      );
-    } catch (error) {
-      exchange.onResponseError(undefined, error);
-    }
+    const { path } = destination;
+    const { method, headers, body } = request;
+    this.#client.dispatch({ path, method, headers, body }, exchange);
   }
 
   release(): void {
@@ -118,7 +109,7 @@ export class Connection implements Carrier {
 
   /**
    * undici reads all that a socket has at once, and goes on with it to the end although the headers are too long by
-   * then: 64 KB of one-letter headers cost 200 ms, for an error object each. So it gets its bytes in slices, and each
+   * then: 160 KB of one-letter headers cost 200 ms, for an error object each. So it gets its bytes in slices, and each
    * is counted.
    */
   #measureReads(socket: net.Socket): void {
@@ -136,7 +127,7 @@ export class Connection implements Carrier {
   }
 
   #connect(done: (error: Error | null, socket?: net.Socket) => void): void {
-    const { clock, guard, destination, verifyTls, tlsSession } = this.#options;
+    const { clock, guard, destination, verifyTls } = this.#options;
     const { host, port, tls } = destination;
     const ipWhitelist = this.#exchange?.request.ipWhitelist ?? null;
     const connected = (result: ConnectResult) => {
@@ -155,7 +146,7 @@ export class Connection implements Carrier {
       if (!result.ok || !tls) connected(result);
       else {
         const { addresses } = result;
-        this.#stopConnecting = startTls(result.socket, { host, verifyTls, tlsSession }, (secured) =>
+        this.#stopConnecting = startTls(result.socket, { host, verifyTls }, (secured) =>
           connected('socket' in secured ? { ok: true, socket: secured.socket, addresses } : { ok: false, ...secured }),
         );
       }

@@ -103,7 +103,6 @@ export class Connections {
       ...this.#options,
       destination: exchange.destination,
       verifyTls: exchange.request.verifyTls,
-      tlsSession: { get: () => origin.tlsSession, keep: (session) => (origin.tlsSession = session) },
       onFree: () => this.#free(origin, connection),
       onDead: () => this.#remove(origin, connection),
     });
@@ -122,7 +121,7 @@ export class Connections {
       if (this.#idleCount > IDLE_MAX) this.#closeLongestIdle();
       return;
     }
-    if (!connection.suits(next.request.ipWhitelist ?? null)) {
+    if (connection.ageMs > CONNECTION_AGE_MS_MAX || !connection.suits(next.request.ipWhitelist ?? null)) {
       connection.discard();
       return;
     }
@@ -160,8 +159,6 @@ interface Origin {
   readonly idle: Connection[];
   /** Exchanges that wait for a connection. */
   readonly line: Set<Exchange>;
-  /** For resumption: a handshake costs a third with it. */
-  tlsSession?: Buffer | undefined;
 }
 
 function firstOf<T>(set: ReadonlySet<T>): T | undefined {

@@ -82,6 +82,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return false;
   }
 
+  /** undici wants it to be there. */
   onRequestStart(): void {}
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {

@@ -5,16 +5,17 @@ export interface TlsOptions {
   /** The name that the certificate must hold, or an IP literal without brackets. */
   host: string;
   verifyTls: boolean;
-  tlsSession: { get: () => Buffer | undefined; keep: (session: Buffer) => void };
 }
 
 type TlsResult = { socket: tls.TLSSocket } | { error: Error };
 
-/** TLS over a connected socket. Returns what stops it; `done` is not called after that. */
+/**
+ * TLS over a connected socket. No session is resumed: each connection looks at the receiver's certificate as it is now.
+ * Returns what stops it; `done` is not called after that.
+ */
 export function startTls(raw: net.Socket, options: TlsOptions, done: (result: TlsResult) => void): () => void {
-  const { host, verifyTls, tlsSession } = options;
+  const { host, verifyTls } = options;
   context ??= tls.createSecureContext();
-  const session = tlsSession.get();
   const socket = tls.connect({
     socket: raw,
     secureContext: context,
@@ -23,7 +24,6 @@ export function startTls(raw: net.Socket, options: TlsOptions, done: (result: Tl
     servername: net.isIP(host) === 0 ? host.replace(/\.$/, '') : '',
     ALPNProtocols: ['http/1.1'],
     rejectUnauthorized: verifyTls,
-    ...(session && { session }),
   });
   const fail = (error: Error) => {
     socket.removeAllListeners();
@@ -36,7 +36,6 @@ export function startTls(raw: net.Socket, options: TlsOptions, done: (result: Tl
   socket.once('secureConnect', () => {
     socket.off('error', fail);
     socket.off('close', closed);
-    socket.on('session', tlsSession.keep);
     done({ socket });
   });
   return () => {

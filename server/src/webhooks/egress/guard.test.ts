@@ -205,6 +205,13 @@ describe('judgeHostByLookup', () => {
     expect(reason).not.toContain('10.1.2.3');
   });
 
+  it('refuses a name of which any address is outside a whitelist', async () => {
+    const guard = createEgressGuard({ allow: [], requireHttps: true, resolve: answering('8.8.8.8', '8.8.4.4') });
+    expect(await guard.judgeHostByLookup('x.example', ['8.8.8.8/32'])).toBe(OUTSIDE_WHITELIST);
+    expect(await guard.judgeHostByLookup('x.example', ['8.8.0.0/16'])).toBeUndefined();
+    expect(await guard.judgeHostByLookup('8.8.8.8', ['9.0.0.0/8'])).toBe(OUTSIDE_WHITELIST);
+  });
+
   it('accepts a name with public addresses, and one that does not resolve', async () => {
     expect(await judge(answering('8.8.8.8', '2606:4700::1'))).toBeUndefined();
     const failing: Resolve = (_h, _o, callback) => callback(Object.assign(new Error(), { code: 'ENOTFOUND' }), []);
