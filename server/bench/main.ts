@@ -9,7 +9,7 @@ import { knowsProcesses, Posthorn } from './posthorn.ts';
 import type { RelayCalls } from './relay.ts';
 import { reportOf } from './report.ts';
 import { runScenario } from './run-scenario.ts';
-import type { Running, ScenarioResult } from './running.ts';
+import { noResult, type Running, type ScenarioResult } from './running.ts';
 import { type Scenario, scenariosOf } from './scenarios.ts';
 import type { SinkCalls } from './sink.ts';
 
@@ -86,8 +86,16 @@ async function runAll(options: Options): Promise<Outcome> {
   const results: ScenarioResult[] = [];
   for (const scenario of scenarios) {
     console.log(`${scenario.label} ...`);
-    if (posthorn !== undefined && needsPosthorn(scenario)) await runWith(posthorn, scenario.processes ?? processes);
-    results.push(await runScenario(running, scenario, options));
+    const result = noResult(scenario);
+    results.push(result);
+    try {
+      if (posthorn !== undefined && needsPosthorn(scenario)) await runWith(posthorn, scenario.processes ?? processes);
+      await runScenario(running, scenario, options, result);
+    } catch (error) {
+      // The figures of the other scenarios are worth keeping, unless everything is being stopped.
+      if (stopping !== undefined) throw error;
+      result.faults.push((error as Error).message);
+    }
   }
   return { results, facts: factsOf(options, processes, posthorn), serverOutput: posthorn?.output ?? [] };
 }

@@ -7,11 +7,12 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Api } from './api.ts';
 import { leftOverPostgres, nodesSince, withDatabase } from './database.ts';
-import { killAll, pidsOf } from './processes.ts';
+import { isThere, killAll, pidsOf } from './processes.ts';
 import { until } from './until.ts';
 
 const READY_MS_MAX = 60_000;
 const JOIN_MS_MAX = 15_000;
+const GONE_MS_MAX = 5_000;
 const STOP_MS_MAX = 40_000;
 const POLL_MS = 10;
 const LINES_KEPT = 30;
@@ -112,8 +113,11 @@ export class Posthorn {
   async kill(withPostgres: boolean): Promise<void> {
     const child = this.#leave();
     if (child === undefined) return;
-    killAll(withPostgres ? family(child) : pidsOf(child.pid ?? 0, 'node'));
+    const pids = withPostgres ? family(child) : pidsOf(child.pid ?? 0, 'node');
+    killAll(pids);
     await this.#gone;
+    // After a power cut nothing of them is left either, not even an entry that init has still to remove.
+    await until(async () => !pids.some(isThere), GONE_MS_MAX);
   }
 
   /** Stops it and removes the data folder. */

@@ -34,6 +34,16 @@ export function pidsOf(pid: number, which: 'node' | 'postgres'): number[] {
     .map((member) => member.pid);
 }
 
+/** Also true for one that has ended and whose parent has not asked for its exit code yet. */
+export function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Sends SIGKILL; a process that has ended by itself is no problem. */
 export function killAll(pids: readonly number[]): void {
   for (const pid of pids) {

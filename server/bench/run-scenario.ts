@@ -7,15 +7,13 @@ import { runLoad } from './run-load.ts';
 import type { Running, ScenarioResult } from './running.ts';
 import type { Scenario } from './scenarios.ts';
 
-export async function runScenario(running: Running, scenario: Scenario, options: Options): Promise<ScenarioResult> {
-  const result: ScenarioResult = {
-    scenario,
-    rounds: [],
-    figures: [],
-    faults: [],
-    failedAttempts: 0,
-    otherLoad: undefined,
-  };
+/** @param result is filled as far as the scenario comes. */
+export async function runScenario(
+  running: Running,
+  scenario: Scenario,
+  options: Options,
+  result: ScenarioResult,
+): Promise<void> {
   const otherLoad = watchOtherLoad();
   switch (scenario.kind) {
     case 'load':
@@ -32,5 +30,4 @@ export async function runScenario(running: Running, scenario: Scenario, options:
       break;
   }
   result.otherLoad = otherLoad();
-  return result;
 }

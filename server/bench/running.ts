@@ -47,6 +47,10 @@ export interface ScenarioResult {
   otherLoad: number | undefined;
 }
 
+export function noResult(scenario: Scenario): ScenarioResult {
+  return { scenario, rounds: [], figures: [], faults: [], failedAttempts: 0, otherLoad: undefined };
+}
+
 /** Single publishes to a webhook of their own: what a delivery takes on this Posthorn, with what its tables hold now. */
 export async function publishSingle(
   running: Running,
