@@ -396,9 +396,16 @@ export class DeliveryEngine {
       this.#beginWith(turn, task, found);
       return;
     }
+    turn.lane.reading = true;
     found.then(
-      (target) => this.#beginWith(turn, task, target),
+      (target) => {
+        turn.lane.reading = false;
+        this.#beginWith(turn, task, target);
+        this.#turns.offer(turn.lane);
+        this.#pump();
+      },
       (error) => {
+        turn.lane.reading = false;
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
         this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
         this.#endTurn(turn, 0);
@@ -423,6 +430,12 @@ export class DeliveryEngine {
       return;
     }
     lane.configure(target);
+    if (lane.inFlight > lane.concurrency) {
+      // The limit was lowered since this turn was given.
+      this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
+      this.#endTurn(turn, 0);
+      return;
+    }
     if (lane.pace !== undefined) {
       lane.pace.start(this.#options.clock.monotonicMs());
       this.#rest(lane);

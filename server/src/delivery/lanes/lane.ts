@@ -39,6 +39,8 @@ export class Lane implements LaneKey {
   expectedMs = EXPECTED_MS_AT_FIRST;
   /** Its pace lets the next request start later. */
   resting = false;
+  /** Its webhook is being read anew: until its limits are known, nothing more starts. */
+  reading = false;
   /** It moves to another node: nothing starts any more, and it is given up when nothing is under way. */
   leaving = false;
   /** This node may send the one request that tries whether the webhook is back. */
@@ -68,8 +70,8 @@ export class Lane implements LaneKey {
 
   /** A request of this kind could start now, but for its pace. */
   wants(kind: TurnKind): boolean {
-    if (this.resting || this.leaving || this.inFlight >= this.concurrency || this.#queues[kind].size === 0)
-      return false;
+    if (this.resting || this.reading || this.leaving) return false;
+    if (this.inFlight >= this.concurrency || this.#queues[kind].size === 0) return false;
     return kind === 'fresh' || this.#laterInFlight < this.#laterMax;
   }
 
