@@ -104,13 +104,15 @@ export class Lane implements LaneKey {
     this.configure(target);
   }
 
-  /** Queues a delivery; one that has a predecessor in memory comes after it. */
-  push(task: DeliveryTask): void {
+  /** Queues a delivery; one that has a predecessor in memory comes after it. `park`: it must go back to its row. */
+  push(task: DeliveryTask): 'queued' | 'park' {
     if (isOrdered(task)) {
       this.sequences ??= new KeySequences();
-      if (!this.sequences.admit(task)) return;
+      const place = this.sequences.admit(task);
+      if (place !== 'first') return place === 'park' ? 'park' : 'queued';
     }
     this.#queues[turnKindOf(task)].push(task, task.priority);
+    return 'queued';
   }
 
   /** Rows of this ordering key are parked. */
@@ -155,8 +157,7 @@ export class Lane implements LaneKey {
   /** Takes all that waits; what is under way keeps its place in its sequence. */
   drain(): DeliveryTask[] {
     const first = [...this.#queues.fresh.drain(), ...this.#queues.later.drain()];
-    const behind = first.flatMap((task) => (isOrdered(task) ? (this.sequences?.blocked(task) ?? []) : []));
-    return [...first, ...behind, ...(this.sequences?.drain() ?? [])];
+    return [...first, ...(this.sequences?.drain(new Set(first)) ?? [])];
   }
 
   /** Takes what waits and matches; what came after an ordered one of them is let through. */
