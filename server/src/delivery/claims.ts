@@ -36,6 +36,9 @@ const SWEEP_SOON_MS = 50;
 
 const RETRY_MS = 500;
 
+/** Held rows of a lane that become due at once. */
+const RELEASE_ROWS = 2_000;
+
 /**
  * Brings waiting rows into memory when they are due and their lane has room: a lane at a time has one wake-up, and a
  * claim asks only for lanes that are due, so what waits for one webhook is never looked at for another.
@@ -44,6 +47,8 @@ export class Claims {
   readonly #options: ClaimsOptions;
   readonly #wakeups: Wakeups;
   readonly #wanted = new Set<string>();
+  /** Lanes of which more is held than was made due so far. */
+  readonly #releasing = new Set<string>();
   #chain: Promise<void> = Promise.resolve();
   #running = false;
   // Until the node has its number there is nobody to lease to.
@@ -196,6 +201,9 @@ export class Claims {
       // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
       if (dueAtMs !== undefined) this.#waitFor(laneOf(lane), dueAtMs);
     }
+    const now = clock.now();
+    const claimed = rooms.filter(({ lane }) => (due.get(lane.webhookId) ?? Number.POSITIVE_INFINITY) > now);
+    await this.#release(claimed.filter(({ lane }) => this.#releasing.has(lane.webhookId)).map(({ lane }) => lane));
   }
 
   /** A lane with more that is due asks again itself when its queue runs low. */
@@ -214,7 +222,23 @@ export class Claims {
     const holding: WaitingLane[] = waiting.filter((lane) => lane.holds);
     // What is parked with nothing before it is only found by the node that has taken the lane.
     for (const found of holding) if (!lanes.has(found.webhookId)) this.#waitFor(laneOf(found), now);
-    if (holding.length > 0 && (await rows.releaseStranded(holding, now)) > 0) this.sweepSoon();
+    await this.#release(holding);
     await restoreOrder();
+  }
+
+  /**
+   * Makes due what was held for webhooks that are active again, a part at a time: the next part comes when this one has
+   * been claimed. A backlog of a million rows is thus neither one transaction nor a flood.
+   */
+  async #release(lanes: LaneKey[]): Promise<void> {
+    if (lanes.length === 0) return;
+    const { rows, clock, lane: laneOf } = this.#options;
+    const released = await rows.releaseStranded(lanes, RELEASE_ROWS, clock.now());
+    for (const key of lanes) {
+      const count = released.get(key.webhookId) ?? 0;
+      if (count >= RELEASE_ROWS) this.#releasing.add(key.webhookId);
+      else this.#releasing.delete(key.webhookId);
+      if (count > 0) this.#waitFor(laneOf(key), clock.now());
+    }
   }
 }

@@ -119,17 +119,18 @@ export class DeliveryRows {
     }));
   }
 
-  /** Makes due what is held or parked and waits for nothing any more; gives the number of rows. */
-  async releaseStranded(lanes: WaitingLane[], nowMs: number): Promise<number> {
-    const result = await this.#pool.query({
+  /** Makes due what is held or parked and waits for nothing any more, `rowsMax` a lane; gives the numbers by webhook. */
+  async releaseStranded(lanes: LaneKey[], rowsMax: number, nowMs: number): Promise<Map<string, number>> {
+    const result = await this.#pool.query<{ webhook_id: string; released: number }>({
       ...RELEASE_STRANDED,
       values: [
         uuidArray(lanes.map((lane) => lane.tenantId)),
         uuidArray(lanes.map((lane) => lane.webhookId)),
         new Date(nowMs),
+        rowsMax,
       ],
     });
-    return result.rowCount ?? 0;
+    return new Map(result.rows.map((row) => [row.webhook_id, row.released]));
   }
 
   /** Keys of an ordered lane that are parked as a whole. */

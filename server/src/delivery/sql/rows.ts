@@ -109,22 +109,43 @@ FROM lane`,
 } as const;
 
 /**
- * Makes rows due that wait for nothing any more: held ones whose webhook is active after all, or gone (a delivery may be
- * held at the very moment its webhook becomes active, after the resuming transaction looked for held rows), and parked
- * ones whose webhook keeps no order any more. $1 tenants, $2 webhooks, $3 now.
+ * Makes rows due that wait for nothing any more, at most so many a lane: held ones whose webhook is active, or gone, and
+ * parked ones whose webhook keeps no order any more. Gives their number by webhook. What is held for a webhook that is
+ * not active is not looked at. $1 tenants, $2 webhooks, $3 now, $4 rows a lane.
  */
 export const RELEASE_STRANDED = {
   name: 'release-stranded',
   text: `
-UPDATE deliveries d SET
-  status = CASE WHEN d.status <> 'held' THEN d.status WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END,
-  due_at = $3
-FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)
-LEFT JOIN webhooks w ON w.tenant_id = l.tenant_id AND w.id = l.webhook_id
-WHERE d.tenant_id = l.tenant_id AND d.webhook_id = l.webhook_id AND d.due_at = 'infinity' AND CASE
-  WHEN d.status = 'held' THEN w.id IS NULL OR w.status = 'active'
-  ELSE w.id IS NULL OR NOT coalesce((w.ordering->>'enabled')::boolean, false)
-END`,
+WITH lane AS (
+  SELECT
+    l.tenant_id, l.webhook_id, w.id IS NULL OR w.status = 'active' AS lets_held,
+    w.id IS NULL OR NOT coalesce((w.ordering->>'enabled')::boolean, false) AS lets_parked
+  FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)
+  LEFT JOIN webhooks w ON w.tenant_id = l.tenant_id AND w.id = l.webhook_id
+),
+stranded AS MATERIALIZED (
+  SELECT d.* FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at = 'infinity' AND status = 'held'
+    LIMIT $4
+  ) d WHERE lane.lets_held
+  UNION ALL
+  SELECT d.* FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at = 'infinity' AND status <> 'held'
+      AND order_number IS NOT NULL
+    LIMIT $4
+  ) d WHERE lane.lets_parked
+),
+released AS (
+  UPDATE deliveries d SET
+    status = CASE WHEN d.status <> 'held' THEN d.status WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END,
+    due_at = $3
+  FROM stranded s
+  WHERE d.tenant_id = s.tenant_id AND d.environment_id = s.environment_id AND d.id = s.id AND d.due_at = 'infinity'
+  RETURNING d.webhook_id
+)
+SELECT webhook_id, count(*)::int AS released FROM released GROUP BY webhook_id`,
 } as const;
 
 /**
