@@ -9,7 +9,7 @@ import {
   type Running,
   type ScenarioResult,
   targetOf,
-  warmUpSeconds,
+  warmUp,
 } from './running.ts';
 import { BATCH, type LoadShape, steady } from './scenarios.ts';
 import { until } from './until.ts';
@@ -34,10 +34,10 @@ export async function runHanging(running: Running, options: Options, result: Sce
   const seconds = Math.max(options.seconds, load.secondsMin);
   const quiet = await newAudience(running, load);
   const measureQuiet = async (what: string) => {
-    await publish(running, target, load, quiet, warmUpSeconds(seconds), `${what}, warm-up`, result);
+    await publish(running, target, load, quiet, warmUp(load, seconds), `${what}, warm-up`, result);
     const measurements = [];
     for (let round = 1; round <= options.rounds; round++) {
-      measurements.push(await publish(running, target, load, quiet, seconds, `${what} ${round}`, result));
+      measurements.push(await publish(running, target, load, quiet, { seconds }, `${what} ${round}`, result));
     }
     return measurements;
   };

@@ -52,20 +52,27 @@ export interface Measurement {
 export const IDLE_MS_MAX = 10_000;
 export const WAIT_MS_MAX = 120_000;
 
+export interface Extent {
+  /** Publish for so long at most. */
+  seconds: number;
+  /** Publish so many events at most; undefined: what the load says for so many seconds. */
+  events?: number;
+}
+
 /** Publishes for so many seconds, waits until all has arrived, and holds the two against each other. */
 export async function measure(
   stage: Stage,
   target: Target,
   load: LoadShape,
   audience: Audience,
-  seconds: number,
+  { seconds, events }: Extent,
 ): Promise<Measurement> {
   stage.run += 1;
   const { run } = stage;
   const path = load.batchSize === 1 ? target.paths.single : target.paths.batch;
   const { batchSize, webhooks, connections, requestsPerSecond } = load;
   const byTurns = load.audience !== 'shared';
-  const wanted = Math.ceil((seconds * load.deliveriesPerSecondMax) / (byTurns ? 1 : webhooks));
+  const wanted = events ?? Math.ceil((seconds * load.deliveriesPerSecondMax) / (byTurns ? 1 : webhooks));
   const eventsMax = Math.ceil(wanted / batchSize) * batchSize;
   await stage.sink.call('begin', { run, eventsMax, webhooks, byTurns });
 

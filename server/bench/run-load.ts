@@ -10,7 +10,7 @@ import {
   type Running,
   type ScenarioResult,
   targetOf,
-  warmUpSeconds,
+  warmUp,
 } from './running.ts';
 import type { LoadScenario } from './scenarios.ts';
 
@@ -25,11 +25,11 @@ export async function runLoad(
   const audience = target === 'posthorn' ? await newAudience(running, load) : nobody();
   const publishBase = base && (await prepareBase(running, base, seconds, result));
   const to = target === 'posthorn' ? targetOf(posthornOf(running)) : running[target];
-  await publish(running, to, load, audience, warmUpSeconds(seconds), 'warm-up', result);
+  await publish(running, to, load, audience, warmUp(load, seconds), 'warm-up', result);
   for (let round = 1; round <= options.rounds; round++) {
     result.rounds.push({
       base: await publishBase?.(round),
-      measured: await publish(running, to, load, audience, seconds, `round ${round}`, result),
+      measured: await publish(running, to, load, audience, { seconds }, `round ${round}`, result),
     });
   }
   if (target !== 'posthorn') return;
@@ -47,8 +47,8 @@ async function prepareBase(
     return (round) => publishSingle(running, seconds, `single ${round}`, result);
   }
   if (!running.relayIsWarm) {
-    await publish(running, running.relay, load, nobody(), warmUpSeconds(seconds), 'floor warm-up', result);
+    await publish(running, running.relay, load, nobody(), warmUp(load, seconds), 'floor warm-up', result);
     running.relayIsWarm = true;
   }
-  return (round) => publish(running, running.relay, load, nobody(), seconds, `floor ${round}`, result);
+  return (round) => publish(running, running.relay, load, nobody(), { seconds }, `floor ${round}`, result);
 }

@@ -1,5 +1,5 @@
 import { type Audience, prepareAudience } from './audience.ts';
-import { API_PATHS, type Measurement, measure, type Stage, type Target } from './measure.ts';
+import { API_PATHS, type Extent, type Measurement, measure, type Stage, type Target } from './measure.ts';
 import type { Posthorn } from './posthorn.ts';
 import { compareRecords } from './records.ts';
 import { type LoadShape, type Scenario, SINGLE } from './scenarios.ts';
@@ -61,9 +61,9 @@ export async function publishSingle(
   const target = targetOf(posthornOf(running));
   if (running.single === undefined) {
     running.single = await newAudience(running, SINGLE);
-    await publish(running, target, SINGLE, running.single, warmUpSeconds(seconds), 'warm-up', result);
+    await publish(running, target, SINGLE, running.single, warmUp(SINGLE, seconds), 'warm-up', result);
   }
-  return publish(running, target, SINGLE, running.single, seconds, what, result);
+  return publish(running, target, SINGLE, running.single, { seconds }, what, result);
 }
 
 /** Measures, and keeps what is wrong and what arrived. */
@@ -72,11 +72,11 @@ export async function publish(
   target: Target,
   load: LoadShape,
   audience: Audience,
-  seconds: number,
+  extent: Extent,
   what: string,
   result: ScenarioResult,
 ): Promise<Measurement> {
-  const measurement = await measure(running.stage, target, load, audience, seconds);
+  const measurement = await measure(running.stage, target, load, audience, extent);
   result.faults.push(...measurement.faults.map((fault) => `${what}: ${fault}`));
   audience.arrived += measurement.deliveries;
   return measurement;
@@ -96,10 +96,16 @@ export function newAudience(running: Running, load: LoadShape): Promise<Audience
   return prepareAudience(posthornOf(running), running.sinkPort, `bench-${running.audiences}`, load);
 }
 
-/** A warm-up is not measured: code is compiled, pools open their connections. No longer than a measurement. */
-export function warmUpSeconds(seconds: number): number {
-  return Math.min(0.5, seconds);
+/**
+ * A warm-up is not measured: code is compiled, pools open their connections, caches are filled. It takes half a second
+ * and no longer than a measurement, or two events for each webhook where these take turns.
+ */
+export function warmUp({ audience, webhooks }: LoadShape, seconds: number): Extent {
+  if (audience === 'shared') return { seconds: Math.min(0.5, seconds) };
+  return { seconds: WARM_UP_SECONDS_MAX, events: 2 * webhooks };
 }
+
+const WARM_UP_SECONDS_MAX = 60;
 
 export function posthornOf({ posthorn }: Running): Posthorn {
   if (posthorn === undefined) throw new Error('Posthorn is not running.');
