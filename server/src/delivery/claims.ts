@@ -177,7 +177,10 @@ export class Claims {
     const share = Math.floor(CLAIM_ROWS_MAX / Math.max(1, admissions.length));
     const rooms: LaneRoom[] = [];
     for (const admission of admissions) {
-      if (admission.kind === 'claim') rooms.push({ lane: admission.lane, room: Math.min(share, admission.room) });
+      if (admission.kind === 'claim') {
+        const { lane, room, ordered } = admission;
+        rooms.push({ lane, room: Math.min(share, room), ordered });
+      }
       if (admission.kind === 'full') this.#waitForRoom(this.#options.lane(admission.lane));
       if (admission.kind === 'wait') this.expect(this.#options.lane(admission.lane), admission.untilMs);
     }

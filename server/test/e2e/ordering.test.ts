@@ -80,12 +80,12 @@ describe('with an ordering key', () => {
     const watched = watchOrder((_sent, request) => request.respond(Math.random() < 0.25 ? 500 : 200));
     await Promise.all(
       keys(20).map(async (key) => {
-        for (let n = 0; n < 30; n++) await cluster.publish(eventOf(key, n), cluster.nodes[n % 2]);
+        for (let n = 0; n < 20; n++) await cluster.publish(eventOf(key, n), cluster.nodes[n % 2]);
       }),
     );
     await eventually(
       async () => watched.done.length,
-      (count) => count === 600,
+      (count) => count === 400,
       30_000,
     );
     expect(watched.faults).toEqual([]);
