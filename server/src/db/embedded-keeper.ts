@@ -37,6 +37,9 @@ export async function keepEmbeddedPostgres(options: KeepOptions): Promise<KeptPo
   return keeper;
 }
 
+/** A full disk fails every statement; one line in a while says so. */
+const TELL_FULL_DISK_EVERY_MS = 30_000;
+
 class Keeper implements KeptPostgres {
   readonly #options: KeepOptions;
   readonly #clock: Clock;
@@ -44,6 +47,7 @@ class Keeper implements KeptPostgres {
   /** The last one that was started; it may have ended. */
   #server: EmbeddedPostgres | undefined;
   #outage: DatabaseOutage | undefined;
+  #toldFullDiskMs = Number.NEGATIVE_INFINITY;
   #starting = new AbortController();
   #cancelWait = () => {};
   #restarting: Promise<void> = Promise.resolve();
@@ -125,15 +129,18 @@ class Keeper implements KeptPostgres {
   /** The server may also end all its sessions and recover by itself, of which only its log tells. */
   #read(line: string): void {
     this.#options.logger.debug({ line }, 'postgres');
-    if (/\b(?:PANIC|FATAL): .*(?:No space left on device|Disk quota exceeded)/.test(line)) this.#fillUp(line);
-    else if (line.endsWith('database system is ready to accept connections')) this.#setOutage(undefined);
+    if (/No space left on device|Disk quota exceeded/.test(line)) {
+      this.#tellFullDisk(line);
+      // Any other statement that finds no room fails by itself, with 53100, and the server goes on.
+      if (/\b(?:PANIC|FATAL): /.test(line)) this.#setOutage('storage_full');
+    } else if (line.endsWith('database system is ready to accept connections')) this.#setOutage(undefined);
   }
 
-  #fillUp(line: string): void {
-    if (this.#outage !== 'storage_full') {
-      this.#options.logger.error({ reason: line }, 'the disk of the embedded PostgreSQL is full: make room on it');
-    }
-    this.#setOutage('storage_full');
+  #tellFullDisk(line: string): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#toldFullDiskMs < TELL_FULL_DISK_EVERY_MS) return;
+    this.#toldFullDiskMs = nowMs;
+    this.#options.logger.error({ reason: line }, 'the disk of the embedded PostgreSQL is full: make room on it');
   }
 
   #setOutage(outage: DatabaseOutage | undefined): void {

@@ -115,6 +115,9 @@ class Supervisor {
   /** undefined: its process has ended, and the next one is not started yet. */
   readonly #places: (WorkerProcess | undefined)[];
   readonly #metrics = new ProgramMetrics();
+  /** Resolves when the first process runs; the others are loaded by then, and start when it does. */
+  readonly #firstRuns = Promise.withResolvers<void>();
+  #someHasRun = false;
   readonly #stopping = Promise.withResolvers<void>();
   readonly #keeping: Promise<void>[] = [];
   readonly #endings = new Set<Promise<unknown>>();
@@ -134,10 +137,7 @@ class Supervisor {
 
   /** Resolves with the URL when all of them run. @throws StartupError when one of them cannot start. */
   async start(): Promise<string> {
-    // Whatever is leased when the first one starts is nobody's; that is not so for the others.
-    const url = await this.#startFirstTime(0, this.#options.storage.exclusive);
-    const others = this.#places.keys().drop(1);
-    await Promise.all(Array.from(others, (place) => this.#startFirstTime(place, false)));
+    const [url = ''] = await Promise.all(Array.from(this.#places.keys(), (place) => this.#startFirstTime(place)));
     return url;
   }
 
@@ -165,11 +165,13 @@ class Supervisor {
   }
 
   /** A place whose process dies while it starts is given to another; only a refusal ends the start. */
-  async #startFirstTime(place: number, soleNode: boolean): Promise<string> {
+  async #startFirstTime(place: number): Promise<string> {
     const delay = new RestartDelay(this.#options.clock);
     for (;;) {
-      const started = await this.#launch(place, soleNode);
+      const started = await this.#launch(place);
       if ('url' in started) {
+        this.#someHasRun = true;
+        this.#firstRuns.resolve();
         this.#keeping.push(this.#keep(place, started.worker, delay));
         delay.started();
         this.tellState();
@@ -184,10 +186,7 @@ class Supervisor {
     }
   }
 
-  async #launch(
-    place: number,
-    soleNode: boolean,
-  ): Promise<{ worker: WorkerProcess; url: string } | { end: WorkerEnd }> {
+  async #launch(place: number): Promise<{ worker: WorkerProcess; url: string } | { end: WorkerEnd }> {
     const { clock, keys, storage, apiConnectionsMax } = this.#options;
     const sessionName = `posthorn ${randomBytes(6).toString('hex')}`;
     const worker = new WorkerProcess({ clock, onProgramMetrics: () => this.#programMetrics() });
@@ -201,17 +200,22 @@ class Supervisor {
     });
     this.#endings.add(ended);
     void ended.then(() => this.#endings.delete(ended));
-    const orders: WorkerOrders = {
+    const orders = (soleNode: boolean): WorkerOrders => ({
       config: this.#config,
       connection: { ...storage.connection, application_name: sessionName },
       operatorKey: keys.operatorKey,
       encryptionKey: keys.encryptionKey,
       soleNode,
       apiConnectionsMax,
-    };
-    void worker.awake.then(() =>
-      worker.tell(this.#stopped ? { kind: 'stop' } : { kind: 'start', orders, state: this.#state }),
-    );
+    });
+    void worker.awake.then(async () => {
+      const first = place === 0 && !this.#someHasRun;
+      if (!first) await Promise.race([this.#firstRuns.promise, this.#stopping.promise]);
+      if (this.#stopped) return worker.tell({ kind: 'stop' });
+      // Whatever is leased when the first one starts is nobody's; that is not so for the others.
+      const soleNode = first && storage.exclusive;
+      worker.tell({ kind: 'start', orders: orders(soleNode), state: this.#state });
+    });
     return Promise.race([worker.ready.then((url) => ({ worker, url })), ended]);
   }
 
@@ -226,7 +230,7 @@ class Supervisor {
       }
       await this.#wait(delay.next());
       if (this.#stopped) return;
-      const started = await this.#launch(place, false);
+      const started = await this.#launch(place);
       if ('url' in started) {
         worker = started.worker;
         delay.started();

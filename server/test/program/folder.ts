@@ -14,6 +14,8 @@ export interface Folder {
   postmasterPid(): number | undefined;
   /** Rows of the embedded database, while it runs. */
   query<Row extends object>(sql: string): Promise<Row[]>;
+  /** Kills what is left running there. */
+  stop(): Promise<void>;
   /** Kills what is left running there, and removes it. */
   remove(): Promise<void>;
 }
@@ -24,18 +26,22 @@ export function makeFolder(dataName = '.posthorn'): Folder {
   const dataDir = path.join(folder, dataName);
   const cluster = path.join(dataDir, 'postgres');
   const postmasterPid = () => recordedPid(path.join(cluster, 'postmaster.pid'));
+  const stop = async () => {
+    await killAllPrograms();
+    const pid = postmasterPid();
+    if (pid !== undefined && worksIn(pid, cluster)) {
+      process.kill(pid, 'SIGQUIT');
+      await processEnd(pid);
+    }
+  };
   return {
     path: folder,
     dataDir,
     postmasterPid,
     query: (sql) => queryDatabase({ host: cluster, user: 'posthorn', database: 'posthorn' }, sql),
+    stop,
     remove: async () => {
-      await killAllPrograms();
-      const pid = postmasterPid();
-      if (pid !== undefined && worksIn(pid, cluster)) {
-        process.kill(pid, 'SIGQUIT');
-        await processEnd(pid);
-      }
+      await stop();
       // A PostgreSQL that is just shutting down still removes files of its own.
       await rm(folder, { recursive: true, force: true, maxRetries: 20 });
     },
@@ -61,6 +67,14 @@ export function isAlive(pid: number): boolean {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
     throw error;
   }
+}
+
+/** Ids of the processes that this one has started and that live. */
+export function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .split(' ')
+    .map(Number)
+    .filter((child) => child > 0);
 }
 
 /** Resolves when no process with this id exists any more. */

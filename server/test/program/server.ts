@@ -23,10 +23,12 @@ export const OPERATOR_KEY = 'operator-key-of-the-tests';
 export const ENV = { POSTHORN_PORT: '0', POSTHORN_OPERATOR_KEY: OPERATOR_KEY, POSTHORN_DRAIN_SECONDS: '10' };
 
 /** Starts it and resolves when it says that it is ready. */
-export async function startServer(options: ProgramOptions & { mode?: 'dev' | 'serve' } = {}): Promise<Server> {
+export async function startServer(
+  options: ProgramOptions & { mode?: 'dev' | 'serve'; args?: string[] } = {},
+): Promise<Server> {
   const mode = options.mode ?? 'dev';
   const startedAtMs = performance.now();
-  const program = runProgram([mode], { ...options, env: options.env ?? ENV });
+  const program = runProgram([mode, ...(options.args ?? [])], { ...options, env: options.env ?? ENV });
   const [, url = ''] = await program.waitFor(mode === 'dev' ? BANNER : READY_LINE);
   return {
     ...program,

@@ -1,0 +1,17 @@
+import { test } from 'vitest';
+import { runChaos } from './chaos.ts';
+
+test('several processes: whatever is killed how often, no accepted event is lost, and only what was under way is sent twice', async () => {
+  await runChaos({
+    name: 'two processes',
+    processes: 2,
+    targets: [
+      ...Array(12).fill('worker'),
+      ...Array(2).fill('two workers'),
+      ...Array(6).fill('PostgreSQL'),
+      ...Array(3).fill('worker and PostgreSQL'),
+      ...Array(2).fill('program'),
+      ...Array(1).fill('program and PostgreSQL'),
+    ],
+  });
+}, 400_000);
