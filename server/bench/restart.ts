@@ -5,7 +5,7 @@ import { API_PATHS, arrivalFaults, WAIT_MS_MAX } from './measure.ts';
 import type { Options } from './options.ts';
 import { compareRecords, totalRecords } from './records.ts';
 import { newAudience, posthornOf, type Running, type ScenarioResult } from './running.ts';
-import { BATCH, type LoadShape } from './scenarios.ts';
+import { BATCH, type Kill, type LoadShape } from './scenarios.ts';
 import { until } from './until.ts';
 
 /** Ten deliveries an event: they are accepted faster than they are delivered, so that some wait when the kill comes. */
@@ -42,17 +42,16 @@ export async function runRestart(running: Running, options: Options, result: Sce
   }
   addReady(result, 'start after a stop, nothing waiting: ready', afterStop);
 
-  for (const withPostgres of [false, true]) {
+  for (const kill of options.sizes.kills) {
     const recoveries: Recovery[] = [];
     for (let round = 1; round <= options.rounds; round++) {
-      const { faults, recovery } = await killUnderLoad(running, options.sizes.killed, withPostgres);
-      const killed = withPostgres ? 'killed with PostgreSQL' : 'killed';
-      result.faults.push(...faults.map((fault) => `${killed}, round ${round}: ${fault}`));
+      const { faults, recovery } = await killUnderLoad(running, options.sizes.killed, kill);
+      result.faults.push(...faults.map((fault) => `kill of ${kill}, round ${round}: ${fault}`));
       recoveries.push(recovery);
     }
     const of = (key: keyof Recovery) => median(recoveries.map((recovery) => recovery[key]));
     const waiting = Math.round(of('waiting')).toLocaleString('en');
-    const what = `start after a SIGKILL ${withPostgres ? 'of all, PostgreSQL too' : 'of Node'}`;
+    const what = `start after a SIGKILL ${kill === 'all' ? 'of all, PostgreSQL too' : 'of Node'}`;
     addReady(
       result,
       `${what}, ${waiting} waiting: ready`,
@@ -75,7 +74,7 @@ function addReady(result: ScenarioResult, what: string, seconds: readonly number
 async function killUnderLoad(
   running: Running,
   deliveries: number,
-  withPostgres: boolean,
+  kill: Kill,
 ): Promise<{ faults: string[]; recovery: Recovery }> {
   const { stage } = running;
   const posthorn = posthornOf(running);
@@ -102,7 +101,7 @@ async function killUnderLoad(
   // It rejects only with the generator itself, and is awaited below.
   sending.catch(() => {});
   await until(async () => (await stage.sink.call('arrived', null)) >= deliveries * ARRIVED_SHARE, WAIT_MS_MAX);
-  await posthorn.kill(withPostgres);
+  await posthorn.kill(kill);
   const sent = await sending;
   // What the killed processes had written may still be in the sink's sockets.
   await sleep(100);
