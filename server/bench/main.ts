@@ -96,7 +96,7 @@ async function runAll(options: Options): Promise<Outcome> {
       if (stopping !== undefined) throw error;
       result.faults.push((error as Error).message);
     }
-    console.log(`${scenario.label}: ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
+    console.log(` ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
   }
   return { results, facts: factsOf(options, processes, posthorn), serverOutput: posthorn?.output ?? [] };
 }

@@ -6,6 +6,7 @@ import type { Options } from './options.ts';
 import { compareRecords, totalRecords } from './records.ts';
 import { newAudience, posthornOf, type Running, type ScenarioResult } from './running.ts';
 import { BATCH, type Kill, type LoadShape } from './scenarios.ts';
+import { tenths, whole } from './table.ts';
 import { until } from './until.ts';
 
 /** Ten deliveries an event: they are accepted faster than they are delivered, so that some wait when the kill comes. */
@@ -50,7 +51,7 @@ export async function runRestart(running: Running, options: Options, result: Sce
       recoveries.push(recovery);
     }
     const of = (key: keyof Recovery) => median(recoveries.map((recovery) => recovery[key]));
-    const waiting = Math.round(of('waiting')).toLocaleString('en');
+    const waiting = whole(of('waiting'));
     const what = `start after a SIGKILL ${kill === 'all' ? 'of all, PostgreSQL too' : 'of Node'}`;
     addReady(
       result,
@@ -58,9 +59,9 @@ export async function runRestart(running: Running, options: Options, result: Sce
       recoveries.map(({ readyS }) => readyS),
     );
     result.figures.push(
-      { what: `${what}: first delivery`, measured: `${of('firstDeliveryS').toFixed(1)} s` },
-      { what: `${what}: all delivered`, measured: `${of('allDeliveredS').toFixed(1)} s` },
-      { what: `${what}: repeated deliveries`, measured: Math.round(of('repeats')).toLocaleString('en') },
+      { what: `${what}: first delivery`, measured: `${tenths(of('firstDeliveryS'))} s` },
+      { what: `${what}: all delivered`, measured: `${tenths(of('allDeliveredS'))} s` },
+      { what: `${what}: repeated deliveries`, measured: whole(of('repeats')) },
     );
   }
 }
@@ -68,7 +69,7 @@ export async function runRestart(running: Running, options: Options, result: Sce
 function addReady(result: ScenarioResult, what: string, seconds: readonly number[]): void {
   const middle = median(seconds);
   const met = middle * 1000 < READY_GOAL_MS;
-  result.figures.push({ what, measured: `${middle.toFixed(1)} s`, goal: `${READY_GOAL_MS / 1000} s`, met });
+  result.figures.push({ what, measured: `${tenths(middle)} s`, goal: `${READY_GOAL_MS / 1000} s`, met });
 }
 
 async function killUnderLoad(
@@ -109,6 +110,7 @@ async function killUnderLoad(
   await stage.sink.call('beginLife', null);
 
   const startUs = nowUs();
+  const sinceStart = (atUs: number) => (atUs > startUs ? (atUs - startUs) / 1_000_000 : Number.NaN);
   const readyMs = await posthorn.start(processes);
   const publishes = { published: sent.published, refused: sent.refused, unanswered: sent.unanswered };
   const waiting = await awaitQuiet(running, audience.webhookIds);
@@ -124,8 +126,8 @@ async function killUnderLoad(
     recovery: {
       waiting: came.arrived - arrivedBefore,
       readyS: readyMs / 1000,
-      firstDeliveryS: (came.firstArrivalUs - startUs) / 1_000_000,
-      allDeliveredS: (came.lastArrivalUs - startUs) / 1_000_000,
+      firstDeliveryS: sinceStart(came.firstArrivalUs),
+      allDeliveredS: sinceStart(came.lastArrivalUs),
       repeats: came.repeats,
     },
   };
