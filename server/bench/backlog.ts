@@ -8,6 +8,7 @@ import { difference, processorTimeOf } from './processes.ts';
 import { compareRecords } from './records.ts';
 import { checkRecords, type Figure, posthornOf, publishSingle, type Running, type ScenarioResult } from './running.ts';
 import type { Sizes } from './scenarios.ts';
+import { percent, tenths, whole } from './table.ts';
 
 const TENANT = 'bench-backlog';
 const EVENT_TYPE = 'bench.event';
@@ -44,16 +45,16 @@ export async function runBacklog(running: Running, options: Options, result: Sce
   await posthorn.stop();
   const readyMs = await posthorn.start(processes);
 
-  const waiting = sizes.backlog.toLocaleString('en');
+  const waiting = whole(sizes.backlog);
   result.figures.push({
     what: `start with ${waiting} waiting: ready`,
-    measured: `${(readyMs / 1000).toFixed(1)} s`,
+    measured: `${tenths(readyMs / 1000)} s`,
     goal: `${START_GOAL_MS / 1000} s`,
     met: readyMs < START_GOAL_MS,
   });
   result.figures.push(...(await watchRest(posthorn.pid, sizes.restSeconds)));
   result.figures.push(...(await drain(running, backlog, fresh, result)));
-  result.figures.push({ what: `written with SQL: ${waiting} waiting`, measured: `${writtenS.toFixed(0)} s` });
+  result.figures.push({ what: `written with SQL: ${waiting} waiting`, measured: `${whole(writtenS)} s` });
 
   const expected = { delivered: sizes.drained, waiting: sizes.backlog - sizes.drained };
   const compared = await compareRecords(posthorn, all, expected);
@@ -93,7 +94,7 @@ async function watchRest(pid: number, seconds: number): Promise<Figure[]> {
   const used = difference(before, processorTimeOf(pid));
   const figures = memoryFigures('while they wait', memory);
   if (used === undefined) return figures;
-  const ofOneCore = (ms: number) => `${(ms / seconds / 10).toFixed(1)} %`;
+  const ofOneCore = (ms: number) => `${tenths(ms / seconds / 10)} %`;
   const measured = `Node ${ofOneCore(used.nodeMs)}, PostgreSQL ${ofOneCore(used.postgresMs)}`;
   return [...figures, { what: 'processor while they wait, of one core', measured }];
 }
@@ -117,12 +118,12 @@ async function drain(
   const perSecond = came.arrived / ((came.lastArrivalUs - came.firstArrivalUs) / 1_000_000);
   const freshPerSecond = median(fresh.map(({ deliveriesPerSecond }) => deliveriesPerSecond));
   const share = perSecond / freshPerSecond;
-  const rates = `${Math.round(perSecond).toLocaleString('en')}/s, fresh ${Math.round(freshPerSecond).toLocaleString('en')}/s`;
+  const rates = `${whole(perSecond)}/s, fresh ${whole(freshPerSecond)}/s`;
   return [
     ...memoryFigures('while some are delivered', memory),
     {
-      what: `rate of delivering ${backlog.resumedDeliveries.toLocaleString('en')} of them`,
-      measured: `${Math.round(share * 100)} % (${rates})`,
+      what: `rate of delivering ${whole(backlog.resumedDeliveries)} of them`,
+      measured: `${percent(share)} (${rates})`,
       goal: `${DRAIN_GOAL * 100} %`,
       met: share >= DRAIN_GOAL,
     },
@@ -131,13 +132,15 @@ async function drain(
 
 function memoryFigures(when: string, memory: Memory | undefined): Figure[] {
   if (memory === undefined) return [];
+  const { nodeMb, nodeSharedOnceMb, nodeProcesses, postgresMb } = memory;
+  const several = `, ${nodeProcesses} processes; shared pages once: ${whole(nodeSharedOnceMb)} MB`;
   return [
     {
       what: `resident memory of Node, ${when}`,
-      measured: `${Math.round(memory.nodeMb)} MB`,
+      measured: `${whole(nodeMb)} MB${nodeProcesses > 1 ? several : ''}`,
       goal: `${MEMORY_GOAL_MB} MB`,
-      met: memory.nodeMb < MEMORY_GOAL_MB,
+      met: nodeMb < MEMORY_GOAL_MB,
     },
-    { what: `memory of PostgreSQL, ${when}`, measured: `${Math.round(memory.postgresMb)} MB` },
+    { what: `memory of PostgreSQL, ${when}`, measured: `${whole(postgresMb)} MB` },
   ];
 }

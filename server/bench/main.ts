@@ -85,8 +85,8 @@ async function runAll(options: Options): Promise<Outcome> {
   };
   const results: ScenarioResult[] = [];
   for (const scenario of scenarios) {
-    console.log(`${scenario.label} ...`);
     const result = noResult(scenario);
+    const startMs = performance.now();
     results.push(result);
     try {
       if (posthorn !== undefined && needsPosthorn(scenario)) await runWith(posthorn, scenario.processes ?? processes);
@@ -96,6 +96,7 @@ async function runAll(options: Options): Promise<Outcome> {
       if (stopping !== undefined) throw error;
       result.faults.push((error as Error).message);
     }
+    console.log(` ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
   }
   return { results, facts: factsOf(options, processes, posthorn), serverOutput: posthorn?.output ?? [] };
 }

@@ -5,7 +5,10 @@ import { pidsOf } from './processes.ts';
 export interface Memory {
   /** RSS of all Node processes, the most that was seen: pages that they share are counted once for each. */
   nodeMb: number;
-  /** PSS of all PostgreSQL processes at the end: pages that they share are counted once in all. */
+  /** PSS of all Node processes at the end: pages that they share are counted once in all. */
+  nodeSharedOnceMb: number;
+  nodeProcesses: number;
+  /** PSS of all PostgreSQL processes at the end. */
   postgresMb: number;
 }
 
@@ -15,13 +18,15 @@ export interface MemoryWatch {
 }
 
 const SAMPLE_MS = 250;
+const RSS = { file: 'status', line: /^VmRSS:\s+(\d+) kB$/m };
+/** The kernel walks through all pages for it, PostgreSQL's shared buffers too: not for every sample. */
+const PSS = { file: 'smaps_rollup', line: /^Pss:\s+(\d+) kB$/m };
 
 /** Looks at a process and all that it started, four times a second, until it is told to stop. */
 export function watchMemory(pid: number): MemoryWatch {
   let nodeMb = 0;
   const look = () => {
-    const status = pidsOf(pid, 'node').map((of) => kilobytes(`/proc/${of}/status`, /^VmRSS:\s+(\d+) kB$/m));
-    nodeMb = Math.max(nodeMb, sum(status) / 1024);
+    nodeMb = Math.max(nodeMb, megabytes(pidsOf(pid, 'node'), RSS));
   };
   look();
   const timer = setInterval(look, SAMPLE_MS);
@@ -30,22 +35,26 @@ export function watchMemory(pid: number): MemoryWatch {
       clearInterval(timer);
       look();
       if (nodeMb === 0) return undefined;
-      // Only once: the kernel walks through all of the shared buffers for it.
-      const shares = pidsOf(pid, 'postgres').map((of) => kilobytes(`/proc/${of}/smaps_rollup`, /^Pss:\s+(\d+) kB$/m));
-      return { nodeMb, postgresMb: sum(shares) / 1024 };
+      const node = pidsOf(pid, 'node');
+      return {
+        nodeMb,
+        nodeSharedOnceMb: megabytes(node, PSS),
+        nodeProcesses: node.length,
+        postgresMb: megabytes(pidsOf(pid, 'postgres'), PSS),
+      };
     },
   };
 }
 
-/** 0 for a process that has just ended. */
-function kilobytes(file: string, line: RegExp): number {
-  try {
-    return Number(line.exec(readFileSync(file, 'latin1'))?.[1] ?? 0);
-  } catch {
-    return 0;
+/** proc(5). A process that has just ended has none. */
+function megabytes(pids: readonly number[], { file, line }: typeof RSS): number {
+  let kilobytes = 0;
+  for (const pid of pids) {
+    try {
+      kilobytes += Number(line.exec(readFileSync(`/proc/${pid}/${file}`, 'latin1'))?.[1] ?? 0);
+    } catch {
+      // It ended since it was listed.
+    }
   }
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+  return kilobytes / 1024;
 }

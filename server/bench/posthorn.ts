@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Api } from './api.ts';
 import { leftOverPostgres, nodesSince, withDatabase } from './database.ts';
 import { isThere, killAll, pidsOf } from './processes.ts';
+import type { Kill } from './scenarios.ts';
 import { until } from './until.ts';
 
 const READY_MS_MAX = 60_000;
@@ -105,15 +106,11 @@ export class Posthorn {
     clearTimeout(late);
   }
 
-  /**
-   * Ends it with SIGKILL, all of its processes at once.
-   *
-   * @param withPostgres false: PostgreSQL is left behind, and the next start has to deal with it.
-   */
-  async kill(withPostgres: boolean): Promise<void> {
+  /** Ends it with SIGKILL, all of its processes at once. A PostgreSQL that is left behind is the next start's affair. */
+  async kill(what: Kill): Promise<void> {
     const child = this.#leave();
     if (child === undefined) return;
-    const pids = withPostgres ? family(child) : pidsOf(child.pid ?? 0, 'node');
+    const pids = what === 'all' ? family(child) : pidsOf(child.pid ?? 0, 'node');
     killAll(pids);
     await this.#gone;
     // After a power cut nothing of them is left either, not even an entry that init has still to remove.

@@ -5,7 +5,8 @@ import { API_PATHS, arrivalFaults, WAIT_MS_MAX } from './measure.ts';
 import type { Options } from './options.ts';
 import { compareRecords, totalRecords } from './records.ts';
 import { newAudience, posthornOf, type Running, type ScenarioResult } from './running.ts';
-import { BATCH, type LoadShape } from './scenarios.ts';
+import { BATCH, type Kill, type LoadShape } from './scenarios.ts';
+import { tenths, whole } from './table.ts';
 import { until } from './until.ts';
 
 /** Ten deliveries an event: they are accepted faster than they are delivered, so that some wait when the kill comes. */
@@ -42,26 +43,25 @@ export async function runRestart(running: Running, options: Options, result: Sce
   }
   addReady(result, 'start after a stop, nothing waiting: ready', afterStop);
 
-  for (const withPostgres of [false, true]) {
+  for (const kill of options.sizes.kills) {
     const recoveries: Recovery[] = [];
     for (let round = 1; round <= options.rounds; round++) {
-      const { faults, recovery } = await killUnderLoad(running, options.sizes.killed, withPostgres);
-      const killed = withPostgres ? 'killed with PostgreSQL' : 'killed';
-      result.faults.push(...faults.map((fault) => `${killed}, round ${round}: ${fault}`));
+      const { faults, recovery } = await killUnderLoad(running, options.sizes.killed, kill);
+      result.faults.push(...faults.map((fault) => `kill of ${kill}, round ${round}: ${fault}`));
       recoveries.push(recovery);
     }
     const of = (key: keyof Recovery) => median(recoveries.map((recovery) => recovery[key]));
-    const waiting = Math.round(of('waiting')).toLocaleString('en');
-    const what = `start after a SIGKILL ${withPostgres ? 'of all, PostgreSQL too' : 'of Node'}`;
+    const waiting = whole(of('waiting'));
+    const what = `start after a SIGKILL ${kill === 'all' ? 'of all, PostgreSQL too' : 'of Node'}`;
     addReady(
       result,
       `${what}, ${waiting} waiting: ready`,
       recoveries.map(({ readyS }) => readyS),
     );
     result.figures.push(
-      { what: `${what}: first delivery`, measured: `${of('firstDeliveryS').toFixed(1)} s` },
-      { what: `${what}: all delivered`, measured: `${of('allDeliveredS').toFixed(1)} s` },
-      { what: `${what}: repeated deliveries`, measured: Math.round(of('repeats')).toLocaleString('en') },
+      { what: `${what}: first delivery`, measured: `${tenths(of('firstDeliveryS'))} s` },
+      { what: `${what}: all delivered`, measured: `${tenths(of('allDeliveredS'))} s` },
+      { what: `${what}: repeated deliveries`, measured: whole(of('repeats')) },
     );
   }
 }
@@ -69,13 +69,13 @@ export async function runRestart(running: Running, options: Options, result: Sce
 function addReady(result: ScenarioResult, what: string, seconds: readonly number[]): void {
   const middle = median(seconds);
   const met = middle * 1000 < READY_GOAL_MS;
-  result.figures.push({ what, measured: `${middle.toFixed(1)} s`, goal: `${READY_GOAL_MS / 1000} s`, met });
+  result.figures.push({ what, measured: `${tenths(middle)} s`, goal: `${READY_GOAL_MS / 1000} s`, met });
 }
 
 async function killUnderLoad(
   running: Running,
   deliveries: number,
-  withPostgres: boolean,
+  kill: Kill,
 ): Promise<{ faults: string[]; recovery: Recovery }> {
   const { stage } = running;
   const posthorn = posthornOf(running);
@@ -102,7 +102,7 @@ async function killUnderLoad(
   // It rejects only with the generator itself, and is awaited below.
   sending.catch(() => {});
   await until(async () => (await stage.sink.call('arrived', null)) >= deliveries * ARRIVED_SHARE, WAIT_MS_MAX);
-  await posthorn.kill(withPostgres);
+  await posthorn.kill(kill);
   const sent = await sending;
   // What the killed processes had written may still be in the sink's sockets.
   await sleep(100);
@@ -110,6 +110,7 @@ async function killUnderLoad(
   await stage.sink.call('beginLife', null);
 
   const startUs = nowUs();
+  const sinceStart = (atUs: number) => (atUs > startUs ? (atUs - startUs) / 1_000_000 : Number.NaN);
   const readyMs = await posthorn.start(processes);
   const publishes = { published: sent.published, refused: sent.refused, unanswered: sent.unanswered };
   const waiting = await awaitQuiet(running, audience.webhookIds);
@@ -125,8 +126,8 @@ async function killUnderLoad(
     recovery: {
       waiting: came.arrived - arrivedBefore,
       readyS: readyMs / 1000,
-      firstDeliveryS: (came.firstArrivalUs - startUs) / 1_000_000,
-      allDeliveredS: (came.lastArrivalUs - startUs) / 1_000_000,
+      firstDeliveryS: sinceStart(came.firstArrivalUs),
+      allDeliveredS: sinceStart(came.lastArrivalUs),
       repeats: came.repeats,
     },
   };

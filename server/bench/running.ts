@@ -98,11 +98,12 @@ export function newAudience(running: Running, load: LoadShape): Promise<Audience
 
 /**
  * A warm-up is not measured: code is compiled, pools open their connections, caches are filled. It takes half a second
- * and no longer than a measurement, or two events for each webhook where these take turns.
+ * and no longer than a measurement; or, where webhooks take turns, each webhook's, and so many of each tenant's that
+ * every process has seen the tenant.
  */
 export function warmUp({ audience, webhooks }: LoadShape, seconds: number): Extent {
   if (audience === 'shared') return { seconds: Math.min(0.5, seconds) };
-  return { seconds: WARM_UP_SECONDS_MAX, events: 2 * webhooks };
+  return { seconds: WARM_UP_SECONDS_MAX, events: (audience === 'tenants' ? 10 : 1) * webhooks };
 }
 
 const WARM_UP_SECONDS_MAX = 60;

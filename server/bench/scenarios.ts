@@ -15,6 +15,9 @@ export type ScenarioName = (typeof SCENARIO_NAMES)[number];
 /** Who takes the publishes: the sink itself (shows what the generator can do), the bare relay, or Posthorn. */
 export type TargetName = 'sink' | 'relay' | 'posthorn';
 
+/** All Node processes, so that PostgreSQL is left behind; or that too, as in a power cut. */
+export type Kill = 'node' | 'all';
+
 /** How large the scenarios are that have a size of their own. */
 export interface Sizes {
   /** Of one tenant. */
@@ -25,8 +28,9 @@ export interface Sizes {
   /** Waiting deliveries, and how many of them are then delivered. */
   backlog: number;
   drained: number;
-  /** Deliveries of the load under which the server is killed. */
+  /** Deliveries of the load under which the server is killed, and what is killed, one after the other. */
   killed: number;
+  kills: readonly Kill[];
   /** A measurement of percentiles publishes so many events at least: 1 % of 1,000 are 10, and fewer say nothing. */
   percentileEvents: number;
   /** How long a server that only waits is watched, in seconds: twice its longest period, 5 s, and more. */
@@ -40,6 +44,7 @@ export const FULL_SIZES: Sizes = {
   backlog: 1_000_000,
   drained: 100_000,
   killed: 40_000,
+  kills: ['node', 'all'],
   percentileEvents: 1_000,
   restSeconds: 12,
 };
@@ -47,10 +52,11 @@ export const FULL_SIZES: Sizes = {
 export const QUICK_SIZES: Sizes = {
   webhooks: 200,
   tenants: 100,
-  hanging: 4_000,
+  hanging: 2_000,
   backlog: 20_000,
   drained: 2_000,
   killed: 4_000,
+  kills: ['node'],
   percentileEvents: 250,
   restSeconds: 1,
 };
