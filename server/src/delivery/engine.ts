@@ -292,20 +292,28 @@ export class DeliveryEngine {
     this.#owners.becomeNode(nodeId);
   }
 
-  /** Nodes came or went, so lanes change hands: those that are another's now are given up when nothing of them is under way. */
+  /** The nodes that live, as of this heartbeat. */
   #nodesChanged(nodeIds: number[]): void {
-    if (!this.#owners.setAlive(nodeIds)) return;
+    const changed = this.#owners.setAlive(nodeIds);
+    this.#leaveLanes();
+    if (!changed) return;
+    const now = this.#options.clock.now();
+    for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
+  }
+
+  /** Lanes that are another node's now are given up, each when nothing of it is under way. */
+  #leaveLanes(): void {
     const now = this.#options.clock.now();
     const idle: LaneKey[] = [];
     for (const key of this.#owners.owned) {
       const lane = this.#inHand.lane(key);
-      lane.leaving = !this.#owners.shouldOwn(key.webhookId);
-      if (!lane.leaving) continue;
+      // One that has begun to leave leaves: what it gave back may not be in its row yet.
+      if (lane.leaving || this.#owners.shouldOwn(key.webhookId)) continue;
+      lane.leaving = true;
       for (const task of lane.drain()) this.#giveBack({ task, to: 'waiting', dueAtMs: now });
       if (lane.held === 0) idle.push(key);
     }
     void this.#releaseLanes(idle);
-    for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
   }
 
   #releaseLanes(keys: LaneKey[]): Promise<void> {
@@ -317,10 +325,10 @@ export class DeliveryEngine {
     for (const { webhookId } of keys) this.#inHand.lanes.delete(webhookId);
     return this.#owners
       .release(paced)
-      .then(() => this.#notify(keys))
+      .then((free) => this.#notify(free))
       .catch((error) => {
-        // The row still names this node, which does not send to them any more: others take them when it is gone.
-        this.#options.logger.warn({ code: errorCode(error), lanes: keys.length }, 'lanes could not be given up');
+        this.#options.logger.warn({ code: errorCode(error), lanes: keys.length }, 'lanes could not be given up yet');
+        if (!this.#draining) this.#options.clock.after(RELEASE_AGAIN_MS, () => void this.#releaseLanes([]));
       });
   }
 
@@ -348,7 +356,10 @@ export class DeliveryEngine {
 
   #circuitChanged(key: LaneKey): void {
     const lane = this.#inHand.lane(key);
-    if (this.#circuits.find(key.webhookId) === undefined) lane.probing = false;
+    if (this.#circuits.find(key.webhookId) === undefined) {
+      lane.probing = false;
+      lane.recover();
+    }
     // What is queued is given back one by one as it gets its turn, and a claim finds out when the next is worth a try.
     this.#claims.expect(lane, this.#options.clock.now());
     this.#pump();
@@ -387,7 +398,8 @@ export class DeliveryEngine {
 
   #enqueue(task: DeliveryTask): void {
     const lane = this.#inHand.lane(task);
-    if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
+    if (lane.leaving) this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
+    else if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
     else this.#turns.offer(lane);
   }
 
@@ -468,7 +480,8 @@ export class DeliveryEngine {
     if (target.bound && (lane.leaving || !this.#owners.owns(target.id))) return undefined;
     const { circuitBreaker, failoverUrl } = target;
     const open = circuitBreaker !== null && this.#circuits.find(target.id) !== undefined;
-    if (open && lane.probing) {
+    // What goes to the failover URL because its attempts are used up tries nothing.
+    if (open && lane.probing && (failoverUrl === null || task.trigger !== 'failover')) {
       lane.probing = false;
       return { kind: 'probe', againMs: circuitBreaker.openMs } as const;
     }
@@ -571,6 +584,7 @@ const UNREADABLE_WEBHOOK_MS = 1_000;
 const STILL_UNDER_WAY_MS = 1_000;
 const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;
+const RELEASE_AGAIN_MS = 1_000;
 
 /** Deliveries that are committed within the same moment are told of together. */
 const TELL_AFTER_MS = 5;
