@@ -43,6 +43,8 @@ export interface EngineOptions {
   soleNode: boolean;
   /** A receiver answered 410: its webhook must be disabled. */
   onGone: (task: DeliveryTask) => Promise<void>;
+  /** What sends requests (HTTP); tests script it. */
+  sender?: Sender;
 }
 
 /** Counters since the start, for the metrics. */
@@ -93,7 +95,7 @@ export class DeliveryEngine {
     this.#inHand = new InHand(options.queuedMax);
     this.#turns = new Turns(options.inFlightMax);
     this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
-    this.#sender = createSender({ clock, guard: options.guard });
+    this.#sender = options.sender ?? createSender({ clock, guard: options.guard });
     this.#recorder = new Recorder({
       pool,
       clock,
