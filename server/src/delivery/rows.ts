@@ -132,13 +132,13 @@ export class DeliveryRows {
     return result.rowCount ?? 0;
   }
 
-  /** Keys of an ordered lane that are parked as a whole. */
-  async parkedKeys(lane: LaneKey): Promise<string[]> {
-    const result = await this.#pool.query<{ ordering_key: string }>({
+  /** Keys of an ordered lane of which something is parked. `stranded`: nothing of the key waits before it. */
+  async parkedKeys(lane: LaneKey): Promise<{ key: string; stranded: boolean }[]> {
+    const result = await this.#pool.query<{ ordering_key: string; stranded: boolean }>({
       ...PARKED_KEYS,
       values: [lane.tenantId, lane.webhookId],
     });
-    return result.rows.map((row) => row.ordering_key);
+    return result.rows.map((row) => ({ key: row.ordering_key, stranded: row.stranded }));
   }
 
   /** Makes the first parked rows of these keys due, `rowsMax` of each at most; gives the keys of which there were some. */

@@ -23,7 +23,9 @@ export async function heal(system: System, checks: RowChecks): Promise<void> {
     else await passUntilDue(system, rows);
   }
   for (const row of (await checks.look(system.wishes())).filter((each) => !hasEnded(each))) {
-    system.violated(`D2: ${row.id} never ends: ${row.status}, due ${row.due_at}, leased to ${row.lease_node}`);
+    const webhook = system.webhooks.findIndex(({ id }) => id === row.webhook_id);
+    const state = `${row.status}, due ${row.due_at}, leased to ${row.lease_node}`;
+    system.violated(`D2: ${row.id} of webhook ${webhook}, key ${row.ordering_key}, never ends: ${state}`);
   }
 }
 

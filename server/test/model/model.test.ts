@@ -56,6 +56,7 @@ async function run(setup: Setup, steps: Step[]): Promise<void> {
   try {
     const checks = new RowChecks(system);
     for (const step of steps) {
+      if (PATH) console.info('STEP', JSON.stringify(step));
       for (const wish of await perform(system, step)) system.lastWishes.add(wish);
       await system.settle();
       await checks.look(system.wishes());

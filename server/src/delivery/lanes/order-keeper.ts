@@ -55,8 +55,11 @@ export class OrderKeeper {
     for (const lane of lanes.values()) {
       if (!this.#unsure.has(lane.webhookId) && !hasStalled(lane.sequences)) continue;
       this.#unsure.delete(lane.webhookId);
+      const parked = await rows.parkedKeys(lane);
+      // What waits behind a retry is released when that has ended, by whoever has the lane then.
+      for (const { key } of parked) lane.noteParked(key);
       const active = new Set(lane.sequences?.activeKeys ?? []);
-      const stranded = (await rows.parkedKeys(lane)).filter((key) => !active.has(key));
+      const stranded = parked.filter(({ key, stranded }) => stranded && !active.has(key)).map(({ key }) => key);
       if (stranded.length > 0) await this.#release(lane, stranded);
     }
     for (const webhookId of this.#unsure) if (!lanes.has(webhookId)) this.#unsure.delete(webhookId);

@@ -128,8 +128,8 @@ END`,
 } as const;
 
 /**
- * Keys of an ordered lane of which everything is parked although nothing of them waits or is under way elsewhere. It
- * hops from key to key. $1 tenant, $2 webhook.
+ * Keys of an ordered lane of which something is parked, and whether nothing of the key waits before it: it must then be
+ * released, unless the first of the key is under way. It hops from key to key. $1 tenant, $2 webhook.
  */
 export const PARKED_KEYS = {
   name: 'parked-keys',
@@ -148,9 +148,14 @@ WITH RECURSIVE head AS (
     ORDER BY ordering_key, order_number LIMIT 1
   ) n
 )
-SELECT ordering_key FROM head
-WHERE due_at = 'infinity' AND status <> 'held' AND NOT EXISTS (
+SELECT ordering_key, due_at = 'infinity' AND status <> 'held' AND NOT EXISTS (
   SELECT FROM parked_keys k WHERE k.tenant_id = $1 AND k.webhook_id = $2 AND k.ordering_key = head.ordering_key
+) AS stranded
+FROM head
+WHERE EXISTS (
+  SELECT FROM deliveries d
+  WHERE d.webhook_id = $2 AND d.tenant_id = $1 AND d.ordering_key = head.ordering_key AND d.order_number IS NOT NULL
+    AND d.due_at = 'infinity' AND d.status <> 'held'
 )`,
 } as const;
 
