@@ -14,6 +14,8 @@ export interface ClaimsOptions {
   lane: (key: LaneKey) => Lane;
   /** What may be claimed of lanes whose rows are due. */
   admit: (lanes: Lane[]) => Promise<Admission[]>;
+  /** A claim of these lanes begins. */
+  begin: (lanes: LaneKey[]) => void;
   /** Takes claimed rows into memory, and starts what can be started. */
   take: (claimed: ClaimedRow[]) => void;
   /** Looks after lanes that keep an order. */
@@ -170,7 +172,10 @@ export class Claims {
     const share = Math.floor(CLAIM_ROWS_MAX / Math.max(1, admissions.length));
     const rooms: LaneRoom[] = [];
     for (const admission of admissions) {
-      if (admission.kind === 'claim') rooms.push({ lane: admission.lane, room: Math.min(share, admission.room) });
+      if (admission.kind === 'claim') {
+        const { lane, room, ordered } = admission;
+        rooms.push({ lane, room: Math.min(share, room), ordered });
+      }
       if (admission.kind === 'full') this.#waitForRoom(this.#options.lane(admission.lane));
       if (admission.kind === 'wait') this.expect(this.#options.lane(admission.lane), admission.untilMs);
     }
@@ -185,7 +190,8 @@ export class Claims {
   }
 
   async #claimRows(rooms: LaneRoom[]): Promise<void> {
-    const { rows, clock, take, lane: laneOf } = this.#options;
+    const { rows, clock, begin, take, lane: laneOf } = this.#options;
+    begin(rooms.map(({ lane }) => lane));
     take(await rows.claim(rooms, clock.now()));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));
     for (const { lane } of rooms) {

@@ -145,6 +145,9 @@ export class DeliveryEngine {
       lanes: this.#inHand.lanes,
       lane: (key) => this.#inHand.lane(key),
       admit: (lanes) => this.#admission.admit(lanes),
+      begin: (lanes) => {
+        for (const lane of lanes) this.#inHand.lane(lane).sequences?.claimBegins();
+      },
       take: (claimed) => this.#take(claimed),
       restoreOrder: () => this.#order.restore(),
       alive: () => this.#heartbeat.alive,
@@ -372,8 +375,8 @@ export class DeliveryEngine {
 
   #enqueue(task: DeliveryTask): void {
     const lane = this.#inHand.lane(task);
-    lane.push(task);
-    this.#turns.offer(lane);
+    if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
+    else this.#turns.offer(lane);
   }
 
   /** Starts requests while there are places and lanes that want one. */
@@ -398,9 +401,16 @@ export class DeliveryEngine {
       this.#beginWith(turn, task, found);
       return;
     }
+    turn.lane.reading = true;
     found.then(
-      (target) => this.#beginWith(turn, task, target),
+      (target) => {
+        turn.lane.reading = false;
+        this.#beginWith(turn, task, target);
+        this.#turns.offer(turn.lane);
+        this.#pump();
+      },
       (error) => {
+        turn.lane.reading = false;
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
         this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
         this.#endTurn(turn, 0);
@@ -425,6 +435,12 @@ export class DeliveryEngine {
       return;
     }
     lane.configure(target);
+    if (lane.inFlight > lane.concurrency) {
+      // The limit was lowered since this turn was given.
+      this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
+      this.#endTurn(turn, 0);
+      return;
+    }
     if (lane.pace !== undefined) {
       lane.pace.start(this.#options.clock.monotonicMs());
       this.#rest(lane);
@@ -511,16 +527,20 @@ export class DeliveryEngine {
   }
 
   #giveBack(lease: GiveUp): void {
-    if (isOrdered(lease.task) && lease.to !== 'parked') {
-      const lane = this.#inHand.lane(lease.task);
-      if (lease.to === 'discarded') this.#order.ended(lane, lease.task);
-      else this.#order.blocked(lane, lease.task);
+    if (isOrdered(lease.task) && lease.to === 'discarded') {
+      this.#order.ended(this.#inHand.lane(lease.task), lease.task);
     }
     this.#giveBacks.add(lease);
   }
 
   #gaveBack(lease: GiveUp): void {
-    if (lease.to === 'waiting' && !this.#draining) this.#claims.expect(this.#inHand.lane(lease.task), lease.dueAtMs);
+    const lane = this.#inHand.lane(lease.task);
+    if (isOrdered(lease.task)) {
+      if (lease.to === 'parked') this.#order.parked(lane, lease.task);
+      // Until its row says that it waits, those behind it wait in memory.
+      else if (lease.to !== 'discarded') this.#order.blocked(lane, lease.task);
+    }
+    if (lease.to === 'waiting' && !this.#draining) this.#claims.expect(lane, lease.dueAtMs);
     this.#letGo(lease.task);
   }
 

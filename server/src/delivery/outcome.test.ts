@@ -87,7 +87,9 @@ test('with a failover URL the used-up delivery gets one attempt there, and ends 
   const last = { attemptNumber: 5, hasFailover: true };
   expect(decide(last)).toEqual({ status: 'failed', dueAtMs: NOW, failover: true });
   expect(decide({ ...last, attemptNumber: 6, trigger: 'failover' })).toMatchObject({ reason: 'attempts_used_up' });
-  expect(decide({ ...last, policy: { ...POLICY, enabled: false }, attemptNumber: 1 })).toMatchObject({ failover: true });
+  expect(decide({ ...last, policy: { ...POLICY, enabled: false }, attemptNumber: 1 })).toMatchObject({
+    failover: true,
+  });
 });
 
 test('410 at the failover URL says nothing of the webhook', () => {

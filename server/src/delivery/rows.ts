@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
+import { booleanArray, intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
 import { formatId, timeOfId } from '../kernel/ids.ts';
 import type { LaneKey } from './lanes/lane.ts';
 import {
@@ -33,6 +33,8 @@ export interface WaitingLane extends LaneKey {
 export interface LaneRoom {
   lane: LaneKey;
   room: number;
+  /** Its webhook keeps an order; rows of one that does so no longer go as they come. */
+  ordered: boolean;
 }
 
 /** A claimed row. */
@@ -81,6 +83,7 @@ export class DeliveryRows {
         intArray(lanes.map(({ room }) => room)),
         new Date(nowMs),
         this.nodeId,
+        booleanArray(lanes.map(({ ordered }) => ordered)),
       ],
     });
     const events = new Map<string, EventInHand>();

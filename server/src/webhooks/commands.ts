@@ -10,7 +10,9 @@ import { generateKeyPair } from '../signing/key-pairs.ts';
 import { generateSecret, secretProblem } from '../signing/secrets.ts';
 import { notify } from '../tenants/queries.ts';
 import { applyChange, MANUAL } from './change.ts';
+import { resolveCircuitBreaker } from './circuit-breaker.ts';
 import type { WebhookDirectory } from './directory.ts';
+import { resolveOrdering } from './ordering.ts';
 import { insertWebhook, lockWebhook, readOwnSettings, readSettings, updateWebhook, type WebhookRow } from './rows.ts';
 import type { WebhookChange } from './schema.ts';
 import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
@@ -68,12 +70,14 @@ export async function changeWebhook(store: WebhookStore, scope: Scope, id: strin
     if (secret !== undefined) {
       await replaceSecret(trx, newSecret(store, row, 'symmetric', secret, now), GRACE_SECONDS * 1000, store.box);
     }
-    if (row.status !== 'active' && next.status === 'active') await releaseHeld(trx, row.tenant_id, id, now);
+    if (row.status !== 'active' && next.status === 'active') await activate(trx, row, now);
+    else if (forgivesFailures(readSettings(row, store.box), next)) await closeCircuit(trx, row);
+    if (!parksKeys(next)) await unparkKeys(trx, row.tenant_id, id);
   });
 }
 
 /**
- * Pauses, disables or enables a webhook. When it becomes active, its held deliveries become due.
+ * Pauses, disables or enables a webhook. When it becomes active, its held deliveries become due and its circuit closes.
  *
  * `reason`: for a status other than active; `manual` is a person's choice.
  * @throws AppError 404
@@ -89,7 +93,7 @@ export async function setWebhookStatus(
     const row = await lockOrThrow(trx, scope, id);
     if (row.status === status) return;
     await writeStatus(trx, row, status, status === 'active' ? null : reason, now);
-    if (status === 'active') await releaseHeld(trx, row.tenant_id, id, now);
+    if (status === 'active') await activate(trx, row, now);
   });
 }
 
@@ -173,6 +177,32 @@ async function change(
     // Also after a failure: a connection lost during the commit leaves open whether it happened.
     store.directory.invalidate(tenantId, environmentId);
   }
+}
+
+async function activate(trx: Transaction<Tables>, row: WebhookRow, now: Date): Promise<void> {
+  await releaseHeld(trx, row.tenant_id, row.id, now);
+  await closeCircuit(trx, row);
+}
+
+/** What failed so far says nothing of how requests will fare now, or is not to be counted any more. */
+function forgivesFailures(before: WebhookSettings, after: WebhookSettings): boolean {
+  return before.url !== after.url || resolveCircuitBreaker(after.circuitBreaker) === null;
+}
+
+/** Every node forgets what it counted against the webhook. */
+async function closeCircuit(trx: Transaction<Tables>, row: WebhookRow): Promise<void> {
+  const { tenant_id: tenantId, environment_id: environmentId, id: webhookId } = row;
+  await trx.deleteFrom('circuits').where('tenant_id', '=', tenantId).where('webhook_id', '=', webhookId).execute();
+  await notify(trx, { topic: 'circuits', tenantId, environmentId, webhookId });
+}
+
+function parksKeys({ ordering }: WebhookSettings): boolean {
+  return resolveOrdering(ordering)?.onDead === 'park';
+}
+
+/** What waited for a dead delivery goes on. */
+async function unparkKeys(trx: Transaction<Tables>, tenantId: string, webhookId: string): Promise<void> {
+  await trx.deleteFrom('parked_keys').where('tenant_id', '=', tenantId).where('webhook_id', '=', webhookId).execute();
 }
 
 async function writeStatus(

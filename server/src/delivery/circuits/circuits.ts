@@ -71,6 +71,8 @@ export class Circuits {
         ? [...this.#circuits.values()]
         : [this.#circuits.get(webhookId)].filter((c) => c !== undefined);
     for (const known of before) this.#circuits.delete(known.webhookId);
+    // It was closed, by a probe of another node or by somebody's change: what failed before does not count any more.
+    if (webhookId !== undefined && result.rows.length === 0) this.#windows.delete(webhookId);
     for (const row of result.rows) {
       this.#circuits.set(row.webhook_id, {
         tenantId: row.tenant_id,

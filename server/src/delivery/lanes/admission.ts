@@ -9,7 +9,7 @@ import { paceIntervalMs } from './pace.ts';
 
 /** What is to be done about a lane with due rows. */
 export type Admission =
-  | { lane: Lane; kind: 'claim'; room: number }
+  | { lane: Lane; kind: 'claim'; room: number; ordered: boolean }
   /** Memory is full: when something of the lane has gone, or after a while. */
   | { lane: Lane; kind: 'full' }
   /** Not before this time, in milliseconds since the epoch. */
@@ -80,7 +80,7 @@ export class LaneAdmission {
     const room = inHand.room(lane);
     if (room < 1) return { lane, kind: 'full' };
     // Whatever waits for a webhook that is gone or not active is discarded or held, and for that it must be claimed.
-    if (target?.status !== 'active') return { lane, kind: 'claim', room };
+    if (target?.status !== 'active') return { lane, kind: 'claim', room, ordered: false };
     if (target.bound && (lane.leaving || !owners.owns(lane.webhookId))) {
       return owners.shouldOwn(lane.webhookId)
         ? { lane, kind: 'wait', untilMs: clock.now() + AGAIN_MS }
@@ -94,16 +94,17 @@ export class LaneAdmission {
 
   async #throughCircuit(lane: Lane, target: WebhookTarget, room: number): Promise<Admission> {
     const { clock, circuits } = this.#options;
+    const ordered = target.ordering !== null;
     const circuit = target.circuitBreaker === null ? undefined : circuits.find(lane.webhookId);
-    if (circuit === undefined || target.circuitBreaker === null) return { lane, kind: 'claim', room };
+    if (circuit === undefined || target.circuitBreaker === null) return { lane, kind: 'claim', room, ordered };
     if (circuit.reopensAtMs <= clock.monotonicMs()) {
       const silenceMs = Math.max(target.circuitBreaker.openMs, target.timeoutMs + PROBE_GRACE_MS);
       if (await circuits.takeProbe(lane, silenceMs)) {
         lane.probing = true;
-        return { lane, kind: 'claim', room: target.failoverUrl === null ? 1 : room };
+        return { lane, kind: 'claim', room: target.failoverUrl === null ? 1 : room, ordered };
       }
     }
-    if (target.failoverUrl !== null) return { lane, kind: 'claim', room };
+    if (target.failoverUrl !== null) return { lane, kind: 'claim', room, ordered };
     const reopensAtMs = circuits.find(lane.webhookId)?.reopensAtMs ?? 0;
     return { lane, kind: 'wait', untilMs: clock.now() + Math.max(1, reopensAtMs - clock.monotonicMs()) };
   }

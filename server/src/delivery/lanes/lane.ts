@@ -39,6 +39,8 @@ export class Lane implements LaneKey {
   expectedMs = EXPECTED_MS_AT_FIRST;
   /** Its pace lets the next request start later. */
   resting = false;
+  /** Its webhook is being read anew: until its limits are known, nothing more starts. */
+  reading = false;
   /** It moves to another node: nothing starts any more, and it is given up when nothing is under way. */
   leaving = false;
   /** This node may send the one request that tries whether the webhook is back. */
@@ -68,8 +70,8 @@ export class Lane implements LaneKey {
 
   /** A request of this kind could start now, but for its pace. */
   wants(kind: TurnKind): boolean {
-    if (this.resting || this.leaving || this.inFlight >= this.concurrency || this.#queues[kind].size === 0)
-      return false;
+    if (this.resting || this.reading || this.leaving) return false;
+    if (this.inFlight >= this.concurrency || this.#queues[kind].size === 0) return false;
     return kind === 'fresh' || this.#laterInFlight < this.#laterMax;
   }
 
@@ -102,13 +104,15 @@ export class Lane implements LaneKey {
     this.configure(target);
   }
 
-  /** Queues a delivery; one that has a predecessor in memory comes after it. */
-  push(task: DeliveryTask): void {
+  /** Queues a delivery; one that has a predecessor in memory comes after it. `park`: it must go back to its row. */
+  push(task: DeliveryTask): 'queued' | 'park' {
     if (isOrdered(task)) {
       this.sequences ??= new KeySequences();
-      if (!this.sequences.admit(task)) return;
+      const place = this.sequences.admit(task);
+      if (place !== 'first') return place === 'park' ? 'park' : 'queued';
     }
     this.#queues[turnKindOf(task)].push(task, task.priority);
+    return 'queued';
   }
 
   /** Rows of this ordering key are parked. */
@@ -153,8 +157,7 @@ export class Lane implements LaneKey {
   /** Takes all that waits; what is under way keeps its place in its sequence. */
   drain(): DeliveryTask[] {
     const first = [...this.#queues.fresh.drain(), ...this.#queues.later.drain()];
-    const behind = first.flatMap((task) => (isOrdered(task) ? (this.sequences?.blocked(task) ?? []) : []));
-    return [...first, ...behind, ...(this.sequences?.drain() ?? [])];
+    return [...first, ...(this.sequences?.drain(new Set(first)) ?? [])];
   }
 
   /** Takes what waits and matches; what came after an ordered one of them is let through. */

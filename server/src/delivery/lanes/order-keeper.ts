@@ -38,10 +38,15 @@ export class OrderKeeper {
     if (release) void this.#release(lane, [task.orderingKey]);
   }
 
-  /** A delivery waits in its row, or its key was parked: those behind it wait in theirs. */
+  /** A delivery waits in its row again, or its key was parked: those behind it wait in theirs. */
   blocked(lane: Lane, task: OrderedTask): void {
     const behind = lane.sequences?.blocked(task) ?? [];
     if (behind.length > 0) this.#options.park(behind);
+  }
+
+  /** A delivery that had to be parked is parked now. */
+  parked(lane: Lane, task: OrderedTask): void {
+    if (lane.sequences?.returned(task) === true) void this.#release(lane, [task.orderingKey]);
   }
 
   /** What an earlier owner, or somebody's cancelling, left parked is to be looked for. */

@@ -50,5 +50,12 @@ test('an idle time is no credit for a burst', () => {
   const pace = new Pace(60, 0);
   pace.start(0);
   pace.start(1_000_000);
-  expect(pace.readyAtMs).toBeGreaterThan(1_000_000 + 800);
+  expect(pace.readyAtMs).toBe(1_000_000 + paceIntervalMs(60));
+});
+
+test('a start that is a little late does not put off the ones after it', () => {
+  const pace = new Pace(60, 0);
+  pace.start(0);
+  pace.start(paceIntervalMs(60) + 90);
+  expect(pace.readyAtMs).toBe(2 * paceIntervalMs(60));
 });

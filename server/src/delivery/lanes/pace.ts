@@ -2,8 +2,8 @@
  * A webhook's rate limit: starts are spread evenly, and no stretch of 60 seconds has more of them than the limit says.
  *
  * It is the generic cell rate algorithm (ITU-T I.371): each start moves the time of the next one on by an interval, and a
- * start may come up to a tolerance before its time, which makes up for timers that ring late. A stretch of W
- * milliseconds then has at most floor((W + tolerance) / interval) + 1 starts. The interval is chosen so that this stays
+ * start that was up to a tolerance late does not move the later ones, which makes up for timers that ring late. An idle
+ * time earns nothing. A stretch of W milliseconds has at most floor((W + tolerance) / interval) + 1 starts. The interval is chosen so that this stays
  * within the limit for W = 60,000 plus `ARRIVAL_JITTER_MS`: the receiver counts arrivals, and a network does not keep
  * the distance between them.
  */
@@ -30,7 +30,8 @@ export class Pace {
   }
 
   start(nowMs: number): void {
-    this.#nextMs = Math.max(nowMs, this.#nextMs) + this.#intervalMs;
+    const isLateBy = nowMs - this.readyAtMs;
+    this.#nextMs = (isLateBy <= TOLERANCE_MS ? this.#nextMs : nowMs + TOLERANCE_MS) + this.#intervalMs;
   }
 
   /** The same pace at another limit. */

@@ -5,17 +5,19 @@
  * longest. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
  * same commit: were the node killed now, the search for its leases must begin there.
  *
- * An ordered row whose predecessor still waits, or whose key is parked, is not leased: it is parked, and `blocked` tells.
- * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node.
+ * In a lane that keeps an order, a row whose predecessor still waits, or whose key is parked, is not leased: it is
+ * parked, and `blocked` tells. The predecessors of a key are looked at once, not for each of its rows: the rows to be
+ * leased are compared with the waiting ones place by place, and what comes after the first that differs is blocked.
+ * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node, $6 whether they keep an order.
  */
 export const CLAIM_DUE = {
   name: 'claim-due',
   text: `
 WITH lane AS (
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, webhook_id, room)
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $6::bool[]) AS l (tenant_id, webhook_id, room, ordered)
 ),
 urgent AS MATERIALIZED (
-  SELECT d.* FROM lane CROSS JOIN LATERAL (
+  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
     SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
     WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority > 0
     ORDER BY priority DESC, due_at LIMIT lane.room
@@ -23,7 +25,7 @@ urgent AS MATERIALIZED (
   ) d
 ),
 plain AS MATERIALIZED (
-  SELECT d.* FROM lane CROSS JOIN LATERAL (
+  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
     SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
     WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority <= 0
     ORDER BY due_at LIMIT greatest(0, lane.room - (SELECT count(*) FROM urgent u WHERE u.webhook_id = lane.webhook_id))
@@ -31,20 +33,34 @@ plain AS MATERIALIZED (
   ) d
 ),
 due AS MATERIALIZED (SELECT * FROM urgent UNION ALL SELECT * FROM plain),
+keys AS MATERIALIZED (
+  SELECT tenant_id, environment_id, webhook_id, ordering_key, count(*) AS rows,
+    array_agg(id ORDER BY order_number) AS ids, array_agg(order_number ORDER BY order_number) AS numbers
+  FROM due WHERE ordered AND order_number IS NOT NULL
+  GROUP BY tenant_id, environment_id, webhook_id, ordering_key
+),
+stopped AS MATERIALIZED (
+  SELECT keys.*, (
+    SELECT min(order_number) FROM (
+      SELECT id, order_number, row_number() OVER (ORDER BY order_number) AS place FROM deliveries
+      WHERE webhook_id = keys.webhook_id AND tenant_id = keys.tenant_id AND ordering_key = keys.ordering_key
+        AND due_at IS NOT NULL AND order_number IS NOT NULL
+      ORDER BY order_number LIMIT keys.rows + 1
+    ) waiting
+    WHERE waiting.id IS DISTINCT FROM keys.ids[place]
+  ) AS first_waiting, (
+    SELECT k.delivery_id FROM parked_keys k
+    WHERE k.tenant_id = keys.tenant_id AND k.webhook_id = keys.webhook_id AND k.ordering_key = keys.ordering_key
+  ) AS parked_by
+  FROM keys
+),
 judged AS MATERIALIZED (
-  SELECT due.tenant_id, due.environment_id, due.id, due.order_number IS NOT NULL AND (
-    EXISTS (
-      SELECT FROM deliveries p
-      WHERE p.webhook_id = due.webhook_id AND p.tenant_id = due.tenant_id AND p.ordering_key = due.ordering_key
-        AND p.order_number < due.order_number AND p.due_at IS NOT NULL
-        AND NOT EXISTS (SELECT FROM due same WHERE same.id = p.id)
-    ) OR EXISTS (
-      SELECT FROM parked_keys k
-      WHERE k.tenant_id = due.tenant_id AND k.webhook_id = due.webhook_id AND k.ordering_key = due.ordering_key
-        AND k.delivery_id <> due.id
-    )
-  ) AS blocked
-  FROM due
+  SELECT tenant_id, environment_id, id, NULL::bigint AS order_number, false AS blocked
+  FROM due WHERE NOT ordered OR order_number IS NULL
+  UNION ALL
+  SELECT s.tenant_id, s.environment_id, r.id, r.order_number,
+    coalesce(r.order_number > s.first_waiting, false) OR coalesce(s.parked_by <> r.id, false)
+  FROM stopped s CROSS JOIN LATERAL unnest(s.ids, s.numbers) AS r (id, order_number)
 ),
 claimed AS (
   UPDATE deliveries d SET
@@ -54,7 +70,7 @@ claimed AS (
   WHERE d.tenant_id = j.tenant_id AND d.environment_id = j.environment_id AND d.id = j.id
   RETURNING
     d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.attempt_count, d.trigger, d.priority,
-    d.ordering_key, d.order_number, j.blocked
+    d.ordering_key, j.order_number, j.blocked
 ),
 marked AS (
   UPDATE nodes SET oldest_leased_id = least(oldest_leased_id, (SELECT id FROM due ORDER BY id LIMIT 1)) WHERE id = $5
