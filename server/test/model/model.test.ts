@@ -29,7 +29,7 @@ test(
   async () => {
     const property = fc.asyncProperty(setups, runs, run);
     const result = await fc.check(property, {
-      numRuns: RUNS,
+      numRuns: PATH === undefined ? RUNS : 1,
       ...(SEED !== undefined && { seed: SEED }),
       ...(PATH !== undefined && { path: PATH }),
       endOnFailure: PATH !== undefined || process.env.NOSHRINK !== undefined,

@@ -194,7 +194,7 @@ export class System {
         this.violated('a node does not stop');
         break;
       }
-      await this.#moveTo(Math.min(this.clock.nextAtMs ?? Number.POSITIVE_INFINITY, this.clock.now() + 1_000));
+      await this.#moveTo(this.clock.now() + 250);
     }
     this.crash(node);
   }
