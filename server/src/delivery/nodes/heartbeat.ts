@@ -57,12 +57,15 @@ export class Heartbeat {
     this.#beatLater();
   }
 
-  /** Leaves, unless something is still in hand: then the silent node is found, and its leases are freed, by others. */
+  /**
+   * Leaves, unless something is still in hand, or may be by a commit in doubt: then the silent node is found, and its
+   * leases are freed, by others.
+   */
   async stop(inHand: number): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
     await this.#beating;
-    if (inHand > 0) return;
+    if (inHand > 0 || this.#doubtSinceMs !== undefined) return;
     await this.#options.registry.remove(this.#nodeId).catch((error) => {
       this.#options.logger.warn({ code: errorCode(error) }, 'the node could not be signed off');
     });
