@@ -306,8 +306,23 @@ export class DeliveryEngine {
       for (const task of lane.drain()) this.#giveBack({ task, to: 'waiting', dueAtMs: now });
       if (lane.held === 0) idle.push(key);
     }
-    void this.#releaseLanes(idle);
+    this.#giveUpLanes(idle);
     for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
+  }
+
+  /**
+   * Gives up lanes that are another node's, once no claim is under way: it could still lease some of their rows, which
+   * the other node would not see and send later ones of the same key before them.
+   */
+  #giveUpLanes(keys: LaneKey[]): void {
+    if (keys.length === 0) return;
+    void this.#claims.exclusively(async () => {
+      const idle = keys.filter(({ webhookId }) => {
+        const lane = this.#inHand.lanes.get(webhookId);
+        return lane?.leaving && lane.held === 0 && this.#owners.owns(webhookId);
+      });
+      await this.#releaseLanes(idle);
+    });
   }
 
   #releaseLanes(keys: LaneKey[]): Promise<void> {
@@ -547,7 +562,7 @@ export class DeliveryEngine {
   #letGo(task: DeliveryTask): void {
     this.#inHand.letGo(task);
     const lane = this.#inHand.lanes.get(task.webhookId);
-    if (lane?.leaving && lane.held === 0) void this.#releaseLanes([lane]);
+    if (lane?.leaving && lane.held === 0) this.#giveUpLanes([lane]);
   }
 
   #drainQueues(): DeliveryTask[] {

@@ -95,6 +95,7 @@ const FAULTY = [
   'give-up-leases',
   'release-keys',
   'acquire-lanes',
+  'release-lanes',
 ];
 
 const weighted = (weight: number, arbitrary: fc.Arbitrary<Step>) => ({ weight, arbitrary });
