@@ -22,6 +22,8 @@ export interface ClaimsOptions {
   restoreOrder: () => Promise<void>;
   /** This node answers for its leases: what it claims now is its own. */
   alive: () => boolean;
+  /** A claim failed, and its rows may be leased all the same. */
+  inDoubt: () => void;
 }
 
 /** Rows leased by one statement at most. */

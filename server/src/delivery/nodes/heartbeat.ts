@@ -3,7 +3,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import { firstIdAt } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { DeliveryRows } from '../rows.ts';
-import { COMMIT_MS_MAX, NODE_SILENCE_MS_MAX, type NodeRegistry } from './node-registry.ts';
+import { NODE_SILENCE_MS_MAX, type NodeRegistry } from './node-registry.ts';
 
 export interface HeartbeatOptions {
   rows: DeliveryRows;
@@ -71,7 +71,7 @@ export class Heartbeat {
     });
   }
 
-  /** A commit ended in doubt: rows may be leased to this node that it does not hold. They are looked for once the doubt is over. */
+  /** A statement ended in doubt: rows may be leased to this node that it does not hold. They are looked for once the doubt is over. */
   searchLostLeases(): void {
     this.#doubtSinceMs = this.#options.clock.now();
   }
@@ -99,12 +99,13 @@ export class Heartbeat {
     const { registry, clock, exclusively, oldestInHand, onAlive } = this.#options;
     const wasAlive = this.alive;
     const startMs = clock.monotonicMs();
-    const known = await exclusively(() => registry.beat(this.#nodeId, oldestInHand()));
-    if (known) this.#lastBeatMs = startMs;
+    const inDoubt = this.#doubtSinceMs !== undefined;
+    const oldest = await exclusively(() => registry.beat(this.#nodeId, oldestInHand(), inDoubt));
+    if (oldest !== undefined) this.#lastBeatMs = startMs;
     else await this.#join();
     if (!wasAlive) onAlive();
     await this.#takeOver(false);
-    await this.#findLost();
+    if (inDoubt && oldest !== undefined) await this.#findLost(oldest);
   }
 
   async #takeOver(sole: boolean): Promise<void> {
@@ -119,15 +120,17 @@ export class Heartbeat {
     onNodes([this.#nodeId, ...others.alive]);
   }
 
-  async #findLost(): Promise<void> {
+  /** `oldest`: this node has no older leases. */
+  async #findLost(oldest: string): Promise<void> {
     const { rows, clock, logger, exclusively, idsInHand, onFreed } = this.#options;
     const since = this.#doubtSinceMs;
     const now = clock.now();
     if (since === undefined || now - since < DOUBT_MS) return;
     this.#doubtSinceMs = undefined;
-    const [from, to] = [firstIdAt(since - COMMIT_MS_MAX), firstIdAt(now - DOUBT_MS / 2)];
+    // What is younger may be in a commit of this moment.
+    const before = firstIdAt(now - DOUBT_MS / 2);
     const freed = await exclusively(() =>
-      rows.freeLeasesOf(this.#nodeId, from, now, { before: to, except: idsInHand() }),
+      rows.freeLeasesOf(this.#nodeId, oldest, now, { before, except: idsInHand() }),
     );
     logger.info({ deliveries: freed }, 'looked for deliveries whose commit was in doubt');
     if (freed > 0) onFreed();
