@@ -192,14 +192,24 @@ export class Claims {
   }
 
   async #claimRows(rooms: LaneRoom[]): Promise<void> {
-    const { rows, clock, begin, take, lane: laneOf } = this.#options;
+    const { rows, begin, take, lane: laneOf } = this.#options;
     begin(rooms.map(({ lane }) => lane));
-    take(await rows.claim(rooms, clock.now()));
+    take(await this.#lease(rooms));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));
     for (const { lane } of rooms) {
       const dueAtMs = due.get(lane.webhookId);
       // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
       if (dueAtMs !== undefined) this.#waitFor(laneOf(lane), dueAtMs);
+    }
+  }
+
+  async #lease(rooms: LaneRoom[]): Promise<ClaimedRow[]> {
+    const { rows, clock, inDoubt } = this.#options;
+    try {
+      return await rows.claim(rooms, clock.now());
+    } catch (error) {
+      inDoubt();
+      throw error;
     }
   }
 

@@ -151,6 +151,7 @@ export class DeliveryEngine {
       take: (claimed) => this.#take(claimed),
       restoreOrder: () => this.#order.restore(),
       alive: () => this.#heartbeat.alive,
+      inDoubt: () => this.#heartbeat.searchLostLeases(),
     });
     this.#heartbeat = new Heartbeat({
       rows: this.#rows,
@@ -294,20 +295,28 @@ export class DeliveryEngine {
     this.#owners.becomeNode(nodeId);
   }
 
-  /** Nodes came or went, so lanes change hands: those that are another's now are given up when nothing of them is under way. */
+  /** The nodes that live, as of this heartbeat. */
   #nodesChanged(nodeIds: number[]): void {
-    if (!this.#owners.setAlive(nodeIds)) return;
+    const changed = this.#owners.setAlive(nodeIds);
+    this.#leaveLanes();
+    if (!changed) return;
+    const now = this.#options.clock.now();
+    for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
+  }
+
+  /** Lanes that are another node's now are given up, each when nothing of it is under way. */
+  #leaveLanes(): void {
     const now = this.#options.clock.now();
     const idle: LaneKey[] = [];
     for (const key of this.#owners.owned) {
       const lane = this.#inHand.lane(key);
-      lane.leaving = !this.#owners.shouldOwn(key.webhookId);
-      if (!lane.leaving) continue;
+      // One that has begun to leave leaves: what it gave back may not be in its row yet.
+      if (lane.leaving || this.#owners.shouldOwn(key.webhookId)) continue;
+      lane.leaving = true;
       for (const task of lane.drain()) this.#giveBack({ task, to: 'waiting', dueAtMs: now });
       if (lane.held === 0) idle.push(key);
     }
     this.#giveUpLanes(idle);
-    for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
   }
 
   /**
@@ -334,10 +343,10 @@ export class DeliveryEngine {
     for (const { webhookId } of keys) this.#inHand.lanes.delete(webhookId);
     return this.#owners
       .release(paced)
-      .then(() => this.#notify(keys))
+      .then((free) => this.#notify(free))
       .catch((error) => {
-        // The row still names this node, which does not send to them any more: others take them when it is gone.
-        this.#options.logger.warn({ code: errorCode(error), lanes: keys.length }, 'lanes could not be given up');
+        this.#options.logger.warn({ code: errorCode(error), lanes: keys.length }, 'lanes could not be given up yet');
+        if (!this.#draining) this.#options.clock.after(RELEASE_AGAIN_MS, () => void this.#releaseLanes([]));
       });
   }
 
@@ -390,7 +399,8 @@ export class DeliveryEngine {
 
   #enqueue(task: DeliveryTask): void {
     const lane = this.#inHand.lane(task);
-    if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
+    if (lane.leaving) this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
+    else if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
     else this.#turns.offer(lane);
   }
 
@@ -573,6 +583,7 @@ export class DeliveryEngine {
 const UNREADABLE_WEBHOOK_MS = 1_000;
 const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;
+const RELEASE_AGAIN_MS = 1_000;
 
 /** Deliveries that are committed within the same moment are told of together. */
 const TELL_AFTER_MS = 5;

@@ -10,6 +10,7 @@ import {
   PARKED_KEYS,
   RELEASE_KEYS,
   RELEASE_STRANDED,
+  STRANDED_KEYS,
   WAITING_LANES,
 } from './sql/rows.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
@@ -135,13 +136,22 @@ export class DeliveryRows {
     return result.rowCount ?? 0;
   }
 
-  /** Keys of an ordered lane of which something is parked. `stranded`: nothing of the key waits before it. */
-  async parkedKeys(lane: LaneKey): Promise<{ key: string; stranded: boolean }[]> {
+  /** Keys of an ordered lane of which rows are parked, `keysMax` at most. `stranded`: nothing before them waits. */
+  async parkedKeys(lane: LaneKey, keysMax: number): Promise<{ key: string; stranded: boolean }[]> {
     const result = await this.#pool.query<{ ordering_key: string; stranded: boolean }>({
       ...PARKED_KEYS,
-      values: [lane.tenantId, lane.webhookId],
+      values: [lane.tenantId, lane.webhookId, keysMax],
     });
     return result.rows.map((row) => ({ key: row.ordering_key, stranded: row.stranded }));
+  }
+
+  /** Those of the keys whose rows are parked although nothing before them waits. */
+  async strandedKeys(lane: LaneKey, keys: string[]): Promise<string[]> {
+    const result = await this.#pool.query<{ ordering_key: string }>({
+      ...STRANDED_KEYS,
+      values: [lane.tenantId, lane.webhookId, textArray(keys)],
+    });
+    return result.rows.map((row) => row.ordering_key);
   }
 
   /** Makes the first parked rows of these keys due, `rowsMax` of each at most; gives the keys of which there were some. */
@@ -172,15 +182,17 @@ export class DeliveryRows {
 
   /**
    * Frees what a node had in hand, deliveries from `oldestId` on; gives their number. For this node's own leases,
-   * `held` says which of them it knows: those it holds, and all that are not older than `before`.
+   * `held` says which of them it knows: those it holds, and all that are not older than `before`. `connection`: one that
+   * is in a transaction.
    */
   async freeLeasesOf(
     nodeId: number,
     oldestId: string,
     nowMs: number,
     held: { before: string; except: string[] } = { before: LAST_ID, except: [] },
+    connection: pg.Pool | pg.PoolClient = this.#pool,
   ): Promise<number> {
-    const result = await this.#pool.query({
+    const result = await connection.query({
       ...FREE_LEASES_OF,
       values: [nodeId, oldestId, held.before, new Date(nowMs), uuidArray(held.except)],
     });

@@ -33,7 +33,7 @@ export interface Cluster {
   statuses(): Promise<Record<string, number>>;
   /** Waits until all deliveries have this status. */
   allBecome(status: string, withinMs?: number): Promise<void>;
-  /** Makes the other nodes find these silent for too long with their next heartbeat. */
+  /** Makes the other nodes find these silent for too long, and waits until they have taken over from them. */
   declareSilent(...numbers: number[]): Promise<void>;
   stop(): Promise<void>;
 }
@@ -98,7 +98,14 @@ export async function startCluster(size: number, changes: Partial<Config> = {}):
       );
     },
     async declareSilent(...silent) {
-      await query("UPDATE nodes SET heartbeat_at = now() - interval '1 minute' WHERE id = ANY ($1)", [silent]);
+      // A heartbeat that was under way may come after the first of these.
+      await eventually(
+        () =>
+          query("UPDATE nodes SET heartbeat_at = now() - '1 minute'::interval WHERE id = ANY ($1) RETURNING id", [
+            silent,
+          ]),
+        (left) => left.length === 0,
+      );
     },
     async stop() {
       await sql.end();

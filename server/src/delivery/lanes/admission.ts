@@ -71,7 +71,9 @@ export class LaneAdmission {
     }
     await this.#takeLanes(known);
     const admissions: Admission[] = [];
-    for (const { lane, target } of known) admissions.push(await this.#admitOne(lane, target));
+    // A lane that was given up meanwhile is made anew.
+    for (const { lane, target } of known)
+      admissions.push(await this.#admitOne(this.#options.inHand.lane(lane), target));
     return admissions;
   }
 
@@ -121,9 +123,10 @@ export class LaneAdmission {
     const taken = new Map((await owners.acquire(wanted)).map((owned) => [owned.lane.webhookId, owned]));
     if (taken.size === 0) return;
     const lanes: Lane[] = [];
-    for (const { lane, target } of wanted) {
-      const owned = taken.get(lane.webhookId);
+    for (const { lane: key, target } of wanted) {
+      const owned = taken.get(key.webhookId);
       if (owned === undefined) continue;
+      const lane = this.#options.inHand.lane(key);
       lane.takeOver(target, owned.notBeforeMs);
       lanes.push(lane);
     }

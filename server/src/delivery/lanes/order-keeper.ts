@@ -2,11 +2,14 @@ import { errorCode } from '../../db/pool.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { DeliveryRows } from '../rows.ts';
-import type { KeySequences, OrderedTask } from './key-sequences.ts';
+import type { OrderedTask } from './key-sequences.ts';
 import type { Lane } from './lane.ts';
 
 /** Parked rows of a key that become due at once; the rest when these have ended. */
 const ROWS_A_KEY = 100;
+
+/** Keys of a lane that are looked at in one go. */
+const KEYS_AT_ONCE = 1_000;
 
 export interface OrderKeeperOptions {
   rows: DeliveryRows;
@@ -54,20 +57,33 @@ export class OrderKeeper {
     for (const lane of lanes) this.#unsure.add(lane.webhookId);
   }
 
-  /** Brings back keys that are parked although nothing of them is under way. */
+  /** Finds out what is parked, and brings back what is parked although nothing before it waits or is under way. */
   async restore(): Promise<void> {
-    const { lanes, rows } = this.#options;
+    const { lanes } = this.#options;
+    for (const webhookId of this.#unsure) if (!lanes.has(webhookId)) this.#unsure.delete(webhookId);
     for (const lane of lanes.values()) {
-      if (!this.#unsure.has(lane.webhookId) && !hasStalled(lane.sequences)) continue;
-      this.#unsure.delete(lane.webhookId);
-      const parked = await rows.parkedKeys(lane);
-      // What waits behind a retry is released when that has ended, by whoever has the lane then.
-      for (const { key } of parked) lane.noteParked(key);
-      const active = new Set(lane.sequences?.activeKeys ?? []);
-      const stranded = parked.filter(({ key, stranded }) => stranded && !active.has(key)).map(({ key }) => key);
+      const stranded = this.#unsure.has(lane.webhookId) ? await this.#explore(lane) : await this.#strandedOf(lane);
       if (stranded.length > 0) await this.#release(lane, stranded);
     }
-    for (const webhookId of this.#unsure) if (!lanes.has(webhookId)) this.#unsure.delete(webhookId);
+  }
+
+  /** Has the lane know what earlier owners parked; gives the keys that are stranded. */
+  async #explore(lane: Lane): Promise<string[]> {
+    this.#unsure.delete(lane.webhookId);
+    const found = await this.#options.rows.parkedKeys(lane, KEYS_AT_ONCE);
+    // The rest of them when these have gone on.
+    if (found.length === KEYS_AT_ONCE) this.#unsure.add(lane.webhookId);
+    for (const { key } of found) lane.noteParked(key);
+    const active = new Set(lane.sequences?.activeKeys);
+    return found.filter(({ key, stranded }) => stranded && !active.has(key)).map(({ key }) => key);
+  }
+
+  async #strandedOf(lane: Lane): Promise<string[]> {
+    const stalled = lane.sequences?.stalledKeys.slice(0, KEYS_AT_ONCE) ?? [];
+    if (stalled.length === 0) return [];
+    const stranded = await this.#options.rows.strandedKeys(lane, stalled);
+    const active = new Set(lane.sequences?.activeKeys);
+    return stranded.filter((key) => !active.has(key));
   }
 
   async #release(lane: Lane, keys: string[]): Promise<void> {
@@ -82,8 +98,4 @@ export class OrderKeeper {
       this.#unsure.add(lane.webhookId);
     }
   }
-}
-
-function hasStalled(sequences: KeySequences | undefined): boolean {
-  return sequences !== undefined && sequences.stalledKeys.length > 0;
 }

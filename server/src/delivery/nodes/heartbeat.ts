@@ -3,7 +3,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import { firstIdAt } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import type { DeliveryRows } from '../rows.ts';
-import { NODE_SILENCE_MS_MAX, type NodeRegistry } from './node-registry.ts';
+import { COMMIT_MS_MAX, NODE_SILENCE_MS_MAX, type NodeRegistry } from './node-registry.ts';
 
 export interface HeartbeatOptions {
   rows: DeliveryRows;
@@ -38,6 +38,8 @@ export class Heartbeat {
   #nodeId = 0;
   #lastBeatMs = Number.NEGATIVE_INFINITY;
   #doubtSinceMs: number | undefined;
+  /** The numbers it had before others took it for dead, until nothing can be leased to them any more. */
+  #formerNodes: { nodeId: number; untilMs: number }[] = [];
   #beating: Promise<void> = Promise.resolve();
   #cancel: (() => void) | undefined;
   #stopped = false;
@@ -78,7 +80,9 @@ export class Heartbeat {
 
   async #join(): Promise<void> {
     const { registry, clock, onNode } = this.#options;
-    this.#nodeId = await registry.join();
+    const nodeId = await registry.join();
+    if (this.#nodeId !== 0) this.#formerNodes.push({ nodeId: this.#nodeId, untilMs: clock.now() });
+    this.#nodeId = nodeId;
     this.#lastBeatMs = clock.monotonicMs();
     onNode(this.#nodeId);
   }
@@ -106,15 +110,17 @@ export class Heartbeat {
     if (!wasAlive) onAlive();
     await this.#takeOver(false);
     if (inDoubt && oldest !== undefined) await this.#findLost(oldest);
+    await this.#freeFormer();
   }
 
   async #takeOver(sole: boolean): Promise<void> {
     const { registry, rows, clock, logger, onFreed, onNodes } = this.#options;
     const others = await registry.findOthers(this.#nodeId, sole);
     for (const dead of others.dead) {
-      const freed = await rows.freeLeasesOf(dead.id, dead.oldestLeasedId, clock.now());
-      await registry.remove(dead.id);
-      logger.info({ node: dead.id, deliveries: freed }, 'took over from a node that is gone');
+      const freed = await registry.bury(dead, sole, (oldestId, client) =>
+        rows.freeLeasesOf(dead, oldestId, clock.now(), undefined, client),
+      );
+      logger.info({ node: dead, deliveries: freed }, 'took over from a node that is gone');
       if (freed > 0) onFreed();
     }
     onNodes([this.#nodeId, ...others.alive]);
@@ -134,5 +140,18 @@ export class Heartbeat {
     );
     logger.info({ deliveries: freed }, 'looked for deliveries whose commit was in doubt');
     if (freed > 0) onFreed();
+  }
+
+  /** A commit that was under way when others took this node for dead has leased to a number that is nobody's. */
+  async #freeFormer(): Promise<void> {
+    const { rows, clock, logger, onFreed } = this.#options;
+    const now = clock.now();
+    for (const former of this.#formerNodes.filter(({ untilMs }) => now - untilMs >= DOUBT_MS)) {
+      const from = firstIdAt(former.untilMs - COMMIT_MS_MAX);
+      const freed = await rows.freeLeasesOf(former.nodeId, from, now);
+      this.#formerNodes = this.#formerNodes.filter((each) => each !== former);
+      logger.info({ node: former.nodeId, deliveries: freed }, 'looked for deliveries of a former node');
+      if (freed > 0) onFreed();
+    }
   }
 }

@@ -18,6 +18,12 @@ export interface OwnedLane {
   notBeforeMs: number;
 }
 
+/** A lane to give up, with the time before which its next owner must not start, on the monotonic clock. */
+export interface LeavingLane {
+  lane: LaneKey;
+  pacedUntilMs: number;
+}
+
 /**
  * Which node sends to the webhooks that only one node at a time may send to, those with a rate limit, a
  * `max_concurrency` or an order. All others are sent to by whichever node has their deliveries.
@@ -30,6 +36,8 @@ export class LaneOwners {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
   readonly #owned = new Map<string, OwnedLane>();
+  /** Given up, but their rows may not say so yet: until they do, this node must not take them again. */
+  readonly #releasing = new Map<string, LeavingLane & { underWay: boolean }>();
   #nodeId = 0;
   #alive: number[] = [];
 
@@ -42,6 +50,7 @@ export class LaneOwners {
   becomeNode(nodeId: number): void {
     this.#nodeId = nodeId;
     this.#owned.clear();
+    this.#releasing.clear();
     this.#alive = [nodeId];
   }
 
@@ -72,7 +81,8 @@ export class LaneOwners {
   }
 
   /** Takes those of the lanes that can be taken. */
-  async acquire(wanted: WantedLane[]): Promise<OwnedLane[]> {
+  async acquire(all: WantedLane[]): Promise<OwnedLane[]> {
+    const wanted = all.filter(({ lane }) => !this.#releasing.has(lane.webhookId));
     if (wanted.length === 0) return [];
     const nodeId = this.#nodeId;
     const result = await this.#pool.query<{ webhook_id: string; wait_ms: string }>({
@@ -99,20 +109,32 @@ export class LaneOwners {
     return taken;
   }
 
-  /** Gives lanes up, with the time before which their next owner must not start. */
-  async release(lanes: { lane: LaneKey; pacedUntilMs: number }[]): Promise<void> {
-    if (lanes.length === 0) return;
+  /** Gives lanes up, these and those that an earlier call could not; gives the lanes that are free now. */
+  async release(lanes: LeavingLane[]): Promise<LaneKey[]> {
+    for (const each of lanes) {
+      if (this.#owned.delete(each.lane.webhookId))
+        this.#releasing.set(each.lane.webhookId, { ...each, underWay: false });
+    }
+    const leaving = [...this.#releasing.values()].filter(({ underWay }) => !underWay);
+    if (leaving.length === 0) return [];
     const now = this.#clock.monotonicMs();
-    for (const { lane } of lanes) this.#owned.delete(lane.webhookId);
-    await this.#pool.query({
-      ...RELEASE_LANES,
-      values: [
-        this.#nodeId,
-        uuidArray(lanes.map(({ lane }) => lane.tenantId)),
-        uuidArray(lanes.map(({ lane }) => lane.webhookId)),
-        intArray(lanes.map(({ pacedUntilMs }) => Math.max(0, Math.ceil(pacedUntilMs - now)))),
-      ],
-    });
+    for (const each of leaving) each.underWay = true;
+    try {
+      await this.#pool.query({
+        ...RELEASE_LANES,
+        values: [
+          this.#nodeId,
+          uuidArray(leaving.map(({ lane }) => lane.tenantId)),
+          uuidArray(leaving.map(({ lane }) => lane.webhookId)),
+          intArray(leaving.map(({ pacedUntilMs }) => Math.max(0, Math.ceil(pacedUntilMs - now)))),
+        ],
+      });
+    } catch (error) {
+      for (const each of leaving) each.underWay = false;
+      throw error;
+    }
+    for (const { lane } of leaving) this.#releasing.delete(lane.webhookId);
+    return leaving.map(({ lane }) => lane);
   }
 }
 

@@ -2,12 +2,6 @@ import type pg from 'pg';
 import type { Clock } from '../../kernel/clock.ts';
 import { firstIdAt } from '../../kernel/ids.ts';
 
-/** A node that no longer answers for its leases. */
-export interface DeadNode {
-  id: number;
-  oldestLeasedId: string;
-}
-
 /** A node is taken for dead when its heartbeat is older than this by the database's clock. */
 export const NODE_SILENCE_MS_MAX = 8_000;
 
@@ -59,19 +53,52 @@ export class NodeRegistry {
    * The other nodes: those alive, and those that are silent for too long. `sole`: this process is the only one that can
    * be running on the database, so every other node is dead however young its beat.
    */
-  async findOthers(ownId: number, sole: boolean): Promise<{ alive: number[]; dead: DeadNode[] }> {
-    const result = await this.#pool.query<{ id: number; oldest_leased_id: string; dead: boolean }>(
-      `SELECT id, oldest_leased_id, $2 OR heartbeat_at < now() - make_interval(secs => $3) AS dead
+  async findOthers(ownId: number, sole: boolean): Promise<{ alive: number[]; dead: number[] }> {
+    const result = await this.#pool.query<{ id: number; dead: boolean }>(
+      `SELECT id, $2 OR heartbeat_at < now() - make_interval(secs => $3) AS dead
        FROM nodes WHERE id <> $1 ORDER BY id`,
       [ownId, sole, NODE_SILENCE_MS_MAX / 1000],
     );
     return {
       alive: result.rows.filter((row) => !row.dead).map((row) => row.id),
-      dead: result.rows.filter((row) => row.dead).map((row) => ({ id: row.id, oldestLeasedId: row.oldest_leased_id })),
+      dead: result.rows.filter((row) => row.dead).map((row) => row.id),
     };
   }
 
-  /** Forgets a node whose leases are all freed. */
+  /**
+   * Forgets a dead node, and has its leases freed in the same transaction: `free` frees them, from an oldest id on, and
+   * gives their number. A claim that the node left unfinished is waited for, and none can begin meanwhile, since a claim
+   * holds the node's row. Gives 0 when somebody else was first, or the node is heard of again.
+   */
+  async bury(
+    nodeId: number,
+    sole: boolean,
+    free: (oldestLeasedId: string, client: pg.PoolClient) => Promise<number>,
+  ): Promise<number> {
+    const client = await this.#pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query('BEGIN');
+      const found = await client.query<{ oldest_leased_id: string }>(
+        `SELECT oldest_leased_id FROM nodes
+         WHERE id = $1 AND ($2 OR heartbeat_at < now() - make_interval(secs => $3)) FOR UPDATE`,
+        [nodeId, sole, NODE_SILENCE_MS_MAX / 1000],
+      );
+      const [node] = found.rows;
+      const freed = node === undefined ? 0 : await free(node.oldest_leased_id, client);
+      if (node !== undefined) await client.query('DELETE FROM nodes WHERE id = $1', [nodeId]);
+      await client.query('COMMIT');
+      return freed;
+    } catch (error) {
+      broken = error instanceof Error ? error : new Error('a dead node could not be removed');
+      throw error;
+    } finally {
+      // A connection with an open transaction is not given back: closing it undoes the transaction.
+      client.release(broken);
+    }
+  }
+
+  /** Forgets a node that has nothing in hand. */
   async remove(nodeId: number): Promise<void> {
     await this.#pool.query('DELETE FROM nodes WHERE id = $1', [nodeId]);
   }

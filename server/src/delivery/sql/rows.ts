@@ -3,7 +3,8 @@
 /**
  * Leases rows that are due, lane by lane, at most `room` of each: the urgent ones first, then those that are due for
  * longest. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
- * same commit: were the node killed now, the search for its leases must begin there.
+ * same commit: were the node killed now, the search for its leases must begin there. A node that others have taken for
+ * dead leases nothing, and whoever buries one waits for its claim (`NodeRegistry.bury`).
  *
  * In a lane that keeps an order, a row whose predecessor still waits, or whose key is parked, is not leased: it is
  * parked, and `blocked` tells. The predecessors of a key are looked at once, not for each of its rows: the rows to be
@@ -13,8 +14,10 @@
 export const CLAIM_DUE = {
   name: 'claim-due',
   text: `
-WITH lane AS (
+WITH me AS MATERIALIZED (SELECT id FROM nodes WHERE id = $5 FOR KEY SHARE),
+lane AS (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $6::bool[]) AS l (tenant_id, webhook_id, room, ordered)
+  WHERE EXISTS (SELECT FROM me)
 ),
 urgent AS MATERIALIZED (
   SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
@@ -144,8 +147,8 @@ END`,
 } as const;
 
 /**
- * Keys of an ordered lane of which something is parked, and whether nothing of the key waits before it: it must then be
- * released, unless the first of the key is under way. It hops from key to key. $1 tenant, $2 webhook.
+ * Keys of an ordered lane of which rows are parked, and whether they are stranded: nothing before them waits, and no dead
+ * delivery parks the key. It hops from key to key. $1 tenant, $2 webhook, $3 keys at most.
  */
 export const PARKED_KEYS = {
   name: 'parked-keys',
@@ -172,6 +175,22 @@ WHERE EXISTS (
   SELECT FROM deliveries d
   WHERE d.webhook_id = $2 AND d.tenant_id = $1 AND d.ordering_key = head.ordering_key AND d.order_number IS NOT NULL
     AND d.due_at = 'infinity' AND d.status <> 'held'
+)
+LIMIT $3`,
+} as const;
+
+/** Those of some keys that are stranded. $1 tenant, $2 webhook, $3 keys. */
+export const STRANDED_KEYS = {
+  name: 'stranded-keys',
+  text: `
+SELECT k.ordering_key FROM unnest($3::text[]) AS k (ordering_key) CROSS JOIN LATERAL (
+  SELECT due_at, status FROM deliveries
+  WHERE webhook_id = $2 AND tenant_id = $1 AND ordering_key = k.ordering_key AND due_at IS NOT NULL
+    AND order_number IS NOT NULL
+  ORDER BY order_number LIMIT 1
+) head
+WHERE head.due_at = 'infinity' AND head.status <> 'held' AND NOT EXISTS (
+  SELECT FROM parked_keys p WHERE p.tenant_id = $1 AND p.webhook_id = $2 AND p.ordering_key = k.ordering_key
 )`,
 } as const;
 
