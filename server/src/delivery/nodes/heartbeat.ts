@@ -103,13 +103,14 @@ export class Heartbeat {
     const { registry, clock, exclusively, oldestInHand, onAlive } = this.#options;
     const wasAlive = this.alive;
     const startMs = clock.monotonicMs();
-    const inDoubt = this.#doubtSinceMs !== undefined;
-    const oldest = await exclusively(() => registry.beat(this.#nodeId, oldestInHand(), inDoubt));
+    const oldest = await exclusively(() =>
+      registry.beat(this.#nodeId, oldestInHand(), this.#doubtSinceMs !== undefined),
+    );
     if (oldest !== undefined) this.#lastBeatMs = startMs;
     else await this.#join();
     if (!wasAlive) onAlive();
     await this.#takeOver(false);
-    if (inDoubt && oldest !== undefined) await this.#findLost(oldest);
+    if (oldest !== undefined) await this.#findLost(oldest);
     await this.#freeFormer();
   }
 
