@@ -22,6 +22,8 @@ export interface ClaimsOptions {
   restoreOrder: () => Promise<void>;
   /** This node answers for its leases: what it claims now is its own. */
   alive: () => boolean;
+  /** A claim failed, and its rows may be leased all the same. */
+  inDoubt: () => void;
 }
 
 /** Rows leased by one statement at most. */
@@ -200,9 +202,9 @@ export class Claims {
   }
 
   async #claimRows(rooms: LaneRoom[]): Promise<void> {
-    const { rows, clock, begin, take, lane: laneOf } = this.#options;
+    const { rows, begin, take, lane: laneOf } = this.#options;
     begin(rooms.map(({ lane }) => lane));
-    take(await rows.claim(rooms, clock.now()));
+    take(await this.#lease(rooms));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));
     for (const { lane } of rooms) {
       const dueAtMs = due.get(lane.webhookId);
@@ -212,6 +214,16 @@ export class Claims {
     const now = clock.now();
     const claimed = rooms.filter(({ lane }) => (due.get(lane.webhookId) ?? Number.POSITIVE_INFINITY) > now);
     await this.#release(claimed.filter(({ lane }) => this.#releasing.has(lane.webhookId)).map(({ lane }) => lane));
+  }
+
+  async #lease(rooms: LaneRoom[]): Promise<ClaimedRow[]> {
+    const { rows, clock, inDoubt } = this.#options;
+    try {
+      return await rows.claim(rooms, clock.now());
+    } catch (error) {
+      inDoubt();
+      throw error;
+    }
   }
 
   /** A lane with more that is due asks again itself when its queue runs low. */

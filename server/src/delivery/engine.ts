@@ -43,6 +43,8 @@ export interface EngineOptions {
   soleNode: boolean;
   /** A receiver answered 410: its webhook must be disabled. */
   onGone: (task: DeliveryTask) => Promise<void>;
+  /** What sends requests (HTTP); tests script it. */
+  sender?: Sender;
 }
 
 /** Counters since the start, for the metrics. */
@@ -93,7 +95,7 @@ export class DeliveryEngine {
     this.#inHand = new InHand(options.queuedMax);
     this.#turns = new Turns(options.inFlightMax);
     this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
-    this.#sender = createSender({ clock, guard: options.guard });
+    this.#sender = options.sender ?? createSender({ clock, guard: options.guard });
     this.#recorder = new Recorder({
       pool,
       clock,
@@ -149,6 +151,7 @@ export class DeliveryEngine {
       take: (claimed) => this.#take(claimed),
       restoreOrder: () => this.#order.restore(),
       alive: () => this.#heartbeat.alive,
+      inDoubt: () => this.#heartbeat.searchLostLeases(),
     });
     this.#heartbeat = new Heartbeat({
       rows: this.#rows,
@@ -313,7 +316,22 @@ export class DeliveryEngine {
       for (const task of lane.drain()) this.#giveBack({ task, to: 'waiting', dueAtMs: now });
       if (lane.held === 0) idle.push(key);
     }
-    void this.#releaseLanes(idle);
+    this.#giveUpLanes(idle);
+  }
+
+  /**
+   * Gives up lanes that are another node's, once no claim is under way: it could still lease some of their rows, which
+   * the other node would not see and send later ones of the same key before them.
+   */
+  #giveUpLanes(keys: LaneKey[]): void {
+    if (keys.length === 0) return;
+    void this.#claims.exclusively(async () => {
+      const idle = keys.filter(({ webhookId }) => {
+        const lane = this.#inHand.lanes.get(webhookId);
+        return lane?.leaving && lane.held === 0 && this.#owners.owns(webhookId);
+      });
+      await this.#releaseLanes(idle);
+    });
   }
 
   #releaseLanes(keys: LaneKey[]): Promise<void> {
@@ -572,7 +590,7 @@ export class DeliveryEngine {
   #letGo(task: DeliveryTask): void {
     this.#inHand.letGo(task);
     const lane = this.#inHand.lanes.get(task.webhookId);
-    if (lane?.leaving && lane.held === 0) void this.#releaseLanes([lane]);
+    if (lane?.leaving && lane.held === 0) this.#giveUpLanes([lane]);
   }
 
   #drainQueues(): DeliveryTask[] {

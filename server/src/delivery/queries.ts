@@ -5,6 +5,7 @@ import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { firstIdAt } from '../kernel/ids.ts';
+import { statusesAllowing } from './transitions.ts';
 
 export type DeliveryRow = Selectable<Tables['deliveries']>;
 export type DeadLetterRow = Selectable<Tables['dead_letters']>;
@@ -197,7 +198,7 @@ export function retryNow(db: Database, scope: Scope, id: string, nowMs: number):
       .where('tenant_id', '=', scope.tenantId)
       .where('environment_id', '=', scope.environmentId)
       .where('id', '=', id)
-      .where('status', 'in', ['pending', 'failed', 'dead', 'cancelled'])
+      .where('status', 'in', statusesAllowing('retry'))
       .where('lease_node', 'is', null)
       .where('trigger', '<>', 'test')
       .returningAll()

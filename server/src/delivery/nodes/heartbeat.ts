@@ -59,18 +59,21 @@ export class Heartbeat {
     this.#beatLater();
   }
 
-  /** Leaves, unless something is still in hand: then the silent node is found, and its leases are freed, by others. */
+  /**
+   * Leaves, unless something is still in hand, or may be by a commit in doubt: then the silent node is found, and its
+   * leases are freed, by others.
+   */
   async stop(inHand: number): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
     await this.#beating;
-    if (inHand > 0) return;
+    if (inHand > 0 || this.#doubtSinceMs !== undefined) return;
     await this.#options.registry.remove(this.#nodeId).catch((error) => {
       this.#options.logger.warn({ code: errorCode(error) }, 'the node could not be signed off');
     });
   }
 
-  /** A commit ended in doubt: rows may be leased to this node that it does not hold. They are looked for once the doubt is over. */
+  /** A statement ended in doubt: rows may be leased to this node that it does not hold. They are looked for once the doubt is over. */
   searchLostLeases(): void {
     this.#doubtSinceMs = this.#options.clock.now();
   }
@@ -100,12 +103,14 @@ export class Heartbeat {
     const { registry, clock, exclusively, oldestInHand, onAlive } = this.#options;
     const wasAlive = this.alive;
     const startMs = clock.monotonicMs();
-    const known = await exclusively(() => registry.beat(this.#nodeId, oldestInHand()));
-    if (known) this.#lastBeatMs = startMs;
+    const oldest = await exclusively(() =>
+      registry.beat(this.#nodeId, oldestInHand(), this.#doubtSinceMs !== undefined),
+    );
+    if (oldest !== undefined) this.#lastBeatMs = startMs;
     else await this.#join();
     if (!wasAlive) onAlive();
     await this.#takeOver(false);
-    await this.#findLost();
+    if (oldest !== undefined) await this.#findLost(oldest);
     await this.#freeFormer();
   }
 
@@ -122,15 +127,17 @@ export class Heartbeat {
     onNodes([this.#nodeId, ...others.alive]);
   }
 
-  async #findLost(): Promise<void> {
+  /** `oldest`: this node has no older leases. */
+  async #findLost(oldest: string): Promise<void> {
     const { rows, clock, logger, exclusively, idsInHand, onFreed } = this.#options;
     const since = this.#doubtSinceMs;
     const now = clock.now();
     if (since === undefined || now - since < DOUBT_MS) return;
     this.#doubtSinceMs = undefined;
-    const [from, to] = [firstIdAt(since - COMMIT_MS_MAX), firstIdAt(now - DOUBT_MS / 2)];
+    // What is younger may be in a commit of this moment.
+    const before = firstIdAt(now - DOUBT_MS / 2);
     const freed = await exclusively(() =>
-      rows.freeLeasesOf(this.#nodeId, from, now, { before: to, except: idsInHand() }),
+      rows.freeLeasesOf(this.#nodeId, oldest, now, { before, except: idsInHand() }),
     );
     logger.info({ deliveries: freed }, 'looked for deliveries whose commit was in doubt');
     if (freed > 0) onFreed();

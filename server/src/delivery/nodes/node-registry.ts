@@ -35,13 +35,18 @@ export class NodeRegistry {
     return id;
   }
 
-  /** Says that the node lives and how old its oldest lease is; false when others have taken it for dead. */
-  async beat(nodeId: number, oldestTaskId: string | undefined): Promise<boolean> {
-    const result = await this.#pool.query(
-      'UPDATE nodes SET heartbeat_at = now(), oldest_leased_id = $2 WHERE id = $1',
-      [nodeId, this.#oldest(oldestTaskId)],
+  /**
+   * Says that the node lives and how old its oldest lease is; gives the id before which it has none, or undefined when
+   * others have taken it for dead. `inDoubt`: it may have leases that it does not know of, so the mark only goes back.
+   */
+  async beat(nodeId: number, oldestTaskId: string | undefined, inDoubt: boolean): Promise<string | undefined> {
+    const result = await this.#pool.query<{ oldest_leased_id: string }>(
+      `UPDATE nodes SET heartbeat_at = now(),
+         oldest_leased_id = CASE WHEN $3 THEN least(oldest_leased_id, $2) ELSE $2::uuid END
+       WHERE id = $1 RETURNING oldest_leased_id`,
+      [nodeId, this.#oldest(oldestTaskId), inDoubt],
     );
-    return result.rowCount === 1;
+    return result.rows[0]?.oldest_leased_id;
   }
 
   /**
