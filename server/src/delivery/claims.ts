@@ -202,7 +202,7 @@ export class Claims {
   }
 
   async #claimRows(rooms: LaneRoom[]): Promise<void> {
-    const { rows, begin, take, lane: laneOf } = this.#options;
+    const { rows, clock, begin, take, lane: laneOf } = this.#options;
     begin(rooms.map(({ lane }) => lane));
     take(await this.#lease(rooms));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));

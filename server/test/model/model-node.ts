@@ -77,7 +77,9 @@ export class ModelNode {
       inFlightMax: surroundings.inFlightMax,
       queuedMax: surroundings.queuedMax,
       soleNode: false,
-      onGone: (task) => disableWebhook(this.store, task, task.webhookId, 'gone'),
+      onGone: async (task) => {
+        await disableWebhook(this.store, task, task.webhookId, 'gone');
+      },
       sender: transport.senderOf(this),
     });
     const writer = new EventWriter({ pool, engine: this.engine, logger });
