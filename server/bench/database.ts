@@ -82,6 +82,18 @@ export async function recordsOf(client: Client, webhookIds: readonly string[]): 
   );
 }
 
+/** What the deliveries that were not delivered are at, the most frequent first, for a reader who looks for the reason. */
+export async function describeUndelivered(client: Client, webhookIds: readonly string[]): Promise<string> {
+  const result = await client.query<{ state: string; count: string }>(
+    `SELECT concat_ws(' ', status, CASE WHEN lease_node IS NOT NULL THEN 'in hand' END,
+         'after', attempt_count, 'attempts', error_class) AS state, count(*)
+     FROM deliveries WHERE webhook_id = ANY ($1::uuid[]) AND status <> 'delivered'
+     GROUP BY state ORDER BY count(*) DESC LIMIT 8`,
+    [webhookIds],
+  );
+  return result.rows.map(({ state, count }) => `${count} ${state}`).join(', ') || 'none';
+}
+
 export interface Backlog {
   /** Slug. */
   tenant: string;

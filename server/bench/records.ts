@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type DeliveryRecords, recordsOf } from './database.ts';
+import { type DeliveryRecords, describeUndelivered, recordsOf } from './database.ts';
 import type { Posthorn } from './posthorn.ts';
 
 const RECORDED_MS_MAX = 15_000;
@@ -37,7 +37,9 @@ export async function compareRecords(
     if (performance.now() > lastMs) {
       const is = `${delivered} delivered, ${waiting} waiting and ${givenUp} given up`;
       const due = `${expected.delivered} delivered and ${expected.waiting} waiting`;
-      return { faults: [`on record are ${is} deliveries; it should be ${due}`], failedAttempts: 0 };
+      const undelivered = await posthorn.database((client) => describeUndelivered(client, webhookIds));
+      const fault = `on record are ${is} deliveries; it should be ${due}. Not delivered: ${undelivered}`;
+      return { faults: [fault], failedAttempts: 0 };
     }
     await sleep(POLL_MS);
   }
