@@ -133,12 +133,12 @@ export class Heartbeat {
     const since = this.#doubtSinceMs;
     const now = clock.now();
     if (since === undefined || now - since < DOUBT_MS) return;
-    this.#doubtSinceMs = undefined;
     // What is younger may be in a commit of this moment.
     const before = firstIdAt(now - DOUBT_MS / 2);
     const freed = await exclusively(() =>
       rows.freeLeasesOf(this.#nodeId, oldest, now, { before, except: idsInHand() }),
     );
+    if (this.#doubtSinceMs === since) this.#doubtSinceMs = undefined;
     logger.info({ deliveries: freed }, 'looked for deliveries whose commit was in doubt');
     if (freed > 0) onFreed();
   }
