@@ -161,8 +161,13 @@ export class Claims {
     // From here on only what is told while the statements run, and what they find, counts.
     for (const lane of due) lane.rowsDueAtMs = Number.POSITIVE_INFINITY;
     try {
-      const rooms = this.#rooms(await this.#options.admit(due));
+      const admissions = await this.#options.admit(due);
+      const rooms = this.#rooms(admissions);
       if (rooms.length > 0) await this.#claimRows(rooms);
+      for (const admission of admissions) {
+        if (admission.kind !== 'claim' || admission.againAtMs === undefined) continue;
+        this.#waitFor(this.#options.lane(admission.lane), admission.againAtMs);
+      }
     } catch (error) {
       for (const lane of due) this.expect(this.#options.lane(lane), this.#options.clock.now() + RETRY_MS);
       throw error;

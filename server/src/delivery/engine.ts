@@ -374,7 +374,10 @@ export class DeliveryEngine {
 
   #circuitChanged(key: LaneKey): void {
     const lane = this.#inHand.lane(key);
-    if (this.#circuits.find(key.webhookId) === undefined) lane.probing = false;
+    if (this.#circuits.find(key.webhookId) === undefined) {
+      lane.probing = false;
+      lane.recover();
+    }
     // What is queued is given back one by one as it gets its turn, and a claim finds out when the next is worth a try.
     this.#claims.expect(lane, this.#options.clock.now());
     this.#pump();
@@ -481,7 +484,8 @@ export class DeliveryEngine {
     if (target.bound && (lane.leaving || !this.#owners.owns(target.id))) return undefined;
     const { circuitBreaker, failoverUrl } = target;
     const open = circuitBreaker !== null && this.#circuits.find(target.id) !== undefined;
-    if (open && lane.probing) {
+    // What goes to the failover URL because its attempts are used up tries nothing.
+    if (open && lane.probing && (failoverUrl === null || task.trigger !== 'failover')) {
       lane.probing = false;
       return { kind: 'probe', againMs: circuitBreaker.openMs } as const;
     }

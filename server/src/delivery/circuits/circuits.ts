@@ -14,6 +14,8 @@ export interface Circuit extends LaneKey {
   state: 'open' | 'half_open';
   /** When a node may take the right to try it, on the monotonic clock. */
   reopensAtMs: number;
+  /** The same as its row says it; undefined until it was read. */
+  reopensAt: string | undefined;
 }
 
 export interface CircuitsOptions {
@@ -62,31 +64,37 @@ export class Circuits {
     return this.#circuits.size;
   }
 
-  /** Reads what the rows say of all circuits, or of one. */
+  /** Reads what the rows say of all circuits, or of one, and tells of what has changed. */
   async load(webhookId?: string): Promise<void> {
     const { pool, clock, onChange } = this.#options;
     const result = await pool.query<CircuitColumns>({ ...READ_CIRCUITS, values: [webhookId ?? null] });
-    const before =
-      webhookId === undefined
-        ? [...this.#circuits.values()]
-        : [this.#circuits.get(webhookId)].filter((c) => c !== undefined);
-    for (const known of before) this.#circuits.delete(known.webhookId);
-    // It was closed, by a probe of another node or by somebody's change: what failed before does not count any more.
-    if (webhookId !== undefined && result.rows.length === 0) this.#windows.delete(webhookId);
+    const nowMs = clock.monotonicMs();
+    const changed: LaneKey[] = [];
+    const gone = new Set(webhookId === undefined ? this.#circuits.keys() : [webhookId]);
     for (const row of result.rows) {
-      this.#circuits.set(row.webhook_id, {
+      gone.delete(row.webhook_id);
+      const known = this.#circuits.get(row.webhook_id);
+      if (known?.reopensAt === row.reopens_at && known.state === row.state) continue;
+      const circuit: Circuit = {
         tenantId: row.tenant_id,
         environmentId: row.environment_id,
         webhookId: row.webhook_id,
         state: row.state,
-        reopensAtMs: clock.monotonicMs() + Number(row.wait_ms),
-      });
+        reopensAtMs: nowMs + Number(row.wait_ms),
+        reopensAt: row.reopens_at,
+      };
+      this.#circuits.set(row.webhook_id, circuit);
+      changed.push(circuit);
     }
-    for (const known of before) if (!this.#circuits.has(known.webhookId)) onChange(known);
-    for (const row of result.rows) {
-      const circuit = this.#circuits.get(row.webhook_id);
-      if (circuit !== undefined) onChange(circuit);
+    for (const id of gone) {
+      // It was closed, by a probe of another node or by somebody's change: what failed before does not count any more.
+      this.#windows.delete(id);
+      const known = this.#circuits.get(id);
+      if (known === undefined) continue;
+      this.#circuits.delete(id);
+      changed.push(known);
     }
+    for (const circuit of changed) onChange(circuit);
   }
 
   /** Takes an attempt into account. */
@@ -110,20 +118,21 @@ export class Circuits {
 
   /**
    * Takes the right to probe a webhook whose time has come: true on one node of all. `silenceMs`: another node may probe
-   * after so long without news of this one.
+   * after so long without news of this one. `idle`: take it also while nothing is due, for what may be published.
    */
-  async takeProbe(lane: LaneKey, silenceMs: number): Promise<boolean> {
+  async takeProbe(lane: LaneKey, silenceMs: number, idle: boolean): Promise<boolean> {
     const { pool, clock, logger } = this.#options;
     const circuit = this.find(lane.webhookId);
     if (circuit === undefined) return true;
+    const dueBy = idle ? null : new Date(clock.now());
     try {
-      const result = await pool.query({ ...TAKE_PROBE, values: [lane.tenantId, lane.webhookId, silenceMs] });
+      const result = await pool.query({ ...TAKE_PROBE, values: [lane.tenantId, lane.webhookId, silenceMs, dueBy] });
       if (result.rowCount === 1) {
         circuit.state = 'half_open';
         circuit.reopensAtMs = clock.monotonicMs() + silenceMs;
         return true;
       }
-      // Another node was first, or the circuit is closed by now.
+      // Another node was first, the circuit is closed by now, or nothing is due.
       await this.load(lane.webhookId);
     } catch (error) {
       logger.warn({ code: errorCode(error), webhook_id: lane.webhookId }, 'the right to probe could not be taken');
@@ -140,6 +149,7 @@ export class Circuits {
       webhookId: lane.webhookId,
       state: 'open',
       reopensAtMs: clock.monotonicMs() + breaker.openMs,
+      reopensAt: undefined,
     });
     onChange(lane);
     this.#write(lane, { ...OPEN_CIRCUIT, values: [lane.tenantId, lane.webhookId, breaker.openMs, reason] });
@@ -179,4 +189,5 @@ interface CircuitColumns {
   webhook_id: string;
   state: Circuit['state'];
   wait_ms: string;
+  reopens_at: string;
 }

@@ -11,14 +11,19 @@ ON CONFLICT (tenant_id, webhook_id) DO UPDATE SET state = 'open', reopens_at = e
 } as const;
 
 /**
- * Takes the right to probe: of all nodes one finds the time come, and has moved it on for the others. $1 tenant,
- * $2 webhook, $3 milliseconds after which another may probe if this one is never heard of again.
+ * Takes the right to probe: of all nodes one finds the time come, and has moved it on for the others. While nothing is
+ * due there is nothing to probe with, and the right is left to the node that has something first. $1 tenant, $2 webhook,
+ * $3 milliseconds after which another may probe if this one is never heard of again, $4 now by this node's clock (null:
+ * whether anything is due or not).
  */
 export const TAKE_PROBE = {
   name: 'take-probe',
   text: `
 UPDATE circuits SET state = 'half_open', reopens_at = now() + $3 * interval '1 millisecond'
-WHERE tenant_id = $1 AND webhook_id = $2 AND reopens_at <= now()`,
+WHERE tenant_id = $1 AND webhook_id = $2 AND reopens_at <= now() AND (
+  $4::timestamptz IS NULL
+  OR EXISTS (SELECT FROM deliveries d WHERE d.webhook_id = $2 AND d.tenant_id = $1 AND d.due_at <= $4)
+)`,
 } as const;
 
 /** $1 tenant, $2 webhook. */
@@ -32,6 +37,6 @@ export const READ_CIRCUITS = {
   name: 'read-circuits',
   text: `
 SELECT tenant_id, environment_id, webhook_id, state,
-  extract(epoch FROM reopens_at - now()) * 1000 AS wait_ms
+  extract(epoch FROM reopens_at - now()) * 1000 AS wait_ms, reopens_at::text AS reopens_at
 FROM circuits WHERE $1::uuid IS NULL OR webhook_id = $1`,
 } as const;

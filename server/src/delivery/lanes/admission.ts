@@ -9,13 +9,16 @@ import { paceIntervalMs } from './pace.ts';
 
 /** What is to be done about a lane with due rows. */
 export type Admission =
-  | { lane: Lane; kind: 'claim'; room: number; ordered: boolean }
+  /** `againAtMs`: look again then, in milliseconds since the epoch, even if nothing is due. */
+  | { lane: Lane; kind: 'claim'; room: number; ordered: boolean; againAtMs?: number }
   /** Memory is full: when something of the lane has gone, or after a while. */
   | { lane: Lane; kind: 'full' }
   /** Not before this time, in milliseconds since the epoch. */
   | { lane: Lane; kind: 'wait'; untilMs: number }
   /** Another node sends to it. */
-  | { lane: Lane; kind: 'elsewhere' };
+  | { lane: Lane; kind: 'elsewhere' }
+  /** Its circuit is open, and nothing is due with which to try it. */
+  | { lane: Lane; kind: 'idle' };
 
 export interface LaneAdmissionOptions {
   clock: Clock;
@@ -99,16 +102,18 @@ export class LaneAdmission {
     const ordered = target.ordering !== null;
     const circuit = target.circuitBreaker === null ? undefined : circuits.find(lane.webhookId);
     if (circuit === undefined || target.circuitBreaker === null) return { lane, kind: 'claim', room, ordered };
-    if (circuit.reopensAtMs <= clock.monotonicMs()) {
-      const silenceMs = Math.max(target.circuitBreaker.openMs, target.timeoutMs + PROBE_GRACE_MS);
-      if (await circuits.takeProbe(lane, silenceMs)) {
-        lane.probing = true;
-        return { lane, kind: 'claim', room: target.failoverUrl === null ? 1 : room, ordered };
-      }
-    }
-    if (target.failoverUrl !== null) return { lane, kind: 'claim', room, ordered };
-    const reopensAtMs = circuits.find(lane.webhookId)?.reopensAtMs ?? 0;
-    return { lane, kind: 'wait', untilMs: clock.now() + Math.max(1, reopensAtMs - clock.monotonicMs()) };
+    const hasFailover = target.failoverUrl !== null;
+    const silenceMs = Math.max(target.circuitBreaker.openMs, target.timeoutMs + PROBE_GRACE_MS);
+    const isTime = circuit.reopensAtMs <= clock.monotonicMs();
+    if (isTime) lane.probing = await circuits.takeProbe(lane, silenceMs, hasFailover);
+    const waitMs = (circuits.find(lane.webhookId)?.reopensAtMs ?? 0) - clock.monotonicMs();
+    const againAtMs = clock.now() + Math.max(1, waitMs);
+    // The primary is to be tried when its time has come, also while everything goes to the other URL.
+    if (hasFailover) return { lane, kind: 'claim', room, ordered, againAtMs };
+    if (lane.probing) return { lane, kind: 'claim', room: 1, ordered };
+    return isTime && waitMs <= 0 && circuits.find(lane.webhookId) !== undefined
+      ? { lane, kind: 'idle' }
+      : { lane, kind: 'wait', untilMs: againAtMs };
   }
 
   /** Takes the lanes that this node should have and has not. */

@@ -65,3 +65,15 @@ test('the oldest id is that of the delivery made first, whatever the order of ho
   inHand.letGo(first);
   expect(inHand.oldestId()).toBe(second.id);
 });
+
+test('a delivery that comes back before its first stay has ended is counted once', () => {
+  const inHand = new InHand(10);
+  const first = task('a', 'w');
+  const again = { ...first };
+  inHand.hold(first);
+  inHand.hold(again);
+  inHand.letGo(first);
+  expect([inHand.size, inHand.lane(first).held]).toEqual([1, 1]);
+  inHand.letGo(again);
+  expect([inHand.size, inHand.lanes.size]).toEqual([0, 0]);
+});

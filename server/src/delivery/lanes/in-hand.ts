@@ -56,7 +56,10 @@ export class InHand {
     return Math.max(0, Math.min(LANE_MAX - lane.held, Math.ceil((free - ofTenant.deliveries) / 2)));
   }
 
+  /** One that is held already is replaced: its row came back before it was known that the row had been given up. */
   hold(task: DeliveryTask): void {
+    const before = this.#tasks.get(task.id);
+    if (before !== undefined) this.#release(before);
     this.#tasks.set(task.id, task);
     this.lane(task).held += 1;
     this.#bytes += task.event.data.length;
@@ -70,9 +73,15 @@ export class InHand {
   }
 
   letGo(task: DeliveryTask): void {
-    if (!this.#tasks.delete(task.id)) return;
+    if (this.#tasks.get(task.id) !== task) return;
+    this.#tasks.delete(task.id);
+    this.#release(task);
     const lane = this.lane(task);
-    lane.held -= 1;
+    if (lane.idle) this.lanes.delete(lane.webhookId);
+  }
+
+  #release(task: DeliveryTask): void {
+    this.lane(task).held -= 1;
     this.#bytes -= task.event.data.length;
     const share = this.#ofTenant.get(task.tenantId);
     if (share !== undefined) {
@@ -80,7 +89,6 @@ export class InHand {
       share.bytes -= task.event.data.length;
       if (share.deliveries === 0) this.#ofTenant.delete(task.tenantId);
     }
-    if (lane.idle) this.lanes.delete(lane.webhookId);
   }
 }
 

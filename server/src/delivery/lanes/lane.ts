@@ -50,6 +50,8 @@ export class Lane implements LaneKey {
   readonly #queues = { fresh: new PriorityQueue<DeliveryTask>(), later: new PriorityQueue<DeliveryTask>() };
   #laterInFlight = 0;
   #laterMax = LATER_AT_FIRST;
+  /** Requests at once while the receiver recovers, of whatever kind. */
+  #recoveryMax = Number.POSITIVE_INFINITY;
 
   constructor(key: LaneKey) {
     this.tenantId = key.tenantId;
@@ -65,13 +67,14 @@ export class Lane implements LaneKey {
   /** Nothing of it is in memory, nothing is known to wait, and it has nothing to remember. */
   get idle(): boolean {
     if (this.held > 0 || this.inFlight > 0 || this.rowsDueAtMs !== Number.POSITIVE_INFINITY) return false;
-    return this.pace === undefined && this.sequences === undefined && !this.leaving;
+    if (this.leaving || this.probing || this.#recoveryMax !== Number.POSITIVE_INFINITY) return false;
+    return this.pace === undefined && this.sequences === undefined;
   }
 
   /** A request of this kind could start now, but for its pace. */
   wants(kind: TurnKind): boolean {
     if (this.resting || this.reading || this.leaving) return false;
-    if (this.inFlight >= this.concurrency || this.#queues[kind].size === 0) return false;
+    if (this.inFlight >= Math.min(this.concurrency, this.#recoveryMax) || this.#queues[kind].size === 0) return false;
     return kind === 'fresh' || this.#laterInFlight < this.#laterMax;
   }
 
@@ -145,6 +148,14 @@ export class Lane implements LaneKey {
     this.#laterMax = succeeded
       ? Math.min(this.#laterMax + 1, DEFAULT_CONCURRENCY * 16)
       : Math.max(LATER_AT_FIRST, Math.floor(this.#laterMax / 2));
+    if (succeeded) this.#recoveryMax += 1;
+    if (this.#recoveryMax >= this.concurrency) this.#recoveryMax = Number.POSITIVE_INFINITY;
+  }
+
+  /** Its circuit has closed: also what was published just now begins with few requests at once. */
+  recover(): void {
+    this.#recoveryMax = LATER_AT_FIRST;
+    this.#laterMax = LATER_AT_FIRST;
   }
 
   /** The key's delivery has ended: lets the next one of it through; true when parked rows of the key must be released. */
