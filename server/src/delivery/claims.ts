@@ -22,8 +22,8 @@ export interface ClaimsOptions {
   restoreOrder: () => Promise<void>;
   /** This node answers for its leases: what it claims now is its own. */
   alive: () => boolean;
-  /** A claim failed, and its rows may be leased all the same. */
-  inDoubt: () => void;
+  /** A claim failed, and rows may be leased all the same; `ordered`: of these lanes in whose order they have a place. */
+  inDoubt: (ordered: LaneKey[]) => void;
 }
 
 /** Rows leased by one statement at most. */
@@ -221,7 +221,7 @@ export class Claims {
     try {
       return await rows.claim(rooms, clock.now());
     } catch (error) {
-      inDoubt();
+      inDoubt(rooms.filter(({ ordered }) => ordered).map(({ lane }) => lane));
       throw error;
     }
   }

@@ -134,7 +134,7 @@ export class DeliveryEngine {
       logger,
       onGiven: (lease) => this.#gaveBack(lease),
       onDoubt: ({ task }) => {
-        this.#heartbeat.searchLostLeases();
+        this.#doubtLeases(isOrdered(task) ? [task] : []);
         this.#letGo(task);
       },
     });
@@ -151,7 +151,7 @@ export class DeliveryEngine {
       take: (claimed) => this.#take(claimed),
       restoreOrder: () => this.#order.restore(),
       alive: () => this.#heartbeat.alive,
-      inDoubt: () => this.#heartbeat.searchLostLeases(),
+      inDoubt: (ordered) => this.#doubtLeases(ordered),
     });
     this.#heartbeat = new Heartbeat({
       rows: this.#rows,
@@ -165,6 +165,7 @@ export class DeliveryEngine {
       onNode: (nodeId) => this.#becomeNode(nodeId),
       onNodes: (nodeIds) => this.#nodesChanged(nodeIds),
       onFreed: () => this.#claims.sweepSoon(),
+      onDoubtOver: () => this.#doubtOver(),
       onAlive: () => {
         this.#claims.sweepSoon();
         this.#pump();
@@ -196,7 +197,9 @@ export class DeliveryEngine {
     this.#recorder.stop();
     await this.#sender.stop();
     // With something in hand still, the node is found silent by others, and its lanes with it.
-    if (this.#inHand.size === 0) await this.#releaseLanes(this.#owners.owned);
+    if (this.#inHand.size === 0) {
+      await this.#releaseLanes(this.#owners.owned.filter((key) => !this.#inHand.lane(key).inDoubt));
+    }
     await this.#heartbeat.stop(this.#inHand.size);
   }
 
@@ -293,6 +296,7 @@ export class DeliveryEngine {
     this.#rows.nodeId = nodeId;
     this.#recorder.nodeId = nodeId;
     this.#owners.becomeNode(nodeId);
+    for (const lane of this.#inHand.lanes.values()) lane.inDoubt = false;
   }
 
   /** The nodes that live, as of this heartbeat. */
@@ -324,14 +328,26 @@ export class DeliveryEngine {
    * the other node would not see and send later ones of the same key before them.
    */
   #giveUpLanes(keys: LaneKey[]): void {
-    if (keys.length === 0) return;
+    if (keys.length === 0 && !this.#owners.releasing) return;
     void this.#claims.exclusively(async () => {
       const idle = keys.filter(({ webhookId }) => {
         const lane = this.#inHand.lanes.get(webhookId);
-        return lane?.leaving && lane.held === 0 && this.#owners.owns(webhookId);
+        return lane?.leaving && lane.held === 0 && !lane.inDoubt && this.#owners.owns(webhookId);
       });
       await this.#releaseLanes(idle);
     });
+  }
+
+  /** Rows may be leased to this node that it does not hold, some of them in the order of these lanes. */
+  #doubtLeases(ordered: LaneKey[]): void {
+    for (const key of ordered) this.#inHand.lane(key).inDoubt = true;
+    this.#heartbeat.searchLostLeases();
+  }
+
+  #doubtOver(): void {
+    const lanes = [...this.#inHand.lanes.values()].filter((lane) => lane.inDoubt);
+    for (const lane of lanes) lane.inDoubt = false;
+    this.#giveUpLanes(lanes);
   }
 
   #releaseLanes(keys: LaneKey[]): Promise<void> {

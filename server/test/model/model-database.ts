@@ -45,6 +45,8 @@ export async function openModelDatabase(): Promise<ModelDatabase> {
   const listener = new pg.Client(connection);
   await listener.connect();
   await listener.query('LISTEN posthorn_changes');
+  // Sessions that end with the database are no news.
+  for (const each of [pool, apiPool, listener]) each.on('error', () => {});
   const activity = new Activity();
   let tenants = 0;
 

@@ -64,7 +64,20 @@ export class RowChecks {
     this.#before = now;
     this.#checkAccepted(rows);
     this.#checkMemory(rows);
+    await this.#noteCircuits();
     return rows;
+  }
+
+  async #noteCircuits(): Promise<void> {
+    const { pool, tenantId, webhooks } = this.#system;
+    if (webhooks.every(({ breaker }) => !breaker)) return;
+    const shut = await pool.query<{ webhook_id: string }>({
+      name: 'shut-circuits',
+      text: `SELECT webhook_id FROM circuits WHERE tenant_id = $1 AND state = 'open' AND reopens_at > now()`,
+      values: [tenantId],
+    });
+    const ids = new Set(shut.rows.map((row) => row.webhook_id));
+    for (const webhook of webhooks) webhook.shut = ids.has(webhook.id);
   }
 
   #checkAccepted(rows: DeliveryRow[]): void {

@@ -14,6 +14,8 @@ interface RowAtSend {
   /** Deliveries of its key that come before it and have not ended. */
   unended: string[] | null;
   key_parked: boolean;
+  /** The circuit of its webhook is open, and not yet to be tried. */
+  shut: boolean;
 }
 
 /**
@@ -89,7 +91,10 @@ export class SendChecks {
       }
     }
     const webhook = this.#system.webhooks[request.webhook];
-    if (webhook === undefined || webhook.ordering === null || reopened.has(request.deliveryId)) return;
+    if (webhook === undefined || request.startedAtMs < webhook.limitsSinceMs) return;
+    // One that opens at this moment is not known to every node.
+    if (row.shut && webhook.shut && !request.toFailover && !request.node.wire.stalled) wrong('C1: its circuit is open');
+    if (webhook.ordering === null || reopened.has(request.deliveryId)) return;
     // Those that came while the webhook kept another order, or none, may be on their way.
     const since = webhook.limitsSinceMs;
     const before = (row.unended ?? []).filter((id) => !reopened.has(id) && timeOfId(id) >= since);
@@ -144,5 +149,9 @@ SELECT d.id, d.event_id, d.status, d.lease_node, d.attempt_count, d.trigger, d.o
     SELECT FROM parked_keys k
     WHERE k.tenant_id = d.tenant_id AND k.webhook_id = d.webhook_id AND k.ordering_key = d.ordering_key
       AND d.order_number IS NOT NULL AND k.delivery_id <> d.id
-  ) AS key_parked
+  ) AS key_parked,
+  EXISTS (
+    SELECT FROM circuits c
+    WHERE c.tenant_id = d.tenant_id AND c.webhook_id = d.webhook_id AND c.state = 'open' AND c.reopens_at > now()
+  ) AS shut
 FROM deliveries d WHERE d.tenant_id = $1 AND d.id = ANY ($2::uuid[])`;

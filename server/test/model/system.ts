@@ -47,6 +47,8 @@ export interface ModelWebhook extends Limits {
   receiver: Answer | 'hold';
   /** When the limits in force began to hold. */
   limitsSinceMs: number;
+  /** Its circuit was open, and not yet to be tried, when the rows were looked at last. */
+  shut: boolean;
   /** When requests to it began, all of them. */
   startsMs: number[];
 }
@@ -283,7 +285,7 @@ export class System {
       ...(setup.failover && { failover_url: `http://f${place}.example/` }),
       ...limitsBody(setup),
     });
-    this.webhooks.push({ ...setup, id, status: 'active', limitsSinceMs: this.clock.now(), startsMs: [] });
+    this.webhooks.push({ ...setup, id, status: 'active', limitsSinceMs: this.clock.now(), shut: false, startsMs: [] });
   }
 }
 

@@ -30,7 +30,7 @@ export interface LaneAdmissionOptions {
   onTaken: (lanes: Lane[]) => void;
 }
 
-/** Another node is about to give the lane up: look again soon. */
+/** Another node is about to give the lane up, or leases of it are looked for: ask again soon. */
 const AGAIN_MS = 500;
 
 /** A lane with a rate limit gets no more into memory than it sends in so many seconds. */
@@ -91,6 +91,7 @@ export class LaneAdmission {
         ? { lane, kind: 'wait', untilMs: clock.now() + AGAIN_MS }
         : { lane, kind: 'elsewhere' };
     }
+    if (lane.inDoubt) return { lane, kind: 'wait', untilMs: clock.now() + AGAIN_MS };
     lane.configure(target);
     const paced = lane.pace === undefined ? room : Math.ceil((lane.pace.perMinute * PACED_SECONDS) / 60) - lane.queued;
     if (paced < 1) return { lane, kind: 'full' };

@@ -43,6 +43,11 @@ export class Lane implements LaneKey {
   reading = false;
   /** It moves to another node: nothing starts any more, and it is given up when nothing is under way. */
   leaving = false;
+  /**
+   * It keeps an order, and rows of it may be leased to this node that it does not know of. Until they are found nothing
+   * more of it is claimed, and no other node may have it: what comes after them would be sent before them.
+   */
+  inDoubt = false;
   /** This node may send the one request that tries whether the webhook is back. */
   probing = false;
   pace: Pace | undefined;
@@ -67,7 +72,7 @@ export class Lane implements LaneKey {
   /** Nothing of it is in memory, nothing is known to wait, and it has nothing to remember. */
   get idle(): boolean {
     if (this.held > 0 || this.inFlight > 0 || this.rowsDueAtMs !== Number.POSITIVE_INFINITY) return false;
-    if (this.leaving || this.probing || this.#recoveryMax !== Number.POSITIVE_INFINITY) return false;
+    if (this.leaving || this.inDoubt || this.probing || this.#recoveryMax !== Number.POSITIVE_INFINITY) return false;
     return this.pace === undefined && this.sequences === undefined;
   }
 

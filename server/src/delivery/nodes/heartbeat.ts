@@ -20,6 +20,8 @@ export interface HeartbeatOptions {
   onNodes: (nodeIds: number[]) => void;
   /** Rows were freed and wait now. */
   onFreed: () => void;
+  /** Every lease of this node is known again. */
+  onDoubtOver: () => void;
   /** The node answers for its leases again. */
   onAlive: () => void;
 }
@@ -129,16 +131,19 @@ export class Heartbeat {
 
   /** `oldest`: this node has no older leases. */
   async #findLost(oldest: string): Promise<void> {
-    const { rows, clock, logger, exclusively, idsInHand, onFreed } = this.#options;
+    const { rows, clock, logger, exclusively, idsInHand, onFreed, onDoubtOver } = this.#options;
     const since = this.#doubtSinceMs;
     const now = clock.now();
     if (since === undefined || now - since < DOUBT_MS) return;
-    this.#doubtSinceMs = undefined;
     // What is younger may be in a commit of this moment.
     const before = firstIdAt(now - DOUBT_MS / 2);
     const freed = await exclusively(() =>
       rows.freeLeasesOf(this.#nodeId, oldest, now, { before, except: idsInHand() }),
     );
+    if (this.#doubtSinceMs === since) {
+      this.#doubtSinceMs = undefined;
+      onDoubtOver();
+    }
     logger.info({ deliveries: freed }, 'looked for deliveries whose commit was in doubt');
     if (freed > 0) onFreed();
   }

@@ -85,15 +85,7 @@ export class LaneOwners {
     const wanted = all.filter(({ lane }) => !this.#releasing.has(lane.webhookId));
     if (wanted.length === 0) return [];
     const nodeId = this.#nodeId;
-    const result = await this.#pool.query<{ webhook_id: string; wait_ms: string }>({
-      ...ACQUIRE_LANES,
-      values: [
-        nodeId,
-        uuidArray(wanted.map(({ lane }) => lane.tenantId)),
-        uuidArray(wanted.map(({ lane }) => lane.webhookId)),
-        intArray(wanted.map(({ paceIntervalMs }) => Math.ceil(paceIntervalMs))),
-      ],
-    });
+    const result = await this.#acquire(nodeId, wanted);
     // The node was taken for dead meanwhile, and so was the one that took these.
     if (nodeId !== this.#nodeId) return [];
     const waits = new Map(result.rows.map((row) => [row.webhook_id, Number(row.wait_ms)]));
@@ -107,6 +99,32 @@ export class LaneOwners {
       taken.push(owned);
     }
     return taken;
+  }
+
+  async #acquire(nodeId: number, wanted: WantedLane[]) {
+    try {
+      return await this.#pool.query<{ webhook_id: string; wait_ms: string }>({
+        ...ACQUIRE_LANES,
+        values: [
+          nodeId,
+          uuidArray(wanted.map(({ lane }) => lane.tenantId)),
+          uuidArray(wanted.map(({ lane }) => lane.webhookId)),
+          intArray(wanted.map(({ paceIntervalMs }) => Math.ceil(paceIntervalMs))),
+        ],
+      });
+    } catch (error) {
+      // They may be this node's now; given up, they are free for whoever should have them.
+      const now = this.#clock.monotonicMs();
+      for (const { lane, paceIntervalMs } of wanted) {
+        this.#releasing.set(lane.webhookId, { lane, pacedUntilMs: now + paceIntervalMs, underWay: false });
+      }
+      throw error;
+    }
+  }
+
+  /** Some lanes are given up of which the rows may not say so yet. */
+  get releasing(): boolean {
+    return this.#releasing.size > 0;
   }
 
   /** Gives lanes up, these and those that an earlier call could not; gives the lanes that are free now. */
