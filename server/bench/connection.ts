@@ -2,8 +2,12 @@ import { connect, type Socket } from 'node:net';
 import { createMessageReader, statusOf } from './http-messages.ts';
 import { type Marker, PublishRequest, type PublishRequestOptions } from './publish-request.ts';
 
-/** @param problem undefined when the request was accepted. */
-export type AnswerListener = (connection: Connection, problem: string | undefined) => void;
+/** What became of a request. Nobody knows of an unanswered one whether it was accepted. */
+export type PublishOutcome = { kind: 'accepted' } | { kind: 'refused' | 'unanswered'; reason: string };
+
+export type OutcomeListener = (connection: Connection, outcome: PublishOutcome) => void;
+
+const ACCEPTED: PublishOutcome = { kind: 'accepted' };
 
 /** A keep-alive connection with its own request, sent again and again, one at a time. */
 export class Connection {
@@ -11,25 +15,26 @@ export class Connection {
   marker: Marker = { run: 0, sequence: 0, sentUs: 0 };
   readonly #request: PublishRequest;
   readonly #socket: Socket;
-  readonly #onAnswer: AnswerListener;
+  readonly #onOutcome: OutcomeListener;
   #underWay = false;
 
-  static async open(request: PublishRequestOptions, onAnswer: AnswerListener): Promise<Connection> {
+  static async open(request: PublishRequestOptions, onOutcome: OutcomeListener): Promise<Connection> {
     const socket = connect({ port: request.port, host: '127.0.0.1', noDelay: true });
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
       socket.once('error', reject);
     });
-    return new Connection(socket, request, onAnswer);
+    return new Connection(socket, request, onOutcome);
   }
 
-  private constructor(socket: Socket, request: PublishRequestOptions, onAnswer: AnswerListener) {
+  private constructor(socket: Socket, request: PublishRequestOptions, onOutcome: OutcomeListener) {
     this.#socket = socket;
     this.#request = new PublishRequest(request);
-    this.#onAnswer = onAnswer;
+    this.#onOutcome = onOutcome;
     const read = createMessageReader(({ head, body }) => {
       const status = statusOf(head);
-      this.#answered(status >= 200 && status < 300 ? undefined : `${status} ${body.toString('utf8', 0, 200)}`);
+      const accepted = status >= 200 && status < 300;
+      this.#end(accepted ? ACCEPTED : { kind: 'refused', reason: `${status} ${body.toString('utf8', 0, 200)}` });
     });
     socket.on('data', (bytes) => {
       try {
@@ -53,19 +58,19 @@ export class Connection {
     this.#socket.write(this.#request.bytes);
   }
 
-  /** Ends the connection; a request under way counts as refused for this reason. */
+  /** Ends the connection; a request under way counts as unanswered for this reason. */
   fail(reason: string): void {
     this.#socket.destroy();
-    this.#answered(reason);
+    this.#end({ kind: 'unanswered', reason });
   }
 
   close(): void {
     this.#socket.destroy();
   }
 
-  #answered(problem: string | undefined): void {
+  #end(outcome: PublishOutcome): void {
     if (!this.#underWay) return;
     this.#underWay = false;
-    this.#onAnswer(this, problem);
+    this.#onOutcome(this, outcome);
   }
 }

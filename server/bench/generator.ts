@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { nowUs } from './clock.ts';
-import { Connection } from './connection.ts';
+import { Connection, type PublishOutcome } from './connection.ts';
 import { type Distribution, distributionOf } from './figures.ts';
 import type { MetronomeOptions } from './metronome.ts';
 import { answerCalls } from './part.ts';
@@ -29,6 +29,8 @@ export interface LoadReport {
   published: number;
   /** Events that were not accepted (2xx). */
   refused: number[];
+  /** Events that may have been accepted: their connection broke, or no answer came in time. */
+  unanswered: number[];
   /** The first few reasons. */
   problems: string[];
   /** Of the first request and of the last answer; see clock.ts. */
@@ -44,10 +46,10 @@ export type GeneratorCalls = {
   run(load: Load): Promise<LoadReport>;
 };
 
-/** A publish that has no answer after this time counts as refused. */
+/** A publish that has no answer after this time counts as unanswered. */
 const ANSWER_MS_MAX = 30_000;
 const PROBLEMS_KEPT = 5;
-/** So many refusals end the run: the figures would mean nothing. */
+/** So many requests that were not accepted end the run: the figures would mean nothing. */
 const PROBLEMS_MAX = 100;
 
 answerCalls({ run } satisfies GeneratorCalls);
@@ -55,6 +57,7 @@ answerCalls({ run } satisfies GeneratorCalls);
 async function run(load: Load): Promise<LoadReport> {
   const { batchSize } = load.request;
   const refused: number[] = [];
+  const unanswered: number[] = [];
   const problems: string[] = [];
   const answersUs: number[] = [];
   const latenessUs: number[] = [];
@@ -70,7 +73,7 @@ async function run(load: Load): Promise<LoadReport> {
   const over = Promise.withResolvers<void>();
 
   const connections = await Promise.all(
-    Array.from({ length: load.connections }, () => Connection.open(load.request, onAnswer)),
+    Array.from({ length: load.connections }, () => Connection.open(load.request, onOutcome)),
   );
   const startUs = nowUs();
   const deadlineUs = startUs + load.durationMs * 1000;
@@ -89,6 +92,7 @@ async function run(load: Load): Promise<LoadReport> {
   return {
     published,
     refused,
+    unanswered,
     problems,
     startUs,
     endUs,
@@ -119,15 +123,16 @@ async function run(load: Load): Promise<LoadReport> {
     underWay += 1;
   }
 
-  function onAnswer(connection: Connection, problem: string | undefined): void {
+  function onOutcome(connection: Connection, outcome: PublishOutcome): void {
     const { sequence, sentUs } = connection.marker;
     underWay -= 1;
     endUs = nowUs();
     answersUs.push(endUs - sentUs);
-    if (problem !== undefined) {
+    if (outcome.kind !== 'accepted') {
       problemCount += 1;
-      if (problems.length < PROBLEMS_KEPT) problems.push(problem);
-      for (let event = 0; event < batchSize; event++) refused.push(sequence + event);
+      if (problems.length < PROBLEMS_KEPT) problems.push(outcome.reason);
+      const list = outcome.kind === 'refused' ? refused : unanswered;
+      for (let event = 0; event < batchSize; event++) list.push(sequence + event);
     }
     if (connection.open) next(connection);
     // A closed loop ends with its last connection; an open one has its ticks.

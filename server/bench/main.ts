@@ -5,11 +5,12 @@ import { describeMachine } from './machine.ts';
 import { API_PATHS } from './measure.ts';
 import { type Options, readOptions, USAGE } from './options.ts';
 import { startPart } from './part.ts';
-import { startPosthorn } from './posthorn.ts';
+import { knowsProcesses, Posthorn } from './posthorn.ts';
 import type { RelayCalls } from './relay.ts';
 import { reportOf } from './report.ts';
-import { runScenario, type ScenarioResult } from './run-scenario.ts';
-import { SCENARIOS } from './scenarios.ts';
+import { runScenario } from './run-scenario.ts';
+import { noResult, type Running, type ScenarioResult } from './running.ts';
+import { type Scenario, scenariosOf } from './scenarios.ts';
 import type { SinkCalls } from './sink.ts';
 
 /** What was started and has to be stopped, whatever happens; the last one first. */
@@ -64,33 +65,76 @@ interface Outcome {
 }
 
 async function runAll(options: Options): Promise<Outcome> {
-  const chosen = SCENARIOS.filter(({ name }) => options.scenarios.includes(name));
+  const processes = chooseProcesses(options);
+  const scenarios = scenariosOf(options.sizes, processes).filter(({ name }) => options.scenarios.includes(name));
   const sink = keep(startPart<SinkCalls>('./sink.ts'));
   const generator = keep(startPart<GeneratorCalls>('./generator.ts'));
   const relay = keep(startPart<RelayCalls>('./relay.ts'));
   const sinkPort = await sink.call('listen', null);
   const relayPort = await relay.call('listen', { sinkPort });
-  const needed = chosen.some(({ target }) => target === 'posthorn');
-  const posthorn = needed ? keep(await startPosthorn(options.server)) : undefined;
-  const facts: string[] = [];
-  if (posthorn !== undefined) {
-    const { firstStartMs } = await posthorn.ready();
-    facts.push(`First start to ready: ${(firstStartMs / 1000).toFixed(1)} s`);
-  }
-  const running = {
+  const posthorn = scenarios.some(needsPosthorn) ? await createPosthorn(options.server) : undefined;
+  const running: Running = {
     stage: { generator, sink, run: 0 },
     sinkPort,
-    sink: { pid: sink.pid, port: sinkPort, paths: { single: '/w/0', batch: '/w/0' }, headers: {} },
-    relay: { pid: relay.pid, port: relayPort, paths: API_PATHS, headers: {} },
+    sink: { pid: sink.pid, port: sinkPort, paths: { single: '/w/0', batch: '/w/0' } },
+    relay: { pid: relay.pid, port: relayPort, paths: API_PATHS },
     relayIsWarm: false,
     posthorn,
+    audiences: 0,
+    single: undefined,
   };
   const results: ScenarioResult[] = [];
-  for (const scenario of chosen) {
-    console.log(`${scenario.label} ...`);
-    results.push(await runScenario(running, scenario, options));
+  for (const scenario of scenarios) {
+    const result = noResult(scenario);
+    const startMs = performance.now();
+    results.push(result);
+    try {
+      if (posthorn !== undefined && needsPosthorn(scenario)) await runWith(posthorn, scenario.processes ?? processes);
+      await runScenario(running, scenario, options, result);
+    } catch (error) {
+      // The figures of the other scenarios are worth keeping, unless everything is being stopped.
+      if (stopping !== undefined) throw error;
+      result.faults.push((error as Error).message);
+    }
+    console.log(` ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
   }
-  return { results, facts, serverOutput: posthorn?.output ?? [] };
+  return { results, facts: factsOf(options, processes, posthorn), serverOutput: posthorn?.output ?? [] };
+}
+
+/** @throws Error when more processes were asked for than this server can run. */
+function chooseProcesses({ processes, server }: Options): number {
+  if (processes === 1) return 1;
+  if (knowsProcesses(server)) return processes ?? 2;
+  if (processes !== undefined) throw new Error('This server runs as one process only: it knows no POSTHORN_PROCESSES.');
+  return 1;
+}
+
+function needsPosthorn(scenario: Scenario): boolean {
+  return scenario.target === 'posthorn';
+}
+
+async function createPosthorn(file: string): Promise<Posthorn> {
+  const posthorn = await Posthorn.create(file);
+  keep({ stop: () => posthorn.remove() });
+  return posthorn;
+}
+
+/** Starts the server, or starts it again when it runs with another number of processes. */
+async function runWith(posthorn: Posthorn, processes: number): Promise<void> {
+  if (posthorn.processes === processes) return;
+  await posthorn.stop();
+  await posthorn.start(processes);
+}
+
+function factsOf({ seconds, rounds }: Options, processes: number, posthorn: Posthorn | undefined): string[] {
+  const facts = [`Rounds: ${rounds} of ${seconds} s`];
+  if (posthorn?.firstStartMs !== undefined) {
+    facts.push(
+      `Processes: ${processes}, where a row does not say otherwise`,
+      `First start to ready: ${(posthorn.firstStartMs / 1000).toFixed(1)} s (goal 5 s)`,
+    );
+  }
+  return facts;
 }
 
 function keep<T extends { stop(): Promise<void> }>(part: T): T {
@@ -105,9 +149,9 @@ function stopAll(): Promise<void> {
   return stopping;
 }
 
-/** Ten times what a run should take, and room for what drains slowly. */
-function minutesMax({ rounds, seconds }: Options): number {
-  return 5 + (SCENARIOS.length * rounds * seconds * 2 * 10) / 60;
+/** Several times what a run should take: half an hour for what has a size of its own, and ten times the loads. */
+function minutesMax({ rounds, seconds, scenarios }: Options): number {
+  return 30 + (scenarios.length * rounds * seconds * 4 * 10) / 60;
 }
 
 function save(name: string, args: string[], facts: string[], report: string): void {

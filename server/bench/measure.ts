@@ -1,7 +1,8 @@
+import type { Audience } from './audience.ts';
 import type { Distribution } from './figures.ts';
 import type { GeneratorCalls, LoadReport } from './generator.ts';
 import type { Part } from './part.ts';
-import { machineTime, processorTimeOf } from './processor-time.ts';
+import { difference, processorTimeOf, watchOtherLoad } from './processes.ts';
 import type { LoadShape } from './scenarios.ts';
 import type { SinkCalls } from './sink.ts';
 import type { TallyReport } from './tally.ts';
@@ -12,7 +13,6 @@ export interface Target {
   port: number;
   /** Where single publishes and batches go. */
   paths: { single: string; batch: string };
-  headers: Readonly<Record<string, string>>;
 }
 
 /** The paths of the API (and of the relay, which knows only the first). */
@@ -48,29 +48,46 @@ export interface Measurement {
   faults: string[];
 }
 
-const IDLE_MS_MAX = 10_000;
-const WAIT_MS_MAX = 120_000;
+/** How long the end of a run is waited for: without an arrival, and in all. */
+export const IDLE_MS_MAX = 10_000;
+export const WAIT_MS_MAX = 120_000;
+
+export interface Extent {
+  /** Publish for so long at most. */
+  seconds: number;
+  /** Publish so many events at most; undefined: what the load says for so many seconds. */
+  events?: number;
+}
 
 /** Publishes for so many seconds, waits until all has arrived, and holds the two against each other. */
 export async function measure(
   stage: Stage,
   target: Target,
   load: LoadShape,
-  eventType: string,
-  seconds: number,
+  audience: Audience,
+  { seconds, events }: Extent,
 ): Promise<Measurement> {
   stage.run += 1;
   const { run } = stage;
   const path = load.batchSize === 1 ? target.paths.single : target.paths.batch;
   const { batchSize, webhooks, connections, requestsPerSecond } = load;
-  const wanted = Math.ceil((seconds * load.deliveriesPerSecondMax) / webhooks);
+  const byTurns = load.audience !== 'shared';
+  const wanted = events ?? Math.ceil((seconds * load.deliveriesPerSecondMax) / (byTurns ? 1 : webhooks));
   const eventsMax = Math.ceil(wanted / batchSize) * batchSize;
-  await stage.sink.call('begin', { run, eventsMax, webhooks });
+  await stage.sink.call('begin', { run, eventsMax, webhooks, byTurns });
 
-  const before = { target: processorTimeOf(target.pid), bench: processorTimeOf(process.pid), machine: machineTime() };
+  const otherLoad = watchOtherLoad();
+  const before = processorTimeOf(target.pid);
   const sent = await stage.generator.call('run', {
     run,
-    request: { port: target.port, path, eventType, batchSize, headers: target.headers },
+    request: {
+      port: target.port,
+      path,
+      eventType: audience.eventType,
+      batchSize,
+      headers: audience.headers,
+      turns: webhooks,
+    },
     connections,
     eventsMax,
     durationMs: seconds * 1000,
@@ -79,15 +96,12 @@ export async function measure(
   const came = await stage.sink.call('finish', {
     published: sent.published,
     refused: sent.refused,
+    unanswered: sent.unanswered,
     idleMs: IDLE_MS_MAX,
     waitMs: WAIT_MS_MAX,
   });
-  const after = { target: processorTimeOf(target.pid), bench: processorTimeOf(process.pid), machine: machineTime() };
+  const used = difference(before, processorTimeOf(target.pid));
 
-  const targetTime = difference(before.target, after.target);
-  const benchTime = difference(before.bench, after.bench);
-  const machineMs = after.machine.totalMs - before.machine.totalMs;
-  const busyMs = after.machine.busyMs - before.machine.busyMs;
   return {
     deliveries: came.arrived,
     deliveriesPerSecond: came.arrived / ((came.lastArrivalUs - sent.startUs) / 1_000_000),
@@ -95,26 +109,31 @@ export async function measure(
     latency: came.latency,
     answer: sent.answer,
     lateness: sent.lateness,
-    nodeUs: targetTime && (targetTime.nodeMs * 1000) / came.arrived,
-    postgresUs: targetTime && (targetTime.postgresMs * 1000) / came.arrived,
-    otherLoad: benchTime && Math.max(0, busyMs - benchTime.nodeMs - benchTime.postgresMs) / machineMs,
+    nodeUs: used && (used.nodeMs * 1000) / came.arrived,
+    postgresUs: used && (used.postgresMs * 1000) / came.arrived,
+    otherLoad: otherLoad(),
     faults: faultsOf(sent, came),
   };
 }
 
 function faultsOf(sent: LoadReport, came: TallyReport): string[] {
-  const faults: string[] = [];
-  if (sent.refused.length > 0) {
-    faults.push(`${sent.refused.length} of ${sent.published} events were not accepted: ${sent.problems.join('; ')}`);
-  }
+  const faults = [...publishFaults(sent), ...arrivalFaults(came)];
   if (came.arrived === 0) faults.push('nothing arrived');
+  return faults;
+}
+
+/** All publishes must be accepted. */
+export function publishFaults(sent: LoadReport): string[] {
+  const failed = sent.refused.length + sent.unanswered.length;
+  if (failed === 0) return [];
+  return [`${failed} of ${sent.published} events were not accepted: ${sent.problems.join('; ')}`];
+}
+
+/** Each accepted event must arrive exactly once at each of its webhooks. */
+export function arrivalFaults(came: TallyReport): string[] {
+  const faults: string[] = [];
   if (came.missing > 0) faults.push(`${came.missing} of ${came.expected} deliveries are missing`);
   if (came.duplicates > 0) faults.push(`${came.duplicates} deliveries came again`);
   if (came.strays > 0) faults.push(`${came.strays} arrivals belong to no accepted event`);
   return faults;
-}
-
-function difference(before: ReturnType<typeof processorTimeOf>, after: ReturnType<typeof processorTimeOf>) {
-  if (before === undefined || after === undefined) return undefined;
-  return { nodeMs: after.nodeMs - before.nodeMs, postgresMs: after.postgresMs - before.postgresMs };
 }

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { SCENARIO_NAMES, type ScenarioName } from './scenarios.ts';
+import { FULL_SIZES, QUICK_SIZES, SCENARIO_NAMES, type ScenarioName, type Sizes } from './scenarios.ts';
 
 export interface Options {
   scenarios: ScenarioName[];
@@ -9,6 +9,9 @@ export interface Options {
   seconds: number;
   /** Measurements of each scenario; the table shows the median. */
   rounds: number;
+  sizes: Sizes;
+  /** Worker processes of Posthorn; undefined: 2 where the server can, else 1. */
+  processes: number | undefined;
   /** Name of the file to write, or undefined. */
   save: string | undefined;
   /** The server's main module. */
@@ -17,7 +20,8 @@ export interface Options {
 
 export const USAGE = `Usage: npm run bench -- [options]
   --scenario NAME   one of ${SCENARIO_NAMES.join(', ')}; may be given several times (all)
-  --quick           1 round of 1 second a scenario: under a minute in all, to see that it works
+  --quick           1 round of half a second, small sizes: under a minute in all, to see that it works
+  --processes N     worker processes of Posthorn, 1 to 16 (2 where the server can; single is also measured with 1)
   --seconds N       publish for N seconds in each measurement, 1 to 60 (5)
   --rounds N        measurements of each scenario, 1 to 20 (3)
   --save NAME       write server/bench/results/<date>-<name>.md
@@ -33,6 +37,7 @@ export function readOptions(args: string[]): Options {
       quick: { type: 'boolean', default: false },
       seconds: { type: 'string' },
       rounds: { type: 'string' },
+      processes: { type: 'string' },
       save: { type: 'string' },
       server: { type: 'string' },
     },
@@ -42,8 +47,10 @@ export function readOptions(args: string[]): Options {
   }
   return {
     scenarios: values.scenario === undefined ? [...SCENARIO_NAMES] : values.scenario.map(readScenario),
-    seconds: readNumber('--seconds', values.seconds, values.quick ? 1 : 5, 60),
-    rounds: readNumber('--rounds', values.rounds, values.quick ? 1 : 3, 20),
+    seconds: readNumber('--seconds', values.seconds, 60) ?? (values.quick ? 0.5 : 5),
+    rounds: readNumber('--rounds', values.rounds, 20) ?? (values.quick ? 1 : 3),
+    sizes: values.quick ? QUICK_SIZES : FULL_SIZES,
+    processes: readNumber('--processes', values.processes, 16),
     save: values.save,
     server: path.resolve(values.server ?? fileURLToPath(new URL('../src/main.ts', import.meta.url))),
   };
@@ -55,8 +62,8 @@ function readScenario(text: string): ScenarioName {
   return name;
 }
 
-function readNumber(option: string, text: string | undefined, fallback: number, max: number): number {
-  if (text === undefined) return fallback;
+function readNumber(option: string, text: string | undefined, max: number): number | undefined {
+  if (text === undefined) return undefined;
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < 1 || value > max) throw new Error(`${option} takes a whole number, 1 to ${max}.`);
   return value;

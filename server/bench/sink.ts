@@ -1,28 +1,31 @@
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nowUs } from './clock.ts';
 import { createMessageReader } from './http-messages.ts';
 import { answerCalls } from './part.ts';
 import { readMarker } from './publish-request.ts';
-import { Tally, type TallyOptions, type TallyReport } from './tally.ts';
+import { type Publishes, Tally, type TallyOptions, type TallyReport } from './tally.ts';
 
 /**
  * The receiver of all webhooks: webhook number n posts to `/w/n`. It answers 200 at once and writes down what came, when.
+ * What is posted to `/never` gets no answer, and what is posted to `/late` one after 16 seconds; neither is counted.
  */
 export type SinkCalls = {
   /** Returns the port, on 127.0.0.1. */
   listen(input: null): Promise<number>;
   /** Starts counting for a run. */
   begin(options: TallyOptions): void;
+  /** Different deliveries that arrived so far. */
+  arrived(input: null): number;
+  /** The sender was killed: what arrives from here on comes from its next life. */
+  beginLife(input: null): void;
   /** Waits for the rest of the run and reports. */
   finish(options: FinishOptions): Promise<TallyReport>;
+  /** Closes the connections of requests that have no answer yet. */
+  hangUp(input: null): void;
 };
 
-export interface FinishOptions {
-  /** Events 0 to `published - 1` were sent. */
-  published: number;
-  /** Those of them that were not accepted. */
-  refused: number[];
+export interface FinishOptions extends Publishes {
   /** Stop waiting after so long without an arrival. */
   idleMs: number;
   /** Stop waiting in any case. */
@@ -32,14 +35,21 @@ export interface FinishOptions {
 /** Arrivals are still counted for so long after the last expected one: a duplicate comes late. */
 const SETTLE_MS = 250;
 const POLL_MS = 20;
+/** A second more than a webhook's default timeout. */
+const LATE_MS = 16_000;
 const OK = Buffer.from('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok');
 
-let webhooks = 1;
-let tally = new Tally({ run: 0, eventsMax: 0, webhooks });
+let tally = new Tally({ run: 0, eventsMax: 0, webhooks: 1, byTurns: false });
+const hanging = new Set<Socket>();
 
 const server = createServer({ noDelay: true }, (socket) => {
   const read = createMessageReader(({ head, body }) => {
-    tally.record(webhookOf(head), readMarker(body), nowUs());
+    const place = /^[A-Z]+ \/(?:w\/(\d+)|(never|late)) /.exec(head);
+    if (place?.[2] !== undefined) {
+      keepWaiting(socket, place[2] === 'late');
+      return;
+    }
+    tally.record(Number(place?.[1]), readMarker(body), nowUs());
     socket.write(OK);
   });
   socket.on('data', (bytes) => {
@@ -62,10 +72,15 @@ answerCalls({
   },
   begin(options) {
     tally = new Tally(options);
-    webhooks = options.webhooks;
   },
-  async finish({ published, refused, idleMs, waitMs }) {
-    const expected = (published - refused.length) * webhooks;
+  arrived() {
+    return tally.arrived;
+  },
+  beginLife() {
+    tally.beginLife();
+  },
+  async finish({ idleMs, waitMs, ...publishes }) {
+    const expected = tally.expected(publishes);
     const startUs = nowUs();
     let progress = { arrived: tally.arrived, atUs: startUs };
     while (tally.arrived < expected) {
@@ -75,10 +90,23 @@ answerCalls({
       if (now - progress.atUs > idleMs * 1000 || now - startUs > waitMs * 1000) break;
     }
     await sleep(SETTLE_MS);
-    return tally.report(published, new Set(refused));
+    return tally.report(publishes);
+  },
+  hangUp() {
+    for (const socket of hanging) socket.destroy();
   },
 } satisfies SinkCalls);
 
-function webhookOf(head: string): number {
-  return Number(/^[A-Z]+ \/w\/(\d+) /.exec(head)?.[1]);
+function keepWaiting(socket: Socket, answersLate: boolean): void {
+  hanging.add(socket);
+  const answer = answersLate
+    ? setTimeout(() => {
+        hanging.delete(socket);
+        socket.write(OK);
+      }, LATE_MS)
+    : undefined;
+  socket.once('close', () => {
+    clearTimeout(answer);
+    hanging.delete(socket);
+  });
 }

@@ -5,23 +5,37 @@ export interface TallyOptions {
   run: number;
   /** Most events that the run may publish. */
   eventsMax: number;
-  /** Webhooks that each event goes to, numbered from 0. */
+  /** Numbered from 0. */
   webhooks: number;
+  /** true: event n goes to webhook n modulo their number alone. false: each event goes to all of them. */
+  byTurns: boolean;
+}
+
+/** What the generator knows of the events of a run: 0 to `published - 1` were sent. */
+export interface Publishes {
+  published: number;
+  /** Those of them that were not accepted. */
+  refused: readonly number[];
+  /** Those of them that may have been accepted: they may arrive, and need not. */
+  unanswered: readonly number[];
 }
 
 /** What arrived at the sink in one run, held against what was accepted. */
 export interface TallyReport {
-  /** Deliveries that had to arrive: accepted events times webhooks. */
+  /** Deliveries that had to arrive: those of accepted events. */
   expected: number;
   /** Different deliveries that arrived. */
   arrived: number;
   /** Accepted and not arrived. */
   missing: number;
-  /** Arrivals of a delivery that had arrived already. */
+  /** Arrivals of a delivery that had arrived already in this life of the sender. */
   duplicates: number;
+  /** Deliveries that arrived again after the sender was killed: it may have died before it wrote down that they had. */
+  repeats: number;
   /** Arrivals that belong to no accepted event of this run: of an earlier run, of a refused event, without a marker. */
   strays: number;
-  /** Of the last first arrival of a delivery; see clock.ts. */
+  /** Of the first arrival in the sender's present life, and of the last delivery that was new; see clock.ts. */
+  firstArrivalUs: number;
   lastArrivalUs: number;
   /** Publish to received. */
   latency: Distribution | undefined;
@@ -30,18 +44,23 @@ export interface TallyReport {
 /** Counts each delivery of a run, so that "exactly once" is checked one by one and not by a sum. */
 export class Tally {
   readonly #options: TallyOptions;
-  /** Arrivals of delivery `sequence * webhooks + webhook`, up to 255. */
-  readonly #arrivals: Uint8Array;
+  readonly #deliveriesPerEvent: number;
+  /** For each delivery the life of the sender in which it last arrived; 0: not yet. */
+  readonly #lives: Uint8Array;
   readonly #latenciesUs: Float64Array;
+  #life = 1;
   #arrived = 0;
   #duplicates = 0;
+  #repeats = 0;
   #strays = 0;
+  #firstArrivalUs = 0;
   #lastArrivalUs = 0;
 
   constructor(options: TallyOptions) {
     this.#options = options;
-    this.#arrivals = new Uint8Array(options.eventsMax * options.webhooks);
-    this.#latenciesUs = new Float64Array(this.#arrivals.length);
+    this.#deliveriesPerEvent = options.byTurns ? 1 : options.webhooks;
+    this.#lives = new Uint8Array(options.eventsMax * this.#deliveriesPerEvent);
+    this.#latenciesUs = new Float64Array(this.#lives.length);
   }
 
   /** Different deliveries that arrived so far. */
@@ -49,46 +68,61 @@ export class Tally {
     return this.#arrived;
   }
 
+  /** The sender was killed and starts again, at most 254 times. */
+  beginLife(): void {
+    this.#life += 1;
+    this.#firstArrivalUs = 0;
+  }
+
   /** @param marker undefined when the arrival had none that can be read. */
   record(webhook: number, marker: Marker | undefined, arrivalUs: number): void {
-    const { run, eventsMax, webhooks } = this.#options;
-    if (marker === undefined || marker.run !== run || marker.sequence >= eventsMax || !(webhook < webhooks)) {
+    const { run, eventsMax, webhooks, byTurns } = this.#options;
+    if (
+      marker === undefined ||
+      marker.run !== run ||
+      marker.sequence >= eventsMax ||
+      !(byTurns ? webhook === marker.sequence % webhooks : webhook < webhooks)
+    ) {
       this.#strays += 1;
       return;
     }
-    const delivery = marker.sequence * webhooks + webhook;
-    const before = this.#arrivals[delivery] ?? 0;
-    if (before > 0) {
-      this.#duplicates += 1;
-      this.#arrivals[delivery] = Math.min(255, before + 1);
-      return;
+    if (this.#firstArrivalUs === 0) this.#firstArrivalUs = arrivalUs;
+    const delivery = byTurns ? marker.sequence : marker.sequence * webhooks + webhook;
+    const life = this.#lives[delivery];
+    this.#lives[delivery] = this.#life;
+    if (life === this.#life) this.#duplicates += 1;
+    else if (life !== 0) this.#repeats += 1;
+    else {
+      this.#latenciesUs[this.#arrived] = arrivalUs - marker.sentUs;
+      this.#arrived += 1;
+      this.#lastArrivalUs = arrivalUs;
     }
-    this.#arrivals[delivery] = 1;
-    this.#latenciesUs[this.#arrived] = arrivalUs - marker.sentUs;
-    this.#arrived += 1;
-    this.#lastArrivalUs = arrivalUs;
   }
 
-  /**
-   * @param published events 0 to `published - 1` were sent.
-   * @param refused those of them that were not accepted.
-   */
-  report(published: number, refused: ReadonlySet<number>): TallyReport {
-    const { webhooks } = this.#options;
+  /** Deliveries that must arrive. */
+  expected({ published, refused, unanswered }: Publishes): number {
+    return (published - refused.length - unanswered.length) * this.#deliveriesPerEvent;
+  }
+
+  report(publishes: Publishes): TallyReport {
+    const refused = new Set(publishes.refused);
+    const unanswered = new Set(publishes.unanswered);
     let missing = 0;
     let uninvited = 0;
-    this.#arrivals.forEach((count, delivery) => {
-      const sequence = Math.floor(delivery / webhooks);
-      const accepted = sequence < published && !refused.has(sequence);
-      if (accepted && count === 0) missing += 1;
-      if (!accepted) uninvited += count;
+    this.#lives.forEach((life, delivery) => {
+      const sequence = Math.floor(delivery / this.#deliveriesPerEvent);
+      const sent = sequence < publishes.published && !refused.has(sequence);
+      if (sent && life === 0 && !unanswered.has(sequence)) missing += 1;
+      if (!sent && life !== 0) uninvited += 1;
     });
     return {
-      expected: (published - refused.size) * webhooks,
+      expected: this.expected(publishes),
       arrived: this.#arrived,
       missing,
       duplicates: this.#duplicates,
+      repeats: this.#repeats,
       strays: this.#strays + uninvited,
+      firstArrivalUs: this.#firstArrivalUs,
       lastArrivalUs: this.#lastArrivalUs,
       latency: distributionOf(this.#latenciesUs.slice(0, this.#arrived)),
     };

@@ -8,21 +8,26 @@ import type { DatabaseOutage } from './db/embedded-keeper.ts';
 import type { Change } from './db/notify.ts';
 import { type DatabaseHandle, openDatabase, openEnginePool } from './db/pool.ts';
 import { DeliveryEngine } from './delivery/engine.ts';
+import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes.ts';
+import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
 import { EventWriter } from './events/event-writer.ts';
+import { createOperationalEvents } from './events/operational-events.ts';
 import { registerPublishRoutes } from './events/publish-routes.ts';
 import { Publisher } from './events/publisher.ts';
 import { findEventId } from './events/queries.ts';
+import { registerEventReplayRoute } from './events/replay.ts';
 import { registerEventRoutes } from './events/routes.ts';
 import { registerTestRoute } from './events/test-send.ts';
 import { registerIdempotency } from './http/idempotency.ts';
 import { registerOpenApi } from './http/openapi.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
 import type { Clock } from './kernel/clock.ts';
-import { createIdSource } from './kernel/ids.ts';
+import { createIdSource, type IdSource } from './kernel/ids.ts';
 import type { Logger } from './kernel/logger.ts';
 import type { SecretBox } from './kernel/secret-box.ts';
 import { programVersion } from './kernel/version.ts';
+import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
@@ -33,7 +38,7 @@ import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
 
 export interface CompositionOptions {
-  config: Pick<Config, 'mode' | 'egressAllow' | 'maxInFlight' | 'maxQueued'>;
+  config: Pick<Config, 'mode' | 'egressAllow' | 'egressProxy' | 'maxInFlight' | 'maxQueued'>;
   connection: pg.ClientConfig;
   operatorKey: string;
   box: SecretBox;
@@ -63,6 +68,7 @@ export interface Composition {
   enginePool: pg.Pool;
   engine: DeliveryEngine;
   http: HttpServer;
+  newId: IdSource;
   /** This process's own metrics, as `prom-client` adds them up. */
   metrics: () => Promise<MetricsSnapshot>;
   /** A row changed, on this node or another: forgets what is cached of it. */
@@ -70,6 +76,10 @@ export interface Composition {
   /** Changes may have been missed: forgets everything that is cached. */
   forgetEverything: () => void;
   stopAuthenticator: () => Promise<void>;
+  /** The work of an hour's maintenance. */
+  disableFailingWebhooks: (nowMs: number) => Promise<void>;
+  /** After the engine, which may have something to tell until it has stopped. */
+  stopOperationalEvents: () => Promise<void>;
 }
 
 /** Ties the parts together. What flows back from a later part to an earlier one is a callback that is set here. */
@@ -89,7 +99,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
   const webhookStore = { db, clock, newId, box, directory: webhooks };
   const authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: options.operatorKey });
-  const guard = createEgressGuard({ allow: config.egressAllow, requireHttps: config.mode === 'serve', clock });
+  const { egressAllow: allow, egressProxy: proxy } = config;
+  const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
 
   const engine = new DeliveryEngine({
     pool: enginePool,
@@ -102,7 +113,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     inFlightMax: config.maxInFlight,
     queuedMax: config.maxQueued,
     soleNode: options.soleNode,
-    onGone: (task) => disableWebhook(webhookStore, task, task.webhookId, 'gone'),
+    onGone: async (task) => {
+      const disabled = await disableWebhook(webhookStore, task, task.webhookId, 'gone');
+      if (disabled !== undefined) onDisabled(disabled);
+    },
   });
   const writer = new EventWriter({ pool: enginePool, engine, logger });
   const allowUnknownEventTypes = (tenantId: string) => {
@@ -112,13 +126,22 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       : settings.allow_unknown_event_types;
   };
   const publisher = new Publisher({ eventTypes, allowUnknownEventTypes, webhooks, engine, writer, clock, newId });
+  const operationalEvents = createOperationalEvents({ publisher, clock, logger });
+  const onDisabled = operationalEvents.webhookDisabled;
 
-  const applyChange = ({ topic, tenantId, environmentId }: Change) => {
+  const applyChange = ({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change) => {
+    if (topic === 'circuits') engine.circuitsChanged(webhookId);
+    if (topic === 'deliveries_cancelled') engine.cancelled(deliveryIds ?? []);
+    if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
+      engine.expectTold({ tenantId, environmentId, webhookId });
+    }
     if (topic === 'tenants' || topic === 'api_keys') authenticator.invalidate(tenantId);
     if (topic === 'tenants') tenants.invalidate(tenantId);
     if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);
     // A preset that was installed changes what the environment's webhooks send.
-    if (topic !== 'api_keys' && topic !== 'deliveries_due') webhooks.invalidate(tenantId, environmentId);
+    if (topic === 'tenants' || topic === 'event_types' || topic === 'webhooks') {
+      webhooks.invalidate(tenantId, environmentId);
+    }
     if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
   };
 
@@ -138,8 +161,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
   registerPublishRoutes(http, { publisher, clock });
-  registerEventRoutes(http, { db });
+  registerEventRoutes(http, { db, clock });
+  registerEventReplayRoute(http, { db, clock, newId, webhooks });
   registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
+  registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
+  registerReplayRoutes(http, { db, clock, newId, webhooks });
   registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });
 
   return {
@@ -147,12 +173,16 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     enginePool,
     engine,
     http,
+    newId,
     metrics,
     applyChange,
     forgetEverything: () => {
       for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
+      engine.circuitsChanged();
       engine.lookForDue();
     },
     stopAuthenticator: () => authenticator.stop(),
+    disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
+    stopOperationalEvents: () => operationalEvents.stop(),
   };
 }

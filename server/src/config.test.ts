@@ -38,6 +38,7 @@ test('every setting is read', () => {
     POSTHORN_OPERATOR_KEY: 'sixteen-chars-ok',
     POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY,
     POSTHORN_EGRESS_ALLOW: ' 10.0.0.0/8, hooks.internal ,,::1/128',
+    POSTHORN_EGRESS_PROXY: 'http://user:hunter2@proxy.internal:3128',
     POSTHORN_LOG_LEVEL: 'debug',
     POSTHORN_MAX_IN_FLIGHT: '1',
     POSTHORN_MAX_QUEUED: '1000000',
@@ -54,6 +55,11 @@ test('every setting is read', () => {
     operatorKey: 'sixteen-chars-ok',
     encryptionKey: Buffer.from(ENCRYPTION_KEY, 'hex'),
     egressAllow: ['10.0.0.0/8', 'hooks.internal', '::1/128'],
+    egressProxy: {
+      host: 'proxy.internal',
+      port: 3128,
+      authorization: `Basic ${Buffer.from('user:hunter2').toString('base64')}`,
+    },
     logLevel: 'debug',
     maxInFlight: 1,
     maxQueued: 1_000_000,
@@ -110,6 +116,8 @@ test.each([
   ['POSTHORN_OPERATOR_KEY', 'hunter2'.repeat(40)],
   ['POSTHORN_ENCRYPTION_KEY', 'hunter2'],
   ['POSTHORN_ENCRYPTION_KEY', ''],
+  ['POSTHORN_EGRESS_PROXY', 'https://user:hunter2@proxy'],
+  ['POSTHORN_EGRESS_PROXY', ''],
 ])('a bad value of the secret %s is not repeated', (name, value) => {
   expect(() => readConfig('dev', { [name]: value })).toThrow(new RegExp(`^${name} must `));
   try {
@@ -121,5 +129,10 @@ test.each([
 
 test('settings that hold a secret are marked as such', () => {
   const secrets = SETTINGS.filter((setting) => setting.secret).map((setting) => setting.env);
-  expect(secrets).toEqual(['DATABASE_URL', 'POSTHORN_OPERATOR_KEY', 'POSTHORN_ENCRYPTION_KEY']);
+  expect(secrets).toEqual([
+    'DATABASE_URL',
+    'POSTHORN_OPERATOR_KEY',
+    'POSTHORN_ENCRYPTION_KEY',
+    'POSTHORN_EGRESS_PROXY',
+  ]);
 });

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { LOG_LEVELS, type LogLevel } from './kernel/logger.ts';
 import { parseEncryptionKey } from './kernel/secret-box.ts';
 import { StartupError } from './kernel/startup-error.ts';
+import { type EgressProxy, parseEgressProxy } from './webhooks/egress/proxy.ts';
 
 /** How the program runs: `dev` is lenient and keeps everything in one folder, `serve` is strict. */
 export type Mode = 'dev' | 'serve';
@@ -20,6 +21,8 @@ export interface Config {
   encryptionKey: Buffer | undefined;
   /** CIDRs and host names that deliveries may reach although they are not public. */
   egressAllow: string[];
+  /** undefined: deliveries go straight out. */
+  egressProxy: EgressProxy | undefined;
   logLevel: LogLevel;
   /** Requests that may be under way to receivers at once, all tenants together. */
   maxInFlight: number;
@@ -116,6 +119,19 @@ export const SETTINGS: readonly Setting[] = [
     },
   },
   {
+    env: 'POSTHORN_EGRESS_PROXY',
+    default: 'none; `HTTP_PROXY` and its like have no effect',
+    description:
+      'An HTTP proxy that all deliveries go through, with `CONNECT` to addresses that were judged here: `http://[user:password@]host:port`.',
+    secret: true,
+    read: (value, config) => {
+      config.egressProxy = parseEgressProxy(value);
+      return config.egressProxy === undefined
+        ? 'must be http://host:port or http://user:password@host:port'
+        : undefined;
+    },
+  },
+  {
     env: 'POSTHORN_LOG_LEVEL',
     default: 'info; in dev mode warn',
     description: `What to log: ${LOG_LEVELS.join(', ')}.`,
@@ -185,6 +201,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     operatorKey: undefined,
     encryptionKey: undefined,
     egressAllow: dev ? ['127.0.0.0/8', '::1/128', 'localhost'] : [],
+    egressProxy: undefined,
     logLevel: dev ? 'warn' : 'info',
     maxInFlight: 512,
     maxQueued: 20_000,

@@ -3,6 +3,8 @@ import { type Composition, type CompositionOptions, compose } from './compositio
 import type { Config } from './config.ts';
 import { listenForChanges } from './db/notify.ts';
 import { ensurePartitions } from './db/partitions.ts';
+import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
+import { startReplayWorker } from './delivery/recovery/worker.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import type { HttpServer } from './http/server.ts';
@@ -47,6 +49,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => parts.database.close());
     running.push(() => parts.enginePool.end());
     running.push(parts.stopAuthenticator);
+    running.push(parts.stopOperationalEvents);
     const { applyChange, forgetEverything } = parts;
     const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });
     running.push(() => changes.stop());
@@ -59,9 +62,13 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'partitions', run: (nowMs) => ensurePartitions(pool, nowMs) },
         { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
         { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
+        { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
+        { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
     running.push(() => maintenance.stop());
+    const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
+    running.push(() => replays.stop());
     const url = await listen(parts.http, config);
     // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
     running.push(() => closeWithin(parts.http, drainMs / 2, clock));

@@ -40,3 +40,36 @@ test('it is idle before the first item and after the last commit', async () => {
   await group.whenIdle();
   expect(group.waiting).toBe(0);
 });
+
+test('with parallel commits an item does not wait for the one under way, and no slot is used twice at once', async () => {
+  const underWay: { items: number[]; slot: number; end: () => void }[] = [];
+  const group = new GroupCommit<number>({
+    weightMax: 100,
+    parallel: 2,
+    commit: (items, slot) => new Promise((resolve) => underWay.push({ items, slot, end: resolve })),
+  });
+  const turn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  group.add(1);
+  await turn();
+  group.add(2);
+  await turn();
+  group.add(3);
+  group.add(4);
+  await turn();
+  expect(underWay.map(({ items }) => items)).toEqual([[1], [2]]);
+  expect(underWay[0]?.slot).not.toBe(underWay[1]?.slot);
+  underWay[1]?.end();
+  await turn();
+  expect(underWay.map(({ items }) => items)).toEqual([[1], [2], [3, 4]]);
+  expect(underWay[2]?.slot).toBe(underWay[1]?.slot);
+  let idle = false;
+  void group.whenIdle().then(() => {
+    idle = true;
+  });
+  underWay[0]?.end();
+  await turn();
+  expect(idle).toBe(false);
+  underWay[2]?.end();
+  await turn();
+  expect(idle).toBe(true);
+});

@@ -1,27 +1,38 @@
 /**
- * Gathers what arrives while the previous commit is under way into the next one. There is no timer: an idle database
+ * Gathers what arrives while earlier commits are under way into the next one. There is no timer: an idle database
  * commits an item at once, a busy one commits many together, so the cost of a commit is shared just when it matters.
+ *
+ * With `parallel` above 1 an item need not wait for the whole commit before its own: a commit spends most of its time
+ * waiting for the disk, and PostgreSQL writes what several sessions have ready with one flush.
  */
 export class GroupCommit<Item> {
-  readonly #commit: (items: Item[]) => Promise<void>;
+  readonly #commit: (items: Item[], slot: number) => Promise<void>;
   readonly #weigh: (item: Item) => number;
   readonly #weightMax: number;
+  /** Numbers of commits that could be under way besides those that are. */
+  readonly #freeSlots: number[];
+  readonly #parallel: number;
   #waiting: Item[] = [];
-  #running = false;
+  #scheduled = false;
   #idle: (() => void)[] = [];
 
   /**
-   * `commit` must take care of its own failures: what it throws is a fault of the program.
+   * `commit` must take care of its own failures: what it throws is a fault of the program. `slot`, under `parallel`,
+   * is a number that no other commit under way has.
    * A batch takes items until their weights (1 each unless `weigh` says otherwise) reach `weightMax`.
+   * `parallel`: commits under way at once (1). Batches begin in the order of their items, and may end in another.
    */
   constructor(options: {
-    commit: (items: Item[]) => Promise<void>;
+    commit: (items: Item[], slot: number) => Promise<void>;
     weightMax: number;
     weigh?: (item: Item) => number;
+    parallel?: number;
   }) {
     this.#commit = options.commit;
     this.#weightMax = options.weightMax;
     this.#weigh = options.weigh ?? (() => 1);
+    this.#parallel = options.parallel ?? 1;
+    this.#freeSlots = Array.from({ length: this.#parallel }, (_, at) => this.#parallel - 1 - at);
   }
 
   /** Items that no commit has taken yet. */
@@ -31,21 +42,26 @@ export class GroupCommit<Item> {
 
   add(item: Item): void {
     this.#waiting.push(item);
-    if (this.#running) return;
-    this.#running = true;
+    if (this.#scheduled || this.#freeSlots.length === 0) return;
+    this.#scheduled = true;
     // All that the current turn of the event loop brings goes into one batch.
-    setImmediate(() => void this.#run());
+    setImmediate(() => {
+      this.#scheduled = false;
+      const slot = this.#freeSlots.pop();
+      if (slot !== undefined) void this.#run(slot);
+    });
   }
 
   /** Resolves when nothing waits and nothing is under way. */
   whenIdle(): Promise<void> {
-    if (!this.#running) return Promise.resolve();
+    if (!this.#scheduled && this.#freeSlots.length === this.#parallel) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  async #run(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#commit(this.#take());
-    this.#running = false;
+  async #run(slot: number): Promise<void> {
+    while (this.#waiting.length > 0) await this.#commit(this.#take(), slot);
+    this.#freeSlots.push(slot);
+    if (this.#scheduled || this.#freeSlots.length < this.#parallel) return;
     const idle = this.#idle;
     this.#idle = [];
     for (const resolve of idle) resolve();

@@ -5,9 +5,21 @@ import { errorCode } from './pool.ts';
 
 /** What changed, told to every node by the transaction that changed it. */
 export interface Change {
-  topic: 'webhooks' | 'event_types' | 'api_keys' | 'tenants' | 'deliveries_due';
+  topic:
+    | 'webhooks'
+    | 'event_types'
+    | 'api_keys'
+    | 'tenants'
+    | 'deliveries_due'
+    | 'deliveries_cancelled'
+    | 'lane_due'
+    | 'circuits';
   tenantId: string;
   environmentId?: string;
+  /** With `lane_due` and `circuits`. */
+  webhookId?: string;
+  /** UUIDs, with `deliveries_cancelled`: a node that holds one of them must not send it any more. */
+  deliveryIds?: string[];
 }
 
 /** SQL that tells every node of a change when the surrounding transaction commits; its one parameter is `changeText`. */

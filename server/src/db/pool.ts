@@ -56,6 +56,9 @@ export function errorCode(error: unknown): string {
   return error instanceof Error ? error.name : 'unknown';
 }
 
+/** Of each process: two for commits of events, two for attempts, and the rest for claims, leases and circuits. */
+export const ENGINE_CONNECTIONS = 8;
+
 /**
  * Connections for the batch statements of publishing and delivery.
  *
@@ -66,7 +69,7 @@ export function openEnginePool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
     application_name: 'posthorn-engine',
     ...options.connection,
-    max: options.max ?? 4,
+    max: options.max ?? ENGINE_CONNECTIONS,
     types: { getTypeParser },
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 0,

@@ -14,8 +14,12 @@ export interface Tables {
   deliveries: DeliveriesTable;
   attempts: AttemptsTable;
   dead_letters: DeadLettersTable;
+  lanes: LanesTable;
+  circuits: CircuitsTable;
+  parked_keys: ParkedKeysTable;
   nodes: NodesTable;
   idempotent_requests: IdempotentRequestsTable;
+  replay_jobs: ReplayJobsTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -93,6 +97,11 @@ interface WebhooksTable {
   verify_tls: boolean;
   created_at: Timestamp;
   updated_at: Timestamp;
+  rate_limit_per_minute: number | null;
+  ordering: Json<unknown> | null;
+  circuit_breaker: Json<unknown> | null;
+  failover_url: string | null;
+  ip_whitelist: string[] | null;
 }
 
 interface WebhookSecretsTable {
@@ -115,6 +124,10 @@ interface WebhookTotalsTable {
   failed_attempts: number;
   response_time_ms_sum: number;
   last_triggered_at: Timestamp;
+  last_success_at: Timestamp | null;
+  failing_since: Timestamp | null;
+  failing_days: Generated<number>;
+  last_failure_at: Timestamp | null;
 }
 
 interface EventsTable {
@@ -164,6 +177,7 @@ interface DeliveriesTable {
   error_class: string | null;
   error_message: string | null;
   completed_at: Timestamp | null;
+  order_number: number | null;
 }
 
 interface AttemptsTable {
@@ -201,6 +215,31 @@ interface DeadLettersTable {
   dead_at: Timestamp;
 }
 
+interface LanesTable {
+  tenant_id: string;
+  webhook_id: string;
+  node_id: number | null;
+  paced_until: Timestamp;
+}
+
+interface CircuitsTable {
+  tenant_id: string;
+  environment_id: string;
+  webhook_id: string;
+  state: 'open' | 'half_open';
+  opened_at: Timestamp;
+  reopens_at: Timestamp;
+  reason: string;
+}
+
+interface ParkedKeysTable {
+  tenant_id: string;
+  webhook_id: string;
+  ordering_key: string;
+  delivery_id: string;
+  parked_at: Timestamp;
+}
+
 interface NodesTable {
   id: Generated<number>;
   started_at: Timestamp;
@@ -216,4 +255,28 @@ interface IdempotentRequestsTable {
   response_status: number | null;
   response_box: Buffer | null;
   created_at: Timestamp;
+}
+
+interface ReplayJobsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  trigger: 'replays' | 'recover' | 'dead_letters';
+  webhook_id: string | null;
+  event_type: string | null;
+  statuses: string[] | null;
+  since_at: Timestamp | null;
+  until_at: Timestamp;
+  status: 'queued' | 'running' | 'completed' | 'cancelled' | 'failed';
+  estimated: number;
+  estimate_is_exact: boolean;
+  replayed: Generated<number>;
+  skipped: Generated<number>;
+  cursor_id: string;
+  failures: Generated<number>;
+  next_chunk_at: Timestamp;
+  served_at: Timestamp | null;
+  created_at: Timestamp;
+  started_at: Timestamp | null;
+  completed_at: Timestamp | null;
 }

@@ -1,9 +1,9 @@
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
-import type { Lane } from './lane.ts';
-import type { DeliveryRows, GiveUp } from './rows.ts';
-import type { DeliveryTask } from './task.ts';
+import type { Admission } from './lanes/admission.ts';
+import type { Lane, LaneKey } from './lanes/lane.ts';
+import type { ClaimedRow, DeliveryRows, LaneRoom, WaitingLane } from './rows.ts';
 import { Wakeups } from './wakeups.ts';
 
 export interface ClaimsOptions {
@@ -11,15 +11,19 @@ export interface ClaimsOptions {
   clock: Clock;
   logger: Logger;
   lanes: ReadonlyMap<string, Lane>;
-  lane: (tenantId: string, webhookId: string) => Lane;
-  /** How many more deliveries of the lane memory has room for. */
-  room: (lane: Lane) => number;
-  take: (task: DeliveryTask) => void;
-  giveUp: (lease: GiveUp) => void;
-  /** Something was taken: start what can be started. */
-  pump: () => void;
+  lane: (key: LaneKey) => Lane;
+  /** What may be claimed of lanes whose rows are due. */
+  admit: (lanes: Lane[]) => Promise<Admission[]>;
+  /** A claim of these lanes begins. */
+  begin: (lanes: LaneKey[]) => void;
+  /** Takes claimed rows into memory, and starts what can be started. */
+  take: (claimed: ClaimedRow[]) => void;
+  /** Looks after lanes that keep an order. */
+  restoreOrder: () => Promise<void>;
   /** This node answers for its leases: what it claims now is its own. */
   alive: () => boolean;
+  /** A claim failed, and rows may be leased all the same; `ordered`: of these lanes in whose order they have a place. */
+  inDoubt: (ordered: LaneKey[]) => void;
 }
 
 /** Rows leased by one statement at most. */
@@ -34,6 +38,9 @@ const SWEEP_SOON_MS = 50;
 
 const RETRY_MS = 500;
 
+/** Held rows of a lane that become due at once. */
+const RELEASE_ROWS = 2_000;
+
 /**
  * Brings waiting rows into memory when they are due and their lane has room: a lane at a time has one wake-up, and a
  * claim asks only for lanes that are due, so what waits for one webhook is never looked at for another.
@@ -42,6 +49,8 @@ export class Claims {
   readonly #options: ClaimsOptions;
   readonly #wakeups: Wakeups;
   readonly #wanted = new Set<string>();
+  /** Lanes of which more is held than was made due so far. */
+  readonly #releasing = new Set<string>();
   #chain: Promise<void> = Promise.resolve();
   #running = false;
   // Until the node has its number there is nobody to lease to.
@@ -63,6 +72,7 @@ export class Claims {
     this.#stopped = false;
     await this.#sweep();
     this.#sweepLater();
+    this.#run();
   }
 
   /** Waits for a claim under way; what it brought is in memory then. */
@@ -140,42 +150,78 @@ export class Claims {
   }
 
   #nextLanes(): Lane[] {
-    const { lanes, room, clock } = this.#options;
-    const now = clock.now();
+    const now = this.#options.clock.now();
     const chosen: Lane[] = [];
     for (const webhookId of this.#wanted) {
       if (chosen.length === CLAIM_LANES_MAX) break;
       this.#wanted.delete(webhookId);
-      const lane = lanes.get(webhookId);
-      if (lane === undefined || lane.rowsDueAtMs > now) continue;
-      if (room(lane) > 0) chosen.push(lane);
-      // Memory is full, with this lane's deliveries or with others': look again when some have gone.
-      else this.#wakeups.set(webhookId, now + RETRY_MS);
+      const lane = this.#options.lanes.get(webhookId);
+      if (lane !== undefined && lane.rowsDueAtMs <= now) chosen.push(lane);
     }
     return chosen;
   }
 
-  async #claim(lanes: Lane[]): Promise<void> {
-    if (lanes.length === 0) return;
-    const { rows, clock, room, lane: laneOf } = this.#options;
-    const share = Math.floor(CLAIM_ROWS_MAX / lanes.length);
+  async #claim(due: Lane[]): Promise<void> {
+    if (due.length === 0) return;
     // From here on only what is told while the statements run, and what they find, counts.
-    for (const lane of lanes) lane.rowsDueAtMs = Number.POSITIVE_INFINITY;
+    for (const lane of due) lane.rowsDueAtMs = Number.POSITIVE_INFINITY;
     try {
-      const claimed = await rows.claim(lanes, Math.min(share, ...lanes.map(room)), clock.now());
-      for (const { task, erased } of claimed) {
-        this.#options.take(task);
-        if (erased) this.#options.giveUp({ task, to: 'discarded', reason: 'payload_erased', atMs: clock.now() });
-      }
-      this.#options.pump();
-      const due = await rows.nextDue(lanes);
-      for (const { tenantId, webhookId } of lanes) {
-        const dueAtMs = due.get(webhookId);
-        // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
-        if (dueAtMs !== undefined) this.#waitFor(laneOf(tenantId, webhookId), dueAtMs);
+      const admissions = await this.#options.admit(due);
+      const rooms = this.#rooms(admissions);
+      if (rooms.length > 0) await this.#claimRows(rooms);
+      for (const admission of admissions) {
+        if (admission.kind !== 'claim' || admission.againAtMs === undefined) continue;
+        this.#waitFor(this.#options.lane(admission.lane), admission.againAtMs);
       }
     } catch (error) {
-      for (const { tenantId, webhookId } of lanes) this.expect(laneOf(tenantId, webhookId), clock.now() + RETRY_MS);
+      for (const lane of due) this.expect(this.#options.lane(lane), this.#options.clock.now() + RETRY_MS);
+      throw error;
+    }
+  }
+
+  /** What to claim; the other lanes are put off, or left to another node. */
+  #rooms(admissions: Admission[]): LaneRoom[] {
+    const share = Math.floor(CLAIM_ROWS_MAX / Math.max(1, admissions.length));
+    const rooms: LaneRoom[] = [];
+    for (const admission of admissions) {
+      if (admission.kind === 'claim') {
+        const { lane, room, ordered } = admission;
+        rooms.push({ lane, room: Math.min(share, room), ordered });
+      }
+      if (admission.kind === 'full') this.#waitForRoom(this.#options.lane(admission.lane));
+      if (admission.kind === 'wait') this.expect(this.#options.lane(admission.lane), admission.untilMs);
+    }
+    return rooms;
+  }
+
+  /** Its rows stay due, so that it asks again itself when some of its deliveries have gone. */
+  #waitForRoom(lane: Lane): void {
+    const now = this.#options.clock.now();
+    lane.rowsDueAtMs = Math.min(lane.rowsDueAtMs, now);
+    this.#wakeups.set(lane.webhookId, now + RETRY_MS);
+  }
+
+  async #claimRows(rooms: LaneRoom[]): Promise<void> {
+    const { rows, clock, begin, take, lane: laneOf } = this.#options;
+    begin(rooms.map(({ lane }) => lane));
+    take(await this.#lease(rooms));
+    const due = await rows.nextDue(rooms.map(({ lane }) => lane));
+    for (const { lane } of rooms) {
+      const dueAtMs = due.get(lane.webhookId);
+      // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
+      if (dueAtMs !== undefined) this.#waitFor(laneOf(lane), dueAtMs);
+    }
+    const now = clock.now();
+    const claimed = rooms.filter(({ lane }) => (due.get(lane.webhookId) ?? Number.POSITIVE_INFINITY) > now);
+    await this.#release(claimed.filter(({ lane }) => this.#releasing.has(lane.webhookId)).map(({ lane }) => lane));
+  }
+
+  async #lease(rooms: LaneRoom[]): Promise<ClaimedRow[]> {
+    const { rows, clock, inDoubt } = this.#options;
+    try {
+      return await rows.claim(rooms, clock.now());
+    } catch (error) {
+      inDoubt(rooms.filter(({ ordered }) => ordered).map(({ lane }) => lane));
       throw error;
     }
   }
@@ -189,13 +235,30 @@ export class Claims {
   }
 
   async #sweep(): Promise<void> {
-    const { rows, clock, lane: laneOf } = this.#options;
+    const { rows, clock, lanes, lane: laneOf, restoreOrder } = this.#options;
     const waiting = await rows.waitingLanes();
     const now = clock.now();
-    for (const { tenantId, webhookId, dueAtMs } of waiting) {
-      if (dueAtMs !== undefined) this.#waitFor(laneOf(tenantId, webhookId), dueAtMs);
+    for (const found of waiting) if (found.dueAtMs !== undefined) this.#waitFor(laneOf(found), found.dueAtMs);
+    const holding: WaitingLane[] = waiting.filter((lane) => lane.holds);
+    // What is parked with nothing before it is only found by the node that has taken the lane.
+    for (const found of holding) if (!lanes.has(found.webhookId)) this.#waitFor(laneOf(found), now);
+    await this.#release(holding);
+    await restoreOrder();
+  }
+
+  /**
+   * Makes due what was held for webhooks that are active again, a part at a time: the next part comes when this one has
+   * been claimed. A backlog of a million rows is thus neither one transaction nor a flood.
+   */
+  async #release(lanes: LaneKey[]): Promise<void> {
+    if (lanes.length === 0) return;
+    const { rows, clock, lane: laneOf } = this.#options;
+    const released = await rows.releaseStranded(lanes, RELEASE_ROWS, clock.now());
+    for (const key of lanes) {
+      const count = released.get(key.webhookId) ?? 0;
+      if (count >= RELEASE_ROWS) this.#releasing.add(key.webhookId);
+      else this.#releasing.delete(key.webhookId);
+      if (count > 0) this.#waitFor(laneOf(key), clock.now());
     }
-    const holding = waiting.filter((lane) => lane.holds);
-    if (holding.length > 0 && (await rows.releaseStranded(holding, now)) > 0) this.sweepSoon();
   }
 }

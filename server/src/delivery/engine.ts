@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { changeText, NOTIFY_SQL } from '../db/notify.ts';
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { IdSource } from '../kernel/ids.ts';
@@ -6,19 +7,24 @@ import type { Logger } from '../kernel/logger.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
+import { type AttemptEnd, Attempts } from './attempts.ts';
+import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
-import { Heartbeat } from './heartbeat.ts';
-import { InHand } from './in-hand.ts';
-import type { Lane } from './lane.ts';
-import { NodeRegistry } from './node-registry.ts';
-import { type AttemptResult, decideOutcome } from './outcome.ts';
-import { recordedResult } from './recorded-result.ts';
+import { GiveBacks } from './give-backs.ts';
+import { LaneAdmission } from './lanes/admission.ts';
+import { InHand } from './lanes/in-hand.ts';
+import { isOrdered } from './lanes/key-sequences.ts';
+import type { Lane, LaneKey } from './lanes/lane.ts';
+import { OrderKeeper } from './lanes/order-keeper.ts';
+import { type Turn, Turns } from './lanes/turns.ts';
+import { Heartbeat } from './nodes/heartbeat.ts';
+import { LaneOwners } from './nodes/lane-owners.ts';
+import { NodeRegistry } from './nodes/node-registry.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
-import { prepareRequest } from './request.ts';
-import { DeliveryRows, type GiveUp } from './rows.ts';
+import { type ClaimedRow, DeliveryRows, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
-import { Turns } from './turns.ts';
+import { Wakeups } from './wakeups.ts';
 
 export interface EngineOptions {
   pool: pg.Pool;
@@ -37,6 +43,8 @@ export interface EngineOptions {
   soleNode: boolean;
   /** A receiver answered 410: its webhook must be disabled. */
   onGone: (task: DeliveryTask) => Promise<void>;
+  /** What sends requests (HTTP); tests script it. */
+  sender?: Sender;
 }
 
 /** Counters since the start, for the metrics. */
@@ -49,12 +57,12 @@ export interface EngineCounters {
 
 /**
  * Delivers. It holds the deliveries that this node has leased, gives their lanes turns, sends, decides and has the
- * results recorded.
+ * results recorded. SPEC.md says what it guarantees.
  *
  * The rows of `deliveries` are the truth, and what is in memory is a cache of some of them: a new delivery comes
  * straight from the commit that inserted it, already leased to this node (`reserve`, then `accept`); a delivery that
- * waits (for a retry, for its time, for room) lies in its row until `Claims` leases it. A killed process loses nothing
- * but its cache: `Heartbeat` of another node, or of the next start, frees its leases.
+ * waits (for a retry, for its time, for its turn in an order, for room) lies in its row until `Claims` leases it. A
+ * killed process loses nothing but its cache: `Heartbeat` of another node, or of the next start, frees its leases.
  */
 export class DeliveryEngine {
   readonly counters: EngineCounters = { attempts: 0, delivered: 0, failed: 0, dead: 0 };
@@ -62,33 +70,88 @@ export class DeliveryEngine {
   readonly #rows: DeliveryRows;
   readonly #recorder: Recorder;
   readonly #sender: Sender;
+  readonly #attempts: Attempts;
   readonly #claims: Claims;
+  readonly #giveBacks: GiveBacks;
   readonly #heartbeat: Heartbeat;
   readonly #turns: Turns;
   readonly #inHand: InHand;
+  readonly #circuits: Circuits;
+  readonly #owners: LaneOwners;
+  readonly #admission: LaneAdmission;
+  readonly #order: OrderKeeper;
+  /** Lanes whose pace lets them start later. */
+  readonly #rests: Wakeups;
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
+  /** Lanes with rows that another node must be told of. */
+  readonly #untold = new Map<string, LaneKey>();
   #draining = false;
   #pumping = false;
 
   constructor(options: EngineOptions) {
-    const { pool, clock, logger } = options;
+    const { pool, clock, logger, directory } = options;
     this.#options = options;
     this.#rows = new DeliveryRows(pool);
     this.#inHand = new InHand(options.queuedMax);
     this.#turns = new Turns(options.inFlightMax);
-    this.#sender = createSender({ clock, guard: options.guard });
-    this.#recorder = new Recorder({ pool, clock, logger, onRecorded: (record) => this.#recorded(record) });
+    this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
+    this.#sender = options.sender ?? createSender({ clock, guard: options.guard });
+    this.#recorder = new Recorder({
+      pool,
+      clock,
+      logger,
+      onRecorded: (record) => this.#recorded(record),
+      onUnrecordable: ({ task }) =>
+        this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() + UNRECORDABLE_AGAIN_MS }),
+    });
+    this.#attempts = new Attempts({ ...options, sender: this.#sender });
+    this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
+    this.#owners = new LaneOwners(pool, clock);
+    this.#order = new OrderKeeper({
+      rows: this.#rows,
+      clock,
+      logger,
+      lanes: this.#inHand.lanes,
+      offer: (lane) => this.#turns.offer(lane),
+      expect: (lane) => this.#claims.expect(lane, clock.now()),
+      park: (tasks) => {
+        for (const task of tasks) this.#giveBack({ task, to: 'parked' });
+      },
+    });
+    this.#admission = new LaneAdmission({
+      clock,
+      directory,
+      circuits: this.#circuits,
+      owners: this.#owners,
+      inHand: this.#inHand,
+      onTaken: (lanes) => {
+        for (const lane of lanes) this.#rest(lane);
+        this.#order.lookAt(lanes);
+      },
+    });
+    this.#giveBacks = new GiveBacks({
+      rows: this.#rows,
+      logger,
+      onGiven: (lease) => this.#gaveBack(lease),
+      onDoubt: ({ task }) => {
+        this.#doubtLeases(isOrdered(task) ? [task] : []);
+        this.#letGo(task);
+      },
+    });
     this.#claims = new Claims({
       rows: this.#rows,
       clock,
       logger,
-      lane: (tenantId, webhookId) => this.#inHand.lane(tenantId, webhookId),
       lanes: this.#inHand.lanes,
-      room: (lane) => this.#inHand.room(lane),
-      take: (task) => this.#take(task),
-      giveUp: (lease) => this.#giveUp(lease),
-      pump: () => this.#pump(),
+      lane: (key) => this.#inHand.lane(key),
+      admit: (lanes) => this.#admission.admit(lanes),
+      begin: (lanes) => {
+        for (const lane of lanes) this.#inHand.lane(lane).sequences?.claimBegins();
+      },
+      take: (claimed) => this.#take(claimed),
+      restoreOrder: () => this.#order.restore(),
       alive: () => this.#heartbeat.alive,
+      inDoubt: (ordered) => this.#doubtLeases(ordered),
     });
     this.#heartbeat = new Heartbeat({
       rows: this.#rows,
@@ -100,7 +163,9 @@ export class DeliveryEngine {
       oldestInHand: () => this.#inHand.oldestId(),
       idsInHand: () => this.#inHand.ids(),
       onNode: (nodeId) => this.#becomeNode(nodeId),
+      onNodes: (nodeIds) => this.#nodesChanged(nodeIds),
       onFreed: () => this.#claims.sweepSoon(),
+      onDoubtOver: () => this.#doubtOver(),
       onAlive: () => {
         this.#claims.sweepSoon();
         this.#pump();
@@ -111,6 +176,7 @@ export class DeliveryEngine {
   /** Joins the nodes, takes over what dead ones left, and begins to deliver what waits. */
   async start(): Promise<void> {
     await this.#heartbeat.start();
+    await this.#circuits.load();
     await this.#claims.start();
   }
 
@@ -118,16 +184,22 @@ export class DeliveryEngine {
   async stop(drainMs: number): Promise<void> {
     this.#draining = true;
     await this.#claims.stop();
-    await this.#giveBackQueued();
+    this.#rests.clear();
+    const dueAtMs = this.#options.clock.now();
+    for (const task of this.#drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
     const deadline = this.#options.clock.monotonicMs() + drainMs;
     while (this.#turns.inFlight > 0 && this.#options.clock.monotonicMs() < deadline) {
       await new Promise<void>((resolve) => this.#options.clock.after(20, resolve));
     }
-    const recorded = this.#recorder.whenIdle();
+    const written = Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]);
     const late = new Promise<void>((resolve) => this.#options.clock.after(RECORD_DEADLINE_MS, resolve));
-    await Promise.race([recorded, late]);
+    await Promise.race([written, late]);
     this.#recorder.stop();
     await this.#sender.stop();
+    // With something in hand still, the node is found silent by others, and its lanes with it.
+    if (this.#inHand.size === 0) {
+      await this.#releaseLanes(this.#owners.owned.filter((key) => !this.#inHand.lane(key).inDoubt));
+    }
     await this.#heartbeat.stop(this.#inHand.size);
   }
 
@@ -140,11 +212,12 @@ export class DeliveryEngine {
     return this.#heartbeat.alive && !this.#recorder.failing;
   }
 
-  get gauges(): { inFlight: number; queued: number; lanes: number } {
+  get gauges(): { inFlight: number; queued: number; lanes: number; openCircuits: number } {
     return {
       inFlight: this.#turns.inFlight,
       queued: this.#inHand.size - this.#turns.inFlight,
       lanes: this.#inHand.lanes.size,
+      openCircuits: this.#circuits.size,
     };
   }
 
@@ -152,9 +225,9 @@ export class DeliveryEngine {
    * Takes room for a delivery that is about to be inserted: true means insert it leased to this node and `accept` it
    * after the commit (or `release` it when the commit failed); false means insert it waiting, due now.
    */
-  reserve(task: DeliveryTask): boolean {
+  reserve(task: DeliveryTask, target: WebhookTarget): boolean {
     if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
-    if (this.#inHand.room(this.#inHand.laneOf(task)) < 1) return false;
+    if (!this.#admission.admitsFresh(this.#inHand.lane(task), target)) return false;
     this.#inHand.hold(task);
     return true;
   }
@@ -171,9 +244,15 @@ export class DeliveryEngine {
     if (commitUnknown) this.#heartbeat.searchLostLeases();
   }
 
-  /** Deliveries of these webhooks were committed to wait in their rows until `dueAtMs`. */
-  expect(tenantId: string, webhookId: string, dueAtMs: number): void {
-    this.#claims.expect(this.#inHand.lane(tenantId, webhookId), dueAtMs);
+  /** A delivery of this webhook was committed to wait in its row until `dueAtMs`. */
+  expect(key: LaneKey, dueAtMs: number): void {
+    this.#claims.expect(this.#inHand.lane(key), dueAtMs);
+    if (!this.#owners.alone && !this.#owners.owns(key.webhookId)) this.#tell(key);
+  }
+
+  /** Another node has committed a delivery of this webhook, which is for the owner of its lane to send. */
+  expectTold(key: LaneKey): void {
+    if (this.#owners.shouldOwn(key.webhookId)) this.#claims.expect(this.#inHand.lane(key), this.#options.clock.now());
   }
 
   /** Rows became due by another way than through this engine: a retry by hand, a webhook that was resumed. */
@@ -181,31 +260,181 @@ export class DeliveryEngine {
     this.#claims.sweepSoon();
   }
 
+  /** What the rows say of a circuit has changed, on another node perhaps; without a webhook, of any. */
+  circuitsChanged(webhookId?: string): void {
+    this.#circuits.load(webhookId).catch((error) => {
+      this.#options.logger.warn({ code: errorCode(error) }, 'circuits could not be read');
+    });
+  }
+
+  /** These deliveries were cancelled: what of them is still queued here is not sent. */
+  cancelled(deliveryIds: readonly string[]): void {
+    const ids = new Set(deliveryIds);
+    for (const lane of this.#inHand.lanes.values()) {
+      for (const task of lane.remove(({ id }) => ids.has(id))) {
+        if (isOrdered(task)) this.#order.ended(lane, task);
+        this.#letGo(task);
+      }
+      if (lane.sequences !== undefined) this.#order.lookAt([lane]);
+    }
+    this.#claims.sweepSoon();
+    this.#pump();
+  }
+
   /** Sends a test at once, past the queue and whatever the webhook's status is; resolves when it is recorded. */
   sendTest(task: DeliveryTask, target: WebhookTarget): Promise<AttemptRecord> {
     this.#inHand.hold(task);
     return new Promise((resolve) => {
       this.#testers.set(task.id, resolve);
-      this.#send(task, target, () => {});
+      this.#attempts.make(task, target, { kind: 'test' }, ({ record }) => this.#recorder.add(record));
     });
   }
 
   #becomeNode(nodeId: number): void {
     // What was leased to the former node is free for everyone now, so nothing of it may be sent from memory.
-    for (const lane of this.#inHand.lanes.values()) for (const task of lane.drain()) this.#inHand.letGo(task);
+    for (const task of this.#drainQueues()) this.#letGo(task);
     this.#rows.nodeId = nodeId;
     this.#recorder.nodeId = nodeId;
+    this.#owners.becomeNode(nodeId);
+    for (const lane of this.#inHand.lanes.values()) lane.inDoubt = false;
   }
 
-  #take(task: DeliveryTask): void {
-    this.#inHand.hold(task);
-    this.#enqueue(task);
+  /** The nodes that live, as of this heartbeat. */
+  #nodesChanged(nodeIds: number[]): void {
+    const changed = this.#owners.setAlive(nodeIds);
+    this.#leaveLanes();
+    if (!changed) return;
+    const now = this.#options.clock.now();
+    for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
+  }
+
+  /** Lanes that are another node's now are given up, each when nothing of it is under way. */
+  #leaveLanes(): void {
+    const now = this.#options.clock.now();
+    const idle: LaneKey[] = [];
+    for (const key of this.#owners.owned) {
+      const lane = this.#inHand.lane(key);
+      // One that has begun to leave leaves: what it gave back may not be in its row yet.
+      if (lane.leaving || this.#owners.shouldOwn(key.webhookId)) continue;
+      lane.leaving = true;
+      for (const task of lane.drain()) this.#giveBack({ task, to: 'waiting', dueAtMs: now });
+      if (lane.held === 0) idle.push(key);
+    }
+    this.#giveUpLanes(idle);
+  }
+
+  /**
+   * Gives up lanes that are another node's, once no claim is under way: it could still lease some of their rows, which
+   * the other node would not see and send later ones of the same key before them.
+   */
+  #giveUpLanes(keys: LaneKey[]): void {
+    if (keys.length === 0 && !this.#owners.releasing) return;
+    void this.#claims.exclusively(async () => {
+      const idle = keys.filter(({ webhookId }) => {
+        const lane = this.#inHand.lanes.get(webhookId);
+        return lane?.leaving && lane.held === 0 && !lane.inDoubt && this.#owners.owns(webhookId);
+      });
+      await this.#releaseLanes(idle);
+    });
+  }
+
+  /** Rows may be leased to this node that it does not hold, some of them in the order of these lanes. */
+  #doubtLeases(ordered: LaneKey[]): void {
+    for (const key of ordered) this.#inHand.lane(key).inDoubt = true;
+    this.#heartbeat.searchLostLeases();
+  }
+
+  #doubtOver(): void {
+    const lanes = [...this.#inHand.lanes.values()].filter((lane) => lane.inDoubt);
+    for (const lane of lanes) lane.inDoubt = false;
+    this.#giveUpLanes(lanes);
+  }
+
+  #releaseLanes(keys: LaneKey[]): Promise<void> {
+    const now = this.#options.clock.monotonicMs();
+    const paced = keys.map((key) => {
+      const lane = this.#inHand.lanes.get(key.webhookId);
+      return { lane: key, pacedUntilMs: lane?.pace?.pacedUntilMs ?? now };
+    });
+    for (const { webhookId } of keys) this.#inHand.lanes.delete(webhookId);
+    return this.#owners
+      .release(paced)
+      .then((free) => this.#notify(free))
+      .catch((error) => {
+        this.#options.logger.warn({ code: errorCode(error), lanes: keys.length }, 'lanes could not be given up yet');
+        if (!this.#draining) this.#options.clock.after(RELEASE_AGAIN_MS, () => void this.#releaseLanes([]));
+      });
+  }
+
+  #tell(key: LaneKey): void {
+    if (this.#untold.size === 0) {
+      this.#options.clock.after(TELL_AFTER_MS, () => {
+        const keys = [...this.#untold.values()];
+        this.#untold.clear();
+        this.#notify(keys).catch((error) => {
+          // The owner's own sweep finds them within seconds.
+          this.#options.logger.warn({ code: errorCode(error) }, 'other nodes could not be told of waiting deliveries');
+        });
+      });
+    }
+    this.#untold.set(key.webhookId, key);
+  }
+
+  async #notify(keys: LaneKey[]): Promise<void> {
+    if (keys.length === 0 || this.#owners.alone) return;
+    const texts = keys.map(({ tenantId, environmentId, webhookId }) =>
+      changeText({ topic: 'lane_due', tenantId, environmentId, webhookId }),
+    );
+    await this.#options.pool.query(`${NOTIFY_SQL.replace('$1', 'text')} FROM unnest($1::text[]) AS text`, [texts]);
+  }
+
+  #circuitChanged(key: LaneKey): void {
+    const lane = this.#inHand.lane(key);
+    if (this.#circuits.find(key.webhookId) === undefined) {
+      lane.probing = false;
+      lane.recover();
+    }
+    // What is queued is given back one by one as it gets its turn, and a claim finds out when the next is worth a try.
+    this.#claims.expect(lane, this.#options.clock.now());
+    this.#pump();
+  }
+
+  #take(claimed: ClaimedRow[]): void {
+    const nowMs = this.#options.clock.now();
+    for (const row of claimed) {
+      if ('parkedKey' in row) {
+        this.#inHand.lanes.get(row.webhookId)?.noteParked(row.parkedKey);
+        continue;
+      }
+      const { task } = row;
+      if (this.#inHand.has(task.id)) {
+        // Cancelled and retried while its request is under way: the retry is for after that.
+        this.#putOff(task, nowMs + STILL_UNDER_WAY_MS);
+        continue;
+      }
+      this.#inHand.hold(task);
+      if (row.erased) this.#giveBacks.add({ task, to: 'discarded', reason: 'payload_erased', atMs: nowMs });
+      else this.#enqueue(task);
+    }
+    this.#pump();
+  }
+
+  /** Gives a row back whose delivery memory holds already. */
+  #putOff(task: DeliveryTask, dueAtMs: number): void {
+    this.#rows.giveUp([{ task, to: 'waiting', dueAtMs }]).then(
+      () => this.#claims.expect(this.#inHand.lane(task), dueAtMs),
+      (error) => {
+        this.#options.logger.error({ code: errorCode(error) }, 'a lease could not be given up yet');
+        this.#heartbeat.searchLostLeases();
+      },
+    );
   }
 
   #enqueue(task: DeliveryTask): void {
-    const lane = this.#inHand.laneOf(task);
-    lane.push(task);
-    this.#turns.offer(lane);
+    const lane = this.#inHand.lane(task);
+    if (lane.leaving) this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
+    else if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
+    else this.#turns.offer(lane);
   }
 
   /** Starts requests while there are places and lanes that want one. */
@@ -214,99 +443,139 @@ export class DeliveryEngine {
     if (this.#pumping) return;
     this.#pumping = true;
     while (!this.#draining && this.#heartbeat.alive && !this.#recorder.failing) {
-      const lane = this.#turns.next();
-      if (lane === undefined) break;
-      const task = lane.shift();
-      if (task === undefined) this.#turns.release(lane);
-      else this.#begin(lane, task);
-      this.#turns.offer(lane);
+      const turn = this.#turns.next();
+      if (turn === undefined) break;
+      const task = turn.lane.shift(turn.kind);
+      if (task === undefined) this.#endTurn(turn, 0);
+      else this.#begin(turn, task);
+      this.#turns.offer(turn.lane);
     }
     this.#pumping = false;
   }
 
-  #begin(lane: Lane, task: DeliveryTask): void {
+  #begin(turn: Turn, task: DeliveryTask): void {
     const found = this.#options.directory.find(task, task.webhookId);
-    if (found instanceof Promise) {
-      found.then(
-        (target) => this.#beginWith(lane, task, target),
-        (error) => {
-          this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
-          this.#giveUp({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
-          this.#endTurn(lane);
-        },
-      );
+    if (!(found instanceof Promise)) {
+      this.#beginWith(turn, task, found);
       return;
     }
-    this.#beginWith(lane, task, found);
+    turn.lane.reading = true;
+    found.then(
+      (target) => {
+        turn.lane.reading = false;
+        this.#beginWith(turn, task, target);
+        this.#turns.offer(turn.lane);
+        this.#pump();
+      },
+      (error) => {
+        turn.lane.reading = false;
+        this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
+        this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
+        this.#endTurn(turn, 0);
+      },
+    );
   }
 
-  #beginWith(lane: Lane, task: DeliveryTask, target: WebhookTarget | undefined): void {
+  #beginWith(turn: Turn, task: DeliveryTask, target: WebhookTarget | undefined): void {
+    const { lane } = turn;
+    const nowMs = this.#options.clock.now();
     if (target === undefined || target.status !== 'active') {
-      const atMs = this.#options.clock.now();
-      this.#giveUp(
-        target === undefined ? { task, to: 'discarded', reason: 'webhook_deleted', atMs } : { task, to: 'held' },
+      this.#giveBack(
+        target === undefined ? { task, to: 'discarded', reason: 'webhook_deleted', atMs: nowMs } : { task, to: 'held' },
       );
-      this.#endTurn(lane);
+      this.#endTurn(turn, 0);
       return;
     }
-    lane.limit(target.maxConcurrency);
-    this.#send(task, target, () => this.#endTurn(lane));
+    const route = this.#route(lane, task, target);
+    if (route === undefined) {
+      this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
+      this.#endTurn(turn, 0);
+      return;
+    }
+    lane.configure(target);
+    if (lane.inFlight > lane.concurrency) {
+      // The limit was lowered since this turn was given.
+      this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
+      this.#endTurn(turn, 0);
+      return;
+    }
+    if (lane.pace !== undefined) {
+      lane.pace.start(this.#options.clock.monotonicMs());
+      this.#rest(lane);
+    }
+    this.#attempts.make(task, target, route, (end) => {
+      this.#attempted(lane, target, end);
+      this.#endTurn(turn, end.record.durationMs);
+    });
   }
 
-  #endTurn(lane: Lane): void {
-    this.#turns.release(lane);
+  /** Where the attempt goes; undefined: nowhere now, by this node. */
+  #route(lane: Lane, task: DeliveryTask, target: WebhookTarget) {
+    if (target.bound && (lane.leaving || !this.#owners.owns(target.id))) return undefined;
+    const { circuitBreaker, failoverUrl } = target;
+    const open = circuitBreaker !== null && this.#circuits.find(target.id) !== undefined;
+    // What goes to the failover URL because its attempts are used up tries nothing.
+    if (open && lane.probing && (failoverUrl === null || task.trigger !== 'failover')) {
+      lane.probing = false;
+      return { kind: 'probe', againMs: circuitBreaker.openMs } as const;
+    }
+    if (failoverUrl !== null && (open || task.trigger === 'failover')) {
+      return { kind: 'failover', url: failoverUrl } as const;
+    }
+    return open ? undefined : ({ kind: 'usual' } as const);
+  }
+
+  #attempted(lane: Lane, target: WebhookTarget, { record, route }: AttemptEnd): void {
+    const failed = record.outcome.status !== 'delivered';
+    lane.learn(!failed, record.durationMs);
+    if (target.circuitBreaker !== null && route.kind !== 'failover' && record.errorClass !== 'internal') {
+      this.#circuits.note({ lane, breaker: target.circuitBreaker, failed, probe: route.kind === 'probe' });
+    }
+    this.#recorder.add(record);
+  }
+
+  #endTurn(turn: Turn, tookMs: number): void {
+    const { lane } = turn;
+    this.#turns.end(turn, tookMs);
     this.#turns.offer(lane);
     if (lane.wantsRows(this.#options.clock.now())) this.#claims.claimSoon(lane);
     this.#pump();
   }
 
-  #send(task: DeliveryTask, target: WebhookTarget, onEnd: () => void): void {
-    const { clock } = this.#options;
-    const number = task.attemptCount + 1;
-    const base = {
-      task,
-      id: this.#options.newId(),
-      number,
-      url: target.url.href,
-      method: target.method,
-      envelope: target.envelope,
-    };
-    const end = (requestHeaders: string, result: AttemptResult, durationMs: number) => {
-      const nowMs = clock.now();
-      const { trigger } = task;
-      const random = this.#options.random();
-      const outcome = decideOutcome({
-        result,
-        policy: target.retryPolicy,
-        attemptNumber: number,
-        trigger,
-        nowMs,
-        random,
-      });
-      this.#recorder.add({ ...base, requestHeaders, outcome, durationMs, endedAtMs: nowMs, ...recordedResult(result) });
-      onEnd();
-    };
-    let request: ReturnType<typeof prepareRequest>;
-    try {
-      request = prepareRequest(task, target, number, clock.now());
-    } catch (error) {
-      // A fault of ours is an attempt like any other: it is seen, retried and capped, and the lane goes on.
-      this.#options.logger.error({ code: errorCode(error), delivery_id: task.id }, 'a request could not be built');
-      end('{}', { kind: 'failed', errorClass: 'internal', message: 'The request could not be built.' }, 0);
-      return;
+  /** Keeps a lane from starting anything until its pace allows it. */
+  #rest(lane: Lane): void {
+    const waitMs = lane.waitMs(this.#options.clock);
+    if (waitMs <= 0) return;
+    lane.resting = true;
+    this.#rests.set(lane.webhookId, this.#options.clock.now() + waitMs);
+  }
+
+  #rested(webhookIds: string[]): void {
+    for (const webhookId of webhookIds) {
+      const lane = this.#inHand.lanes.get(webhookId);
+      if (lane === undefined) continue;
+      lane.resting = false;
+      this.#rest(lane);
+      this.#turns.offer(lane);
     }
-    this.#sender.send(request, (result, durationMs) => end(request.recordedHeaders, result, durationMs));
+    this.#pump();
   }
 
   #recorded(record: AttemptRecord): void {
     const { task, outcome } = record;
     this.counters.attempts += 1;
     this.counters[outcome.status] += 1;
-    const lane = this.#inHand.laneOf(task);
+    const lane = this.#inHand.lane(task);
+    if (isOrdered(task)) {
+      if (outcome.status === 'failed' || record.parksKey) this.#order.blocked(lane, task);
+      else this.#order.ended(lane, task);
+    }
     if (outcome.status === 'failed') this.#claims.expect(lane, outcome.dueAtMs);
-    this.#inHand.letGo(task);
-    this.#testers.get(task.id)?.(record);
-    this.#testers.delete(task.id);
+    this.#letGo(task);
+    if (task.trigger === 'test') {
+      this.#testers.get(task.id)?.(record);
+      this.#testers.delete(task.id);
+    }
     if (outcome.status === 'dead' && outcome.disableWebhook) {
       this.#options.onGone(task).catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook that is gone could not be disabled');
@@ -316,39 +585,40 @@ export class DeliveryEngine {
     if (this.#turns.inFlight === 0) this.#pump();
   }
 
-  #giveUp(lease: GiveUp): void {
-    const { task } = lease;
-    this.#rows
-      .giveUp([lease])
-      .then(
-        () => {
-          if (lease.to === 'waiting') this.#claims.expect(this.#inHand.laneOf(task), lease.dueAtMs);
-        },
-        (error) => {
-          this.#options.logger.error(
-            { code: errorCode(error) },
-            'a lease could not be given up; it is looked for later',
-          );
-          this.#heartbeat.searchLostLeases();
-        },
-      )
-      .finally(() => this.#inHand.letGo(task));
+  #giveBack(lease: GiveUp): void {
+    if (isOrdered(lease.task) && lease.to === 'discarded') {
+      this.#order.ended(this.#inHand.lane(lease.task), lease.task);
+    }
+    this.#giveBacks.add(lease);
   }
 
-  async #giveBackQueued(): Promise<void> {
-    const dueAtMs = this.#options.clock.now();
-    const queued = [...this.#inHand.lanes.values()].flatMap((lane) => lane.drain());
-    try {
-      await this.#rows.giveUp(queued.map((task) => ({ task, to: 'waiting', dueAtMs })));
-      for (const task of queued) this.#inHand.letGo(task);
-    } catch (error) {
-      this.#options.logger.error(
-        { code: errorCode(error) },
-        'leases could not be given back; they are freed at the next start',
-      );
+  #gaveBack(lease: GiveUp): void {
+    const lane = this.#inHand.lane(lease.task);
+    if (isOrdered(lease.task)) {
+      if (lease.to === 'parked') this.#order.parked(lane, lease.task);
+      // Until its row says that it waits, those behind it wait in memory.
+      else if (lease.to !== 'discarded') this.#order.blocked(lane, lease.task);
     }
+    if (lease.to === 'waiting' && !this.#draining) this.#claims.expect(lane, lease.dueAtMs);
+    this.#letGo(lease.task);
+  }
+
+  #letGo(task: DeliveryTask): void {
+    this.#inHand.letGo(task);
+    const lane = this.#inHand.lanes.get(task.webhookId);
+    if (lane?.leaving && lane.held === 0) this.#giveUpLanes([lane]);
+  }
+
+  #drainQueues(): DeliveryTask[] {
+    return [...this.#inHand.lanes.values()].flatMap((lane) => lane.drain());
   }
 }
 
 const UNREADABLE_WEBHOOK_MS = 1_000;
+const STILL_UNDER_WAY_MS = 1_000;
+const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;
+const RELEASE_AGAIN_MS = 1_000;
+
+/** Deliveries that are committed within the same moment are told of together. */
+const TELL_AFTER_MS = 5;

@@ -1,63 +1,76 @@
 import { errorCode } from '../db/pool.ts';
-import { EGRESS_BLOCKED } from '../webhooks/egress/guard.ts';
+import { EgressBlockedError } from '../webhooks/egress/guard.ts';
+import { EgressProxyError } from '../webhooks/egress/proxy.ts';
+import { NameLookupError } from '../webhooks/egress/resolver.ts';
 import type { AttemptResult, ErrorClass } from './outcome.ts';
 
-type FailureClass = Exclude<ErrorClass, 'response'>;
+type FailureClass = Exclude<ErrorClass, 'response' | 'dns' | 'blocked'>;
+
+type Failure = Extract<AttemptResult, { kind: 'failed' }>;
 
 /**
- * Gives what undici or a socket threw its class and a text of our own. The error's own text is not passed on: it may
- * hold whatever the receiver sent.
+ * Gives what undici, a socket or the egress guard failed with its class and a text of our own. The error's own text is
+ * not passed on unless it is ours: it may hold whatever the receiver sent.
  */
-export function failureOf(error: unknown): Extract<AttemptResult, { kind: 'failed' }> {
+export function failureOf(error: unknown): Failure {
+  for (const [own, errorClass] of OWN_ERRORS) {
+    if (error instanceof own) return { kind: 'failed', errorClass, message: error.message };
+  }
   const code = codeOf(error);
   const errorClass = classOf(code);
-  return { kind: 'failed', errorClass, message: `${TEXTS[errorClass]} (${code})` };
+  return { kind: 'failed', errorClass, message: `${TEXTS_OF_CODES[code] ?? TEXTS[errorClass]} (${code})` };
 }
 
+const OWN_ERRORS = [
+  [EgressBlockedError, 'blocked'],
+  [NameLookupError, 'dns'],
+  [EgressProxyError, 'connect'],
+] as const;
+
 const TEXTS: Record<FailureClass, string> = {
-  dns: 'The host name could not be resolved.',
   connect: 'No connection could be made.',
   tls: 'The TLS handshake or the certificate was refused.',
   timeout: 'The receiver took too long.',
   reset: 'The receiver closed the connection before its answer was complete.',
-  blocked: 'The destination is not one that deliveries may reach.',
   internal: 'The request could not be sent.',
 };
 
+const TEXTS_OF_CODES: Record<string, string> = {
+  UND_ERR_HEADERS_OVERFLOW: 'The headers of the answer are too long.',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'The answer is not as long as its Content-Length says.',
+  HTTPParserError: 'What the receiver answered is not HTTP.',
+};
+
 const CLASSES: Record<string, FailureClass> = {
-  [EGRESS_BLOCKED]: 'blocked',
-  ENOTFOUND: 'dns',
-  EAI_AGAIN: 'dns',
-  EAI_FAIL: 'dns',
-  EAI_NODATA: 'dns',
-  EAI_NONAME: 'dns',
   ECONNREFUSED: 'connect',
   EHOSTUNREACH: 'connect',
+  EHOSTDOWN: 'connect',
   ENETUNREACH: 'connect',
+  ENETDOWN: 'connect',
   EADDRNOTAVAIL: 'connect',
+  // A packet filter of this machine.
   EACCES: 'connect',
+  EPERM: 'connect',
   ETIMEDOUT: 'timeout',
-  UND_ERR_CONNECT_TIMEOUT: 'timeout',
   ECONNRESET: 'reset',
+  ECONNABORTED: 'reset',
   EPIPE: 'reset',
   UND_ERR_SOCKET: 'reset',
   UND_ERR_HEADERS_OVERFLOW: 'reset',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'reset',
+  HTTPParserError: 'reset',
   EPROTO: 'tls',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'tls',
   SELF_SIGNED_CERT_IN_CHAIN: 'tls',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'tls',
-  UNABLE_TO_GET_ISSUER_CERT: 'tls',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'tls',
+  HOSTNAME_MISMATCH: 'tls',
+  PATH_LENGTH_EXCEEDED: 'tls',
 };
 
+/** Codes of Node's TLS and of OpenSSL's certificate checks (X509_V_ERR_…): https://nodejs.org/api/tls.html */
+const TLS_CODES = /^(?:ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|CRL_|UNABLE_TO_|ERROR_IN_C|INVALID_(?:CA|PURPOSE))/;
+
 function classOf(code: string): FailureClass {
-  const known = CLASSES[code];
-  if (known !== undefined) return known;
-  if (code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL') || code.startsWith('CERT_')) return 'tls';
-  // llhttp's codes: what came back is not HTTP.
-  if (code.startsWith('HPE_')) return 'reset';
-  return 'internal';
+  return CLASSES[code] ?? (TLS_CODES.test(code) ? 'tls' : 'internal');
 }
 
 /** The most telling code: several addresses tried give an AggregateError, wrappers keep the reason in `cause`. */

@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RetryPolicy } from '../webhooks/retry-policy.ts';
-import { type AttemptResult, decideOutcome, type OutcomeInput, RETRY_AFTER_MS_MAX, retryAfterMs } from './outcome.ts';
+import {
+  type AttemptResult,
+  decideOutcome,
+  INTERNAL_ATTEMPTS_MAX,
+  type OutcomeInput,
+  RETRY_AFTER_MS_MAX,
+  retryAfterMs,
+} from './outcome.ts';
 
 const NOW = Date.parse('2026-01-15T12:00:00.000Z');
 
@@ -32,6 +39,8 @@ const decide = (changes: Partial<OutcomeInput>) =>
     policy: POLICY,
     attemptNumber: 1,
     trigger: 'scheduled',
+    probeAgainMs: undefined,
+    hasFailover: false,
     nowMs: NOW,
     random: 0,
     ...changes,
@@ -47,7 +56,7 @@ test('every 2xx answer delivers, whatever the policy', () => {
 
 test('redirects, client and server errors and failures wait for a retry while attempts are left', () => {
   for (const result of [answered(301), answered(304), answered(404), answered(500), failed]) {
-    expect(decide({ result })).toEqual({ status: 'failed', dueAtMs: NOW + 1_000 });
+    expect(decide({ result })).toEqual({ status: 'failed', dueAtMs: NOW + 1_000, failover: false });
   }
 });
 
@@ -72,6 +81,40 @@ test('where the policy names statuses, others are not retried; failures without 
   expect(decide({ policy, result: answered(503) })).toMatchObject({ status: 'failed' });
   expect(decide({ policy, result: answered(404) })).toMatchObject({ status: 'dead', reason: 'status_not_retryable' });
   expect(decide({ policy, result: failed })).toMatchObject({ status: 'failed' });
+});
+
+test('with a failover URL the used-up delivery gets one attempt there, and ends dead when that fails too', () => {
+  const last = { attemptNumber: 5, hasFailover: true };
+  expect(decide(last)).toEqual({ status: 'failed', dueAtMs: NOW, failover: true });
+  expect(decide({ ...last, attemptNumber: 6, trigger: 'failover' })).toMatchObject({ reason: 'attempts_used_up' });
+  expect(decide({ ...last, policy: { ...POLICY, enabled: false }, attemptNumber: 1 })).toMatchObject({
+    failover: true,
+  });
+});
+
+test('410 at the failover URL says nothing of the webhook', () => {
+  expect(decide({ result: answered(410), trigger: 'failover' })).toMatchObject({ status: 'failed', failover: false });
+});
+
+test('a probe uses up nothing, unless the receiver refuses the delivery for good', () => {
+  const probe = { probeAgainMs: 30_000, attemptNumber: 50 };
+  expect(decide(probe)).toEqual({ status: 'failed', dueAtMs: NOW + 30_000, failover: false });
+  expect(decide({ ...probe, result: answered(500) })).toMatchObject({ status: 'failed', dueAtMs: NOW + 30_000 });
+  expect(decide({ ...probe, result: answered(200) })).toEqual({ status: 'delivered' });
+  expect(decide({ ...probe, result: answered(410) })).toMatchObject({ reason: 'gone' });
+  const policy = { ...POLICY, retryOnStatusCodes: [503] };
+  expect(decide({ ...probe, policy, result: answered(400) })).toMatchObject({ reason: 'status_not_retryable' });
+});
+
+test('an internal fault has a cap of its own, whatever the policy and the failover URL', () => {
+  const fault: AttemptResult = { kind: 'failed', errorClass: 'internal', message: 'Fault.' };
+  const policies = [POLICY, { ...POLICY, enabled: false }, { ...POLICY, maxAttempts: 50 }];
+  for (const policy of policies) {
+    const at = (attemptNumber: number) => decide({ result: fault, policy, attemptNumber, hasFailover: true });
+    expect(at(1)).toMatchObject({ status: 'failed', failover: false });
+    expect(at(INTERNAL_ATTEMPTS_MAX - 1)).toMatchObject({ status: 'failed', failover: false });
+    expect(at(INTERNAL_ATTEMPTS_MAX)).toEqual({ status: 'dead', reason: 'internal_fault', disableWebhook: false });
+  }
 });
 
 test('a test is never retried and never disables the webhook', () => {

@@ -22,16 +22,25 @@ export type AttemptResult =
 /** What an attempt means for its delivery. */
 export type Outcome =
   | { status: 'delivered' }
-  | { status: 'failed'; dueAtMs: number }
+  /** `failover`: the next attempt goes to the failover URL. */
+  | { status: 'failed'; dueAtMs: number; failover: boolean }
   | { status: 'dead'; reason: DeadReason; disableWebhook: boolean };
 
 /**
  * - `attempts_used_up`: the retry policy allows no further attempt
  * - `status_not_retryable`: the policy names the statuses to retry on, and this one is not among them
  * - `gone`: the receiver answered 410, which also disables the webhook
+ * - `internal_fault`: no request could be made of it, again and again
+ * - `unrecordable`: the database refuses what came of an attempt
  * - `test`: a test is never retried
  */
-export type DeadReason = 'attempts_used_up' | 'status_not_retryable' | 'gone' | 'test';
+export type DeadReason =
+  | 'attempts_used_up'
+  | 'status_not_retryable'
+  | 'gone'
+  | 'internal_fault'
+  | 'unrecordable'
+  | 'test';
 
 export interface OutcomeInput {
   result: AttemptResult;
@@ -39,6 +48,10 @@ export interface OutcomeInput {
   /** 1 for the first attempt. */
   attemptNumber: number;
   trigger: Trigger;
+  /** It tried whether a webhook with an open circuit is back; this long until the next one may, in milliseconds. */
+  probeAgainMs: number | undefined;
+  /** The webhook has a failover URL. */
+  hasFailover: boolean;
   nowMs: number;
   /** A number in [0, 1) for the jitter. */
   random: number;
@@ -49,24 +62,41 @@ export const RETRY_AFTER_MS_MAX = 24 * 3_600_000;
 
 const GONE = 410;
 
+/** Attempts at which a delivery is given up that no request can be made of, whatever the webhook's policy says. */
+export const INTERNAL_ATTEMPTS_MAX = 5;
+
 /** Decides what becomes of a delivery after an attempt. */
 export function decideOutcome(input: OutcomeInput): Outcome {
-  const { result, policy, attemptNumber, trigger } = input;
+  const { result, policy, attemptNumber, trigger, nowMs } = input;
   if (result.kind === 'answered' && result.status >= 200 && result.status < 300) return { status: 'delivered' };
-  const gone = result.kind === 'answered' && result.status === GONE;
   if (trigger === 'test') return { status: 'dead', reason: 'test', disableWebhook: false };
-  if (gone) return { status: 'dead', reason: 'gone', disableWebhook: true };
-  if (!policy.enabled || attemptNumber >= policy.maxAttempts) {
-    return { status: 'dead', reason: 'attempts_used_up', disableWebhook: false };
+  if (result.kind === 'failed' && result.errorClass === 'internal') return afterInternalFault(input);
+  // At the failover URL, 410 says nothing of the webhook itself.
+  if (result.kind === 'answered' && result.status === GONE && trigger !== 'failover') {
+    return { status: 'dead', reason: 'gone', disableWebhook: true };
   }
-  if (result.kind === 'answered' && policy.retryOnStatusCodes?.includes(result.status) === false) {
+  if (result.kind === 'answered' && policy.enabled && policy.retryOnStatusCodes?.includes(result.status) === false) {
     return { status: 'dead', reason: 'status_not_retryable', disableWebhook: false };
   }
-  const asked = result.kind === 'answered' ? retryAfterMs(result.headers, input.nowMs) : 0;
-  return {
-    status: 'failed',
-    dueAtMs: Math.ceil(input.nowMs + Math.max(asked, retryDelayMs(policy, attemptNumber, input.random))),
-  };
+  // What tries the receiver for all the others is not used up by it.
+  if (input.probeAgainMs !== undefined) return waiting(nowMs + input.probeAgainMs);
+  if (!policy.enabled || attemptNumber >= policy.maxAttempts) {
+    if (input.hasFailover && trigger !== 'failover') return { status: 'failed', dueAtMs: nowMs, failover: true };
+    return { status: 'dead', reason: 'attempts_used_up', disableWebhook: false };
+  }
+  const asked = result.kind === 'answered' ? retryAfterMs(result.headers, nowMs) : 0;
+  return waiting(nowMs + Math.max(asked, retryDelayMs(policy, attemptNumber, input.random)));
+}
+
+function waiting(dueAtMs: number): Outcome {
+  return { status: 'failed', dueAtMs: Math.ceil(dueAtMs), failover: false };
+}
+
+/** It is no fault of the receiver, so neither its policy nor its failover URL has a say. */
+function afterInternalFault({ policy, attemptNumber, nowMs, random }: OutcomeInput): Outcome {
+  if (attemptNumber >= INTERNAL_ATTEMPTS_MAX)
+    return { status: 'dead', reason: 'internal_fault', disableWebhook: false };
+  return waiting(nowMs + retryDelayMs(policy, attemptNumber, random));
 }
 
 /** `Retry-After` (RFC 9110, section 10.2.3) in milliseconds from now: seconds or an HTTP date; 0 where absent or unreadable. */

@@ -5,6 +5,7 @@ import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { firstIdAt } from '../kernel/ids.ts';
+import { statusesAllowing } from './transitions.ts';
 
 export type DeliveryRow = Selectable<Tables['deliveries']>;
 export type DeadLetterRow = Selectable<Tables['dead_letters']>;
@@ -72,6 +73,19 @@ export function findDelivery(db: Database, scope: Scope, id: string): Promise<De
     .executeTakeFirst();
 }
 
+/** There is nothing to send of the event any more. */
+export async function payloadIsErased(db: Database, scope: Scope, eventId: string): Promise<boolean> {
+  const kept = await db
+    .selectFrom('events')
+    .select('id')
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', eventId)
+    .where('data', 'is not', null)
+    .executeTakeFirst();
+  return kept === undefined;
+}
+
 /** All attempts of a delivery, the first one first. */
 export function attemptsOf(db: Database, scope: Scope, deliveryId: string): Promise<AttemptRow[]> {
   return attempts(db, scope).where('a.delivery_id', '=', deliveryId).orderBy('a.number').execute();
@@ -115,7 +129,7 @@ function attempts(db: Database, scope: Scope) {
 export function listDeadLetters(
   db: Database,
   scope: Scope,
-  filter: { webhookId?: string | undefined; eventType?: string | undefined },
+  filter: Pick<DeliveryFilter, 'webhookId' | 'eventType' | 'sinceMs' | 'untilMs'>,
   page: PageRequest,
 ): Promise<DeadLetterRow[]> {
   return db
@@ -125,6 +139,8 @@ export function listDeadLetters(
     .where('environment_id', '=', scope.environmentId)
     .$if(filter.webhookId !== undefined, (query) => query.where('webhook_id', '=', filter.webhookId ?? ''))
     .$if(filter.eventType !== undefined, (query) => query.where('event_type', '=', filter.eventType ?? ''))
+    .$if(filter.sinceMs !== undefined, (query) => query.where('delivery_id', '>=', firstIdAt(filter.sinceMs ?? 0)))
+    .$if(filter.untilMs !== undefined, (query) => query.where('delivery_id', '<', firstIdAt(filter.untilMs ?? 0)))
     .$if(page.beforeId !== undefined, (query) => query.where('delivery_id', '<', page.beforeId ?? ''))
     .orderBy('delivery_id', 'desc')
     .limit(page.limit + 1)
@@ -182,7 +198,7 @@ export function retryNow(db: Database, scope: Scope, id: string, nowMs: number):
       .where('tenant_id', '=', scope.tenantId)
       .where('environment_id', '=', scope.environmentId)
       .where('id', '=', id)
-      .where('status', 'in', ['pending', 'failed', 'dead', 'cancelled'])
+      .where('status', 'in', statusesAllowing('retry'))
       .where('lease_node', 'is', null)
       .where('trigger', '<>', 'test')
       .returningAll()

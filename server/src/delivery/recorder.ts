@@ -6,7 +6,7 @@ import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { ErrorClass, Outcome } from './outcome.ts';
 import { RECORD_ATTEMPTS } from './sql/record-attempts.ts';
-import type { DeliveryTask } from './task.ts';
+import type { DeliveryTask, Trigger } from './task.ts';
 
 /** One attempt, with what it means for its delivery. */
 export interface AttemptRecord {
@@ -15,7 +15,10 @@ export interface AttemptRecord {
   id: string;
   /** 1 for a delivery's first attempt. */
   number: number;
+  trigger: Trigger;
   outcome: Outcome;
+  /** It ends dead, and later deliveries of its ordering key must wait. */
+  parksKey: boolean;
   url: string;
   method: string;
   /** JSON object of the headers sent, secrets masked. */
@@ -33,7 +36,11 @@ export interface AttemptRecord {
 }
 
 const BATCH_WEIGHT_MAX = 1_000;
+const PARALLEL_COMMITS = 2;
 /** Refusals that are no outage, after which a batch is taken apart. */
+
+/** Rows a webhook's totals are spread over, so that commits under way at once, and nodes, seldom wait for each other. */
+const TOTAL_SHARDS = 4;
 const TRIES_OF_A_FAULTY_BATCH = 3;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2_000;
@@ -48,6 +55,7 @@ export class Recorder {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onRecorded: (record: AttemptRecord) => void;
+  readonly #onUnrecordable: (record: AttemptRecord) => void;
   readonly #batches: GroupCommit<AttemptRecord>;
   #nodeId = 0;
   #stopped = false;
@@ -59,13 +67,17 @@ export class Recorder {
     logger: Logger;
     /** Called for each record after its commit. */
     onRecorded: (record: AttemptRecord) => void;
+    /** Not even a short note of the attempt could be stored. */
+    onUnrecordable: (record: AttemptRecord) => void;
   }) {
     this.#pool = options.pool;
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#onRecorded = options.onRecorded;
+    this.#onUnrecordable = options.onUnrecordable;
     this.#batches = new GroupCommit({
-      commit: (records) => this.#write(records),
+      commit: (records, slot) => this.#write(records, slot),
+      parallel: PARALLEL_COMMITS,
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
     });
@@ -94,27 +106,31 @@ export class Recorder {
     this.#stopped = true;
   }
 
-  async #write(records: AttemptRecord[]): Promise<void> {
+  async #write(records: AttemptRecord[], slot: number): Promise<void> {
     let retryMs = RETRY_MS_MIN;
     for (let tries = 1; !this.#stopped; tries++) {
-      const refusal = await this.#tryWrite(records);
+      const refusal = await this.#tryWrite(records, slot);
       if (refusal === undefined) {
         this.#failing = false;
         for (const record of records) this.#onRecorded(record);
         return;
       }
       this.#logger.error({ code: errorCode(refusal), attempts: records.length }, 'attempts could not be recorded yet');
-      if (!isDatabaseGone(refusal) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records);
+      if (!isDatabaseGone(refusal) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records, slot);
       this.#failing = true;
       await new Promise<void>((resolve) => this.#clock.after(retryMs, resolve));
       retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
     }
   }
 
+  #totalsShard(slot: number): number {
+    return (this.#nodeId * PARALLEL_COMMITS + slot) % TOTAL_SHARDS;
+  }
+
   /** Why the database did not take the batch; undefined when it did. */
-  async #tryWrite(records: AttemptRecord[]): Promise<unknown> {
+  async #tryWrite(records: AttemptRecord[], slot: number): Promise<unknown> {
     try {
-      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId) });
+      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId, this.#totalsShard(slot)) });
       return undefined;
     } catch (error) {
       return error;
@@ -122,34 +138,48 @@ export class Recorder {
   }
 
   /** A record that the database refuses must not hold up the others: halve until it stands alone, and set it aside. */
-  async #isolate(records: AttemptRecord[]): Promise<void> {
+  async #isolate(records: AttemptRecord[], slot: number): Promise<void> {
     const [only] = records;
-    if (records.length === 1 && only !== undefined) {
-      this.#failing = false;
-      this.#logger.fatal(
-        { delivery_id: only.task.id, attempt: only.number },
-        'an attempt cannot be recorded; it is set aside',
-      );
-      return;
-    }
+    if (records.length === 1 && only !== undefined) return this.#setAside(only, slot);
     const half = Math.ceil(records.length / 2);
-    await this.#write(records.slice(0, half));
-    await this.#write(records.slice(half));
+    await this.#write(records.slice(0, half), slot);
+    await this.#write(records.slice(half), slot);
+  }
+
+  /** Ends the delivery with a note in place of what the database refuses: sent again, it would come to the same. */
+  async #setAside(record: AttemptRecord, slot: number): Promise<void> {
+    this.#failing = false;
+    this.#logger.fatal(
+      { delivery_id: record.task.id, attempt: record.number },
+      'an attempt cannot be recorded; its delivery is set aside',
+    );
+    const note: AttemptRecord = {
+      ...record,
+      outcome: { status: 'dead', reason: 'unrecordable', disableWebhook: false },
+      requestHeaders: '{}',
+      responseHeaders: null,
+      responseBody: null,
+      responseTruncated: record.responseBody !== null,
+      errorClass: 'internal',
+      errorMessage: 'What came of the attempt could not be stored.',
+    };
+    if ((await this.#tryWrite([note], slot)) === undefined) this.#onRecorded(note);
+    else this.#onUnrecordable(record);
   }
 }
 
-function columns(records: AttemptRecord[], nodeId: number): unknown[] {
+function columns(records: AttemptRecord[], nodeId: number, totalsShard: number): unknown[] {
   const outcomes = records.map((record) => record.outcome);
   return [
     nodeId,
-    nodeId % TOTAL_SHARDS,
+    totalsShard,
     uuidArray(records.map((record) => record.task.tenantId)),
     uuidArray(records.map((record) => record.task.environmentId)),
     uuidArray(records.map((record) => record.task.id)),
     uuidArray(records.map((record) => record.task.event.uuid)),
     uuidArray(records.map((record) => record.task.webhookId)),
     textArray(records.map((record) => record.task.event.type)),
-    textArray(records.map((record) => record.task.trigger)),
+    textArray(records.map((record) => record.trigger)),
     uuidArray(records.map((record) => record.id)),
     intArray(records.map((record) => record.number)),
     textArray(outcomes.map((outcome) => outcome.status)),
@@ -167,8 +197,13 @@ function columns(records: AttemptRecord[], nodeId: number): unknown[] {
     textArray(records.map((record) => record.errorClass)),
     textArray(records.map((record) => record.errorMessage)),
     intArray(records.map((record) => record.durationMs)),
+    textArray(records.map(nextTrigger)),
+    booleanArray(records.map((record) => record.parksKey)),
   ];
 }
 
-/** Rows a webhook's totals are spread over, so that nodes seldom wait for each other. */
-const TOTAL_SHARDS = 4;
+/** What the delivery's next attempt is made for, if there is one. */
+function nextTrigger({ task, outcome }: AttemptRecord): Trigger {
+  if (task.trigger === 'test') return 'test';
+  return outcome.status === 'failed' && outcome.failover ? 'failover' : 'scheduled';
+}

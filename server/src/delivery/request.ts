@@ -11,10 +11,11 @@ export interface PreparedRequest extends OutgoingRequest {
   recordedHeaders: string;
 }
 
-/** Builds the signed request of an attempt. `nowMs` is the time it is signed with. */
+/** Builds the signed request of an attempt to the webhook's URL or its failover URL. `nowMs` is the time it is signed with. */
 export function prepareRequest(
   task: DeliveryTask,
   target: WebhookTarget,
+  url: URL,
   number: number,
   nowMs: number,
 ): PreparedRequest {
@@ -34,12 +35,13 @@ export function prepareRequest(
   ];
   if (sentBody.length > 0) own.push('content-type', contentType);
   return {
-    url: target.url,
+    url,
     method: target.method as Dispatcher.HttpMethod,
     headers: [...own, ...target.customHeaders],
     body: sentBody.length > 0 ? sentBody : null,
     timeoutMs: target.timeoutMs,
     verifyTls: target.verifyTls,
+    ipWhitelist: target.ipWhitelist,
     recordedHeaders: headersAsJson([...own, ...target.maskedHeaders]),
   };
 }

@@ -13,13 +13,14 @@ import {
   type DeliveryFilter,
   findDelivery,
   listAttempts,
-  listDeadLetters,
   listDeliveries,
+  payloadIsErased,
   retryNow,
   webhookStats,
 } from './queries.ts';
-import { showAttempt, showDeadLetter, showDelivery } from './show.ts';
-import { AttemptShown, DELIVERY_STATUSES, DeadLetterShown, DeliveryShown, DeliveryStats } from './shown.ts';
+import { cancelDelivery } from './recovery/cancel.ts';
+import { showAttempt, showDelivery } from './show.ts';
+import { AttemptShown, DELIVERY_STATUSES, DeliveryShown, DeliveryStats } from './shown.ts';
 
 export interface DeliveryRouteDeps {
   db: Database;
@@ -48,12 +49,11 @@ const DeliveryQuery = Type.Object({
   q: filterText('Part of the event type.'),
 });
 
-/** Deliveries, attempts, statistics and dead letters; and the retry by hand. */
+/** Deliveries, attempts and statistics; and the retry and the end by hand. */
 export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps): void {
   const { db, clock, webhooks } = deps;
   app.addSchema(DeliveryShown);
   app.addSchema(AttemptShown);
-  app.addSchema(DeadLetterShown);
   app.addSchema(DeliveryStats);
   const tags = ['Deliveries'];
 
@@ -167,10 +167,30 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
           `The webhook is ${target.status}; its deliveries go on when it is active again.`,
         );
       }
+      if (await payloadIsErased(db, caller, before.event_id)) {
+        throw conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
+      }
       const row = await retryNow(db, caller, before.id, clock.now());
       if (row === undefined) throw cannotRetry(await findDelivery(db, caller, before.id));
       return reply.code(202).send(showDelivery(row));
     },
+  );
+
+  app.post(
+    '/api/v1/deliveries/:id/cancel',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: 'Cancel a delivery',
+        description:
+          'No attempt is made any more. A request that is under way ends and is recorded; the delivery stays cancelled.',
+        params: idParam,
+        response: { 200: Type.Ref('Delivery') },
+      },
+    },
+    async ({ params, caller }) =>
+      showDelivery(await cancelDelivery(db, caller, parseId('delivery', params.id), new Date(clock.now()))),
   );
 
   app.get(
@@ -227,29 +247,6 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         average_response_time_ms: attempts === 0 ? null : Math.round(Number(totals.response_time_ms_sum) / attempts),
         last_triggered_at: totals.last_triggered_at?.toISOString() ?? null,
       };
-    },
-  );
-
-  app.get(
-    '/api/v1/dead-letters',
-    {
-      config: { permission: 'read' },
-      schema: {
-        tags,
-        summary: 'List dead letters, newest delivery first',
-        querystring: Type.Object({
-          ...PageQuery,
-          webhook_id: Type.Optional(Type.String()),
-          event_type: filterText(),
-        }),
-        response: { 200: PageOf(Type.Ref('DeadLetter')) },
-      },
-    },
-    async ({ query, caller }) => {
-      const page = readPage(query);
-      const webhookId = query.webhook_id === undefined ? undefined : idOf('webhook', query.webhook_id, 'webhook_id');
-      const rows = await listDeadLetters(db, caller, { webhookId, eventType: query.event_type }, page);
-      return toPage(rows, page.limit, (row) => row.delivery_id, showDeadLetter);
     },
   );
 }

@@ -1,30 +1,49 @@
 import type pg from 'pg';
-import { intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
-import { formatId } from '../kernel/ids.ts';
-import type { Lane } from './lane.ts';
-import { CLAIM_DUE, FREE_LEASES_OF, GIVE_UP_LEASES, NEXT_DUE, RELEASE_STRANDED, WAITING_LANES } from './sql/rows.ts';
+import { booleanArray, intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
+import { formatId, timeOfId } from '../kernel/ids.ts';
+import type { LaneKey } from './lanes/lane.ts';
+import {
+  CLAIM_DUE,
+  FREE_LEASES_OF,
+  GIVE_UP_LEASES,
+  NEXT_DUE,
+  PARKED_KEYS,
+  RELEASE_KEYS,
+  RELEASE_STRANDED,
+  STRANDED_KEYS,
+  WAITING_LANES,
+} from './sql/rows.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
 
 /** Why a leased row goes back without an attempt. */
 export type GiveUp =
   | { task: DeliveryTask; to: 'waiting'; dueAtMs: number }
   | { task: DeliveryTask; to: 'held' }
+  /** Until its predecessor has ended. */
+  | { task: DeliveryTask; to: 'parked' }
   | { task: DeliveryTask; to: 'discarded'; reason: 'webhook_deleted' | 'payload_erased'; atMs: number };
 
-export interface WaitingLane {
-  tenantId: string;
-  webhookId: string;
+export interface WaitingLane extends LaneKey {
   /** undefined: all that waits is held. */
   dueAtMs: number | undefined;
   /** Some of it is held. */
   holds: boolean;
 }
 
-/** A claimed row; `erased`: the event's payload is gone and there is nothing to send. */
-export interface ClaimedRow {
-  task: DeliveryTask;
-  erased: boolean;
+/** How many rows to claim for a lane. */
+export interface LaneRoom {
+  lane: LaneKey;
+  room: number;
+  /** Its webhook keeps an order; rows of one that does so no longer go as they come. */
+  ordered: boolean;
 }
+
+/** A claimed row. */
+export type ClaimedRow =
+  /** `erased`: the event's payload is gone and there is nothing to send. */
+  | { task: DeliveryTask; erased: boolean }
+  /** A predecessor still waits, so the row was parked. */
+  | { parkedKey: string; webhookId: string };
 
 interface ClaimedColumns {
   tenant_id: string;
@@ -34,6 +53,10 @@ interface ClaimedColumns {
   webhook_id: string;
   attempt_count: number;
   trigger: Trigger;
+  priority: number;
+  ordering_key: string | null;
+  order_number: number | null;
+  blocked: boolean;
   external_id: string | null;
   event_type: string | null;
   occurred_at: Date | null;
@@ -51,24 +74,29 @@ export class DeliveryRows {
     this.#pool = pool;
   }
 
-  /** Leases due rows of these lanes, at most `room` of each, the oldest delivery first. */
-  async claim(lanes: Lane[], room: number, nowMs: number): Promise<ClaimedRow[]> {
+  /** Leases due rows of these lanes, the most urgent and then the oldest first; parks those that must not be sent yet. */
+  async claim(lanes: LaneRoom[], nowMs: number): Promise<ClaimedRow[]> {
     const result = await this.#pool.query<ClaimedColumns>({
       ...CLAIM_DUE,
       values: [
-        uuidArray(lanes.map((lane) => lane.tenantId)),
-        uuidArray(lanes.map((lane) => lane.webhookId)),
-        intArray(lanes.map(() => room)),
+        uuidArray(lanes.map(({ lane }) => lane.tenantId)),
+        uuidArray(lanes.map(({ lane }) => lane.webhookId)),
+        intArray(lanes.map(({ room }) => room)),
         new Date(nowMs),
         this.nodeId,
+        booleanArray(lanes.map(({ ordered }) => ordered)),
       ],
     });
     const events = new Map<string, EventInHand>();
-    return result.rows.map((row) => ({ task: toTask(row, events), erased: row.data === null }));
+    return result.rows.map((row) =>
+      row.blocked
+        ? { parkedKey: row.ordering_key ?? '', webhookId: row.webhook_id }
+        : { task: toTask(row, events, nowMs), erased: row.data === null },
+    );
   }
 
   /** When the next waiting row of each lane is due, by webhook; lanes with none are absent. */
-  async nextDue(lanes: Lane[]): Promise<Map<string, number>> {
+  async nextDue(lanes: LaneKey[]): Promise<Map<string, number>> {
     const result = await this.#pool.query<{ webhook_id: string; due_at: Date | null }>({
       ...NEXT_DUE,
       values: [uuidArray(lanes.map((lane) => lane.tenantId)), uuidArray(lanes.map((lane) => lane.webhookId))],
@@ -81,29 +109,59 @@ export class DeliveryRows {
   async waitingLanes(): Promise<WaitingLane[]> {
     const result = await this.#pool.query<{
       tenant_id: string;
+      environment_id: string;
       webhook_id: string;
       due_at: Date | null;
       holds: boolean;
     }>(WAITING_LANES);
     return result.rows.map((row) => ({
       tenantId: row.tenant_id,
+      environmentId: row.environment_id,
       webhookId: row.webhook_id,
       dueAtMs: row.due_at?.getTime(),
       holds: row.holds,
     }));
   }
 
-  /** Makes due what is held although its webhook is active or gone; gives their number. */
-  async releaseStranded(lanes: WaitingLane[], nowMs: number): Promise<number> {
-    const result = await this.#pool.query({
+  /** Makes due what is held or parked and waits for nothing any more, `rowsMax` a lane; gives the numbers by webhook. */
+  async releaseStranded(lanes: LaneKey[], rowsMax: number, nowMs: number): Promise<Map<string, number>> {
+    const result = await this.#pool.query<{ webhook_id: string; released: number }>({
       ...RELEASE_STRANDED,
       values: [
         uuidArray(lanes.map((lane) => lane.tenantId)),
         uuidArray(lanes.map((lane) => lane.webhookId)),
         new Date(nowMs),
+        rowsMax,
       ],
     });
-    return result.rowCount ?? 0;
+    return new Map(result.rows.map((row) => [row.webhook_id, row.released]));
+  }
+
+  /** Keys of an ordered lane of which rows are parked, `keysMax` at most. `stranded`: nothing before them waits. */
+  async parkedKeys(lane: LaneKey, keysMax: number): Promise<{ key: string; stranded: boolean }[]> {
+    const result = await this.#pool.query<{ ordering_key: string; stranded: boolean }>({
+      ...PARKED_KEYS,
+      values: [lane.tenantId, lane.webhookId, keysMax],
+    });
+    return result.rows.map((row) => ({ key: row.ordering_key, stranded: row.stranded }));
+  }
+
+  /** Those of the keys whose rows are parked although nothing before them waits. */
+  async strandedKeys(lane: LaneKey, keys: string[]): Promise<string[]> {
+    const result = await this.#pool.query<{ ordering_key: string }>({
+      ...STRANDED_KEYS,
+      values: [lane.tenantId, lane.webhookId, textArray(keys)],
+    });
+    return result.rows.map((row) => row.ordering_key);
+  }
+
+  /** Makes the first parked rows of these keys due, `rowsMax` of each at most; gives the keys of which there were some. */
+  async releaseKeys(lane: LaneKey, keys: string[], rowsMax: number, nowMs: number): Promise<Set<string>> {
+    const result = await this.#pool.query<{ ordering_key: string }>({
+      ...RELEASE_KEYS,
+      values: [lane.tenantId, lane.webhookId, textArray(keys), rowsMax, new Date(nowMs)],
+    });
+    return new Set(result.rows.map((row) => row.ordering_key));
   }
 
   async giveUp(leases: GiveUp[]): Promise<void> {
@@ -115,7 +173,7 @@ export class DeliveryRows {
         uuidArray(leases.map(({ task }) => task.tenantId)),
         uuidArray(leases.map(({ task }) => task.environmentId)),
         uuidArray(leases.map(({ task }) => task.id)),
-        textArray(leases.map(({ to }) => (to === 'waiting' ? null : to))),
+        textArray(leases.map(({ to }) => (to === 'held' || to === 'discarded' ? to : null))),
         textArray(leases.map((lease) => (lease.to === 'discarded' ? lease.reason : null))),
         timestampArray(leases.map(waitsUntil)),
         timestampArray(leases.map((lease) => (lease.to === 'discarded' ? lease.atMs : null))),
@@ -125,15 +183,17 @@ export class DeliveryRows {
 
   /**
    * Frees what a node had in hand, deliveries from `oldestId` on; gives their number. For this node's own leases,
-   * `held` says which of them it knows: those it holds, and all that are not older than `before`.
+   * `held` says which of them it knows: those it holds, and all that are not older than `before`. `connection`: one that
+   * is in a transaction.
    */
   async freeLeasesOf(
     nodeId: number,
     oldestId: string,
     nowMs: number,
     held: { before: string; except: string[] } = { before: LAST_ID, except: [] },
+    connection: pg.Pool | pg.PoolClient = this.#pool,
   ): Promise<number> {
-    const result = await this.#pool.query({
+    const result = await connection.query({
       ...FREE_LEASES_OF,
       values: [nodeId, oldestId, held.before, new Date(nowMs), uuidArray(held.except)],
     });
@@ -148,13 +208,14 @@ function waitsUntil(lease: GiveUp): number | null {
     case 'waiting':
       return lease.dueAtMs;
     case 'held':
+    case 'parked':
       return Number.POSITIVE_INFINITY;
     case 'discarded':
       return null;
   }
 }
 
-function toTask(row: ClaimedColumns, events: Map<string, EventInHand>): DeliveryTask {
+function toTask(row: ClaimedColumns, events: Map<string, EventInHand>, nowMs: number): DeliveryTask {
   let event = events.get(row.event_id);
   if (event === undefined) {
     event = toEvent(row);
@@ -168,8 +229,15 @@ function toTask(row: ClaimedColumns, events: Map<string, EventInHand>): Delivery
     event,
     attemptCount: row.attempt_count,
     trigger: row.trigger,
+    priority: row.priority,
+    late: row.attempt_count > 0 || row.trigger !== 'scheduled' || nowMs - timeOfId(row.id) > FRESH_MS_MAX,
+    orderingKey: row.ordering_key,
+    orderNumber: row.order_number,
   };
 }
+
+/** A first attempt that had to wait for longer is part of a backlog: newer events do not wait for it. */
+const FRESH_MS_MAX = 10_000;
 
 function toEvent(row: ClaimedColumns): EventInHand {
   const id = formatId('event', row.event_id);

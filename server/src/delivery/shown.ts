@@ -45,7 +45,9 @@ export const AttemptShown = Type.Object(
     tenant_id: Type.String(),
     number: Type.Integer({ description: 'Of this attempt, from 1.' }),
     attempt_count: Type.Integer({ description: 'The same as `number` (whatsapp-crm.md).' }),
-    trigger: Type.Enum(['scheduled', 'manual', 'test']),
+    trigger: Type.Enum(['scheduled', 'manual', 'replay', 'test', 'failover'], {
+      description: 'What the attempt was made for: the schedule, a retry by hand, a replay, a test, or a failover.',
+    }),
     is_success: Type.Boolean(),
     url: Type.String(),
     http_method: Type.String(),

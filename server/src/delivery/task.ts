@@ -1,8 +1,11 @@
 import type { Scope } from '../http/caller.ts';
 import type { ShapedEvent } from '../shaping/envelopes.ts';
 
-/** Why an attempt is made. */
-export type Trigger = 'scheduled' | 'manual' | 'test';
+/**
+ * Why an attempt is made: by the schedule, by a person's retry or replay, as a test, or at the failover URL because the
+ * webhook's own could not be reached.
+ */
+export type Trigger = 'scheduled' | 'manual' | 'replay' | 'test' | 'failover';
 
 /** An event as deliveries hold it in memory: one object for all the webhooks it goes to. */
 export interface EventInHand extends ShapedEvent {
@@ -19,4 +22,12 @@ export interface DeliveryTask extends Scope {
   /** Attempts made before this one. */
   attemptCount: number;
   trigger: Trigger;
+  /** Higher ones of a webhook go first. */
+  priority: number;
+  /** Its turn is one of those for retries and what had to wait. */
+  late: boolean;
+  /** With `orderNumber`: the sequence it belongs to; not sent before its predecessors have ended. */
+  orderingKey: string | null;
+  /** Its place in the sequence; null: it is not ordered. */
+  orderNumber: number | null;
 }

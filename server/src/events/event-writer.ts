@@ -10,6 +10,7 @@ import type { PreparedEvent, StoredEvent, Submission } from './prepared-event.ts
 import { INSERT_EVENTS } from './sql/insert-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
+const PARALLEL_COMMITS = 2;
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
@@ -29,6 +30,7 @@ export class EventWriter {
     this.#logger = options.logger;
     this.#batches = new GroupCommit({
       commit: (submissions) => this.#commit(submissions),
+      parallel: PARALLEL_COMMITS,
       weightMax: COMMIT_EVENTS_MAX,
       weigh: (submission) => submission.events.length + (bytesOf(submission) / COMMIT_BYTES_MAX) * COMMIT_EVENTS_MAX,
     });
@@ -110,7 +112,7 @@ export class EventWriter {
   #handOver(prepared: PreparedEvent): void {
     this.#engine.accept(leasedTasks(prepared));
     for (const { place, task, dueAtMs } of prepared.deliveries) {
-      if (place === 'waiting' && dueAtMs !== null) this.#engine.expect(task.tenantId, task.webhookId, dueAtMs);
+      if (place === 'waiting' && dueAtMs !== null) this.#engine.expect(task, dueAtMs);
     }
   }
 
@@ -169,9 +171,10 @@ function columns(events: PreparedEvent[], nodeId: number): unknown[] {
     textArray(planned.map(({ task }) => task.event.type)),
     textArray(planned.map(({ place }) => (place === 'held' ? 'held' : 'pending'))),
     textArray(planned.map(({ task }) => task.trigger)),
-    intArray(planned.map(({ prepared }) => prepared.priority)),
-    textArray(planned.map(({ prepared }) => prepared.orderingKey)),
+    intArray(planned.map(({ task }) => task.priority)),
+    textArray(planned.map(({ task }) => task.orderingKey)),
     timestampArray(planned.map(({ place, dueAtMs }) => (place === 'held' ? Number.POSITIVE_INFINITY : dueAtMs))),
     intArray(planned.map(({ place }) => (place === 'leased' || place === 'test' ? nodeId : null))),
+    booleanArray(planned.map(({ ordered }) => ordered)),
   ];
 }

@@ -20,6 +20,8 @@ export interface PlannedDelivery {
    */
   place: 'leased' | 'waiting' | 'held' | 'test';
   dueAtMs: number | null;
+  /** Its webhook keeps an order: it gets its place among those of its key at the commit. */
+  ordered: boolean;
 }
 
 /** An event that was checked and needs only its commit. */

@@ -9,6 +9,7 @@ import { formatId, type IdSource } from '../kernel/ids.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { EventWriter } from './event-writer.ts';
+import { orderingKeyOf } from './ordering-key.ts';
 import type { EventKey, PlannedDelivery, PreparedEvent, StoredEvent } from './prepared-event.ts';
 import { contentHash, type PublishRequest } from './publish-request.ts';
 
@@ -63,6 +64,17 @@ export class Publisher {
     );
     const stored = await this.#options.writer.store(prepared);
     return prepared.map((event, at) => describe(event, stored[at] ?? { kind: 'stored' }));
+  }
+
+  /**
+   * Publishes an event of Posthorn's own: its type need not be known, and of its subscribers those get it that `isFor`
+   * takes. Publishing the same again, by its `eventId`, does nothing.
+   *
+   * @throws AppError 409 when the `eventId` was used for another event; 503.
+   */
+  async publishOwn(scope: Scope, request: PublishRequest, isFor: (target: WebhookTarget) => boolean): Promise<void> {
+    const subscribers = await this.#options.webhooks.match(scope, request.type);
+    await this.#options.writer.store([this.#prepare(scope, request, subscribers.filter(isFor), undefined)]);
   }
 
   /** Without a promise for what is in memory, which is nearly always. */
@@ -129,11 +141,13 @@ export class Publisher {
       deliverAtMs: request.deliverAtMs,
       isTest: false,
       keys,
-      deliveries: targets.map((target) => this.#plan(scope, event, target, request.deliverAtMs)),
+      deliveries: targets.map((target) => this.#plan(scope, event, target, request)),
     };
   }
 
-  #plan(scope: Scope, event: EventInHand, target: WebhookTarget, deliverAtMs: number | null): PlannedDelivery {
+  #plan(scope: Scope, event: EventInHand, target: WebhookTarget, request: PublishRequest): PlannedDelivery {
+    const { deliverAtMs } = request;
+    const ordered = target.ordering !== null;
     const task: DeliveryTask = {
       tenantId: scope.tenantId,
       environmentId: scope.environmentId,
@@ -142,11 +156,15 @@ export class Publisher {
       event,
       attemptCount: 0,
       trigger: 'scheduled',
+      priority: request.priority === 0 ? target.priority : request.priority,
+      late: false,
+      orderingKey: target.ordering === null ? request.orderingKey : orderingKeyOf(request, target.ordering.keyPath),
+      orderNumber: null,
     };
-    if (target.status !== 'active') return { task, place: 'held', dueAtMs: null };
-    if (deliverAtMs !== null) return { task, place: 'waiting', dueAtMs: deliverAtMs };
-    if (this.#options.engine.reserve(task)) return { task, place: 'leased', dueAtMs: null };
-    return { task, place: 'waiting', dueAtMs: this.#options.clock.now() };
+    if (target.status !== 'active') return { task, place: 'held', dueAtMs: null, ordered };
+    if (deliverAtMs !== null) return { task, place: 'waiting', dueAtMs: deliverAtMs, ordered };
+    if (this.#options.engine.reserve(task, target)) return { task, place: 'leased', dueAtMs: null, ordered };
+    return { task, place: 'waiting', dueAtMs: this.#options.clock.now(), ordered };
   }
 }
 

@@ -7,8 +7,11 @@ import { DELIVERY_STATUSES } from '../delivery/shown.ts';
 import { filterText, readTimeFilter } from '../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
+import type { Clock } from '../kernel/clock.ts';
 import { invalidField, notFound } from '../kernel/errors.ts';
 import { formatId, parseId, timeOfId } from '../kernel/ids.ts';
+import { NoContent } from '../tenants/route-parts.ts';
+import { erasePayload } from './erase-payload.ts';
 import { deliveriesOf, type EventRow, findEvent, findEventId, listEvents } from './queries.ts';
 
 const nullableText = Type.Union([Type.String(), Type.Null()]);
@@ -29,9 +32,9 @@ const EventShown = Type.Object(
   { $id: 'Event', title: 'Event' },
 );
 
-/** Reading events: `GET /api/v1/events` and `/{id}`. */
-export function registerEventRoutes(app: HttpServer, deps: { db: Database }): void {
-  const { db } = deps;
+/** Reading events, `GET /api/v1/events` and `/{id}`, and erasing what one carried. */
+export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock: Clock }): void {
+  const { db, clock } = deps;
   app.addSchema(EventShown);
   const tags = ['Events'];
 
@@ -101,6 +104,27 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database }): vo
       // A text is sent as it is: writing the data anew would change what was published.
       const text = withRawMembers({ ...showEvent(row), delivery_list: deliveries.map(showDelivery) }, rawMembers(row));
       return reply.type('application/json; charset=utf-8').send(text as never);
+    },
+  );
+
+  app.delete(
+    '/api/v1/events/:id/payload',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: "Erase an event's data and metadata",
+        description:
+          'For good. Deliveries of it that wait or are held end as discarded, with the reason `payload_erased`; one ' +
+          'that is under way, or next in line, may still be sent. What receivers answered is kept.',
+        params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
+        response: { 204: NoContent },
+      },
+    },
+    async ({ params, caller }, reply) => {
+      const id = await findEventId(db, caller, params.id);
+      if (id === undefined || !(await erasePayload(db, caller, id, new Date(clock.now())))) throw notFound('event');
+      return reply.code(204).send();
     },
   );
 }

@@ -133,6 +133,10 @@ async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget,
     event,
     attemptCount: 0,
     trigger: 'test',
+    priority: 0,
+    late: false,
+    orderingKey: null,
+    orderNumber: null,
   };
   await writer.store([
     {
@@ -146,7 +150,7 @@ async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget,
       deliverAtMs: null,
       isTest: true,
       keys: [],
-      deliveries: [{ task, place: 'test', dueAtMs: null }],
+      deliveries: [{ task, place: 'test', dueAtMs: null, ordered: false }],
     },
   ]);
   const record = await engine.sendTest(task, target);

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { TypeID } from 'typeid-js';
 import { validate, version } from 'uuid';
 import { expect, test } from 'vitest';
 import { systemClock } from './clock.ts';
@@ -35,6 +36,14 @@ test('two sources at the same millisecond give different ids', () => {
 test('an id is shown as the TypeID of its kind', () => {
   // The vector of the TypeID specification, section "Valid".
   expect(formatId('event', UUID)).toBe('evt_01h455vb4pex5vsknk084sn02q');
+});
+
+test('every UUID is written as the library of the specification writes it', () => {
+  fc.assert(
+    fc.property(fc.uuid(), (uuid) => {
+      expect(formatId('delivery', uuid)).toBe(TypeID.fromUUID('dlv', uuid).toString());
+    }),
+  );
 });
 
 test('whatever is formatted is parsed back, by its own kind only', () => {

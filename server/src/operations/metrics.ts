@@ -43,6 +43,7 @@ export function registerMetricsRoute(
     'Deliveries in memory that are not under way.',
     () => engine.gauges.queued,
   );
+  gauge(registry, 'posthorn_circuits_open', 'Webhooks whose circuit is not closed.', () => engine.gauges.openCircuits);
   gauge(registry, 'posthorn_lanes', 'Webhooks with deliveries in memory or waiting.', () => engine.gauges.lanes);
 
   app.get(

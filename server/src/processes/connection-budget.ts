@@ -1,7 +1,8 @@
+import { ENGINE_CONNECTIONS } from '../db/pool.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 
-/** Of each process beside its API pool: four for batches, one that listens for changes. */
-const FIXED_PER_PROCESS = 5;
+/** Of each process beside its API pool: those of the engine, and one that listens for changes. */
+const FIXED_PER_PROCESS = ENGINE_CONNECTIONS + 1;
 const API_MIN = 2;
 /** As in a program of one process. */
 const API_MAX = 10;

@@ -12,6 +12,7 @@ import { DEFAULT_SETTINGS } from './types.ts';
 
 const TABLES = [
   ...['tenants', 'environments', 'api_keys', 'event_types', 'webhooks', 'webhook_secrets', 'webhook_totals'],
+  ...['lanes', 'circuits', 'parked_keys'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
 ];
 const RECORD_TABLES = ['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'];
@@ -66,6 +67,11 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
         VALUES (${tenantId}, ${webhookId}, ${newId()}, 'symmetric', 'x', now())`,
     sql`INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at)
         VALUES (${tenantId}, ${webhookId}, 0, now())`,
+    sql`INSERT INTO lanes (tenant_id, webhook_id, paced_until) VALUES (${tenantId}, ${webhookId}, now())`,
+    sql`INSERT INTO circuits (tenant_id, environment_id, webhook_id, state, opened_at, reopens_at, reason)
+        VALUES (${scope}, ${webhookId}, 'open', now(), now(), 'r')`,
+    sql`INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)
+        VALUES (${tenantId}, ${webhookId}, 'k', ${newId()}, now())`,
     sql`INSERT INTO events (tenant_id, environment_id, id, event_type, occurred_at, priority, delivery_count, is_test)
         VALUES (${scope}, ${id}, 'a.b', now(), 0, 1, false)`,
     sql`INSERT INTO event_keys (tenant_id, environment_id, kind, key, event_id, body_hash, created_at)

@@ -30,6 +30,11 @@ export class ManualClock implements Clock {
     return this.#timers.size;
   }
 
+  /** When the next timer rings; undefined when none is set. */
+  get nextAtMs(): number | undefined {
+    return this.#next(Number.POSITIVE_INFINITY)?.atMs;
+  }
+
   advance(ms: number): void {
     const end = this.#now + ms;
     for (let next = this.#next(end); next !== undefined; next = this.#next(end)) {

@@ -1,5 +1,6 @@
 import { type RunningPosthorn, startPosthorn } from '../app.ts';
 import { type Config, readConfig } from '../config.ts';
+import type { Clock } from '../kernel/clock.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 
@@ -26,7 +27,7 @@ export interface TestPosthorn {
 export const OPERATOR_KEY = 'operator-key-of-the-tests';
 const ENCRYPTION_KEY = Buffer.alloc(32, 7);
 
-export async function startTestPosthorn(changes: Partial<Config> = {}): Promise<TestPosthorn> {
+export async function startTestPosthorn(changes: Partial<Config> = {}, clock?: Clock): Promise<TestPosthorn> {
   const database = await createTestDatabase();
   const config: Config = {
     ...readConfig('dev', {}),
@@ -38,7 +39,8 @@ export async function startTestPosthorn(changes: Partial<Config> = {}): Promise<
     drainSeconds: 5,
     ...changes,
   };
-  const start = (): Promise<RunningPosthorn> => startPosthorn(config, { logger: createLogger(config.logLevel) });
+  const logger = createLogger(config.logLevel);
+  const start = (): Promise<RunningPosthorn> => startPosthorn(config, { logger, ...(clock && { clock }) });
   let running = await start();
   return {
     get url() {

@@ -1,6 +1,9 @@
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
+import type { CircuitBreakerFields } from './circuit-breaker.ts';
+import { isWithinWhitelist, literalOf, readCidr } from './egress/ip-whitelist.ts';
 import { changeHeaders, pairs } from './headers.ts';
+import type { OrderingFields } from './ordering.ts';
 import type { RetryPolicyFields } from './retry-policy.ts';
 import type { WebhookChange } from './schema.ts';
 import { BLANK_WEBHOOK, resolveSettings, type WebhookSettings } from './settings.ts';
@@ -13,8 +16,8 @@ export const MANUAL = 'manual';
 
 /**
  * The settings after a change, whole and checked. What is absent stays, null brings the default back; `headers`,
- * `metadata`, `signature` and `retry_policy` are merged member by member in the same way. The URL and the events are
- * judged elsewhere: for them the database and the network must be asked.
+ * `metadata`, `signature`, `retry_policy`, `ordering` and `circuit_breaker` are merged member by member in the same
+ * way. The URLs and the events are judged elsewhere: for them the database and the network must be asked.
  *
  * @throws AppError 422 naming every field that is wrong.
  */
@@ -36,10 +39,15 @@ export function applyChange(current: WebhookSettings, body: WebhookChange, envir
     retryPolicy: changeRetryPolicy(current, body, problems),
     timeoutSeconds: changed(current.timeoutSeconds, body.timeout_seconds, null),
     maxConcurrency: changed(current.maxConcurrency, body.max_concurrency, null),
+    rateLimitPerMinute: changed(current.rateLimitPerMinute, body.rate_limit_per_minute, null),
+    ordering: merged<OrderingFields>(current.ordering, body.ordering),
+    circuitBreaker: merged<CircuitBreakerFields>(current.circuitBreaker, body.circuit_breaker),
+    failoverUrl: changed(current.failoverUrl, body.failover_url, null),
+    ipWhitelist: changeIpWhitelist(current, body, problems),
     priority: changed(current.priority, body.priority, BLANK_WEBHOOK.priority),
     verifyTls: changed(current.verifyTls, body.verify_tls, BLANK_WEBHOOK.verifyTls),
   };
-  problems.push(...headerClashes(next, environmentPreset));
+  problems.push(...headerClashes(next, environmentPreset), ...destinationClashes(next));
   if (problems.length > 0) throw invalidFields(problems);
   return next;
 }
@@ -130,6 +138,37 @@ function changeRetryPolicy(current: WebhookSettings, body: WebhookChange, proble
     problems.push({ path: 'retry_policy.max_delay_seconds', message: 'must not be below initial_delay_seconds' });
   }
   return policy;
+}
+
+function changeIpWhitelist(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
+  const given = body.ip_whitelist;
+  if (given === undefined) return current.ipWhitelist;
+  const ranges = new Set<string>();
+  for (const [at, text] of (given ?? []).entries()) {
+    const range = readCidr(text);
+    if (range === undefined) {
+      problems.push({ path: `ip_whitelist.${at}`, message: 'must be an IPv4 or IPv6 address or a CIDR' });
+    } else ranges.add(range);
+  }
+  return ranges.size === 0 ? null : [...ranges];
+}
+
+/** A failover that leads to where the request just failed, and URLs that the list would never let a request reach. */
+function destinationClashes({ url, failoverUrl, ipWhitelist }: WebhookSettings): FieldProblem[] {
+  const main = new URL(url);
+  const failover = failoverUrl === null ? undefined : new URL(failoverUrl);
+  const problems: FieldProblem[] = [];
+  if (failover?.href === main.href) problems.push({ path: 'failover_url', message: 'must not be the same as url' });
+  for (const [name, destination] of [
+    ['url', main],
+    ['failover_url', failover],
+  ] as const) {
+    const address = destination && literalOf(destination);
+    if (ipWhitelist !== null && address !== undefined && !isWithinWhitelist(ipWhitelist, [address])) {
+      problems.push({ path: 'ip_whitelist', message: `does not hold ${address}, the address in ${name}` });
+    }
+  }
+  return problems;
 }
 
 /** A receiver must not get the header that carries the signature twice. */

@@ -10,7 +10,11 @@ import { generateKeyPair } from '../signing/key-pairs.ts';
 import { generateSecret, secretProblem } from '../signing/secrets.ts';
 import { notify } from '../tenants/queries.ts';
 import { applyChange, MANUAL } from './change.ts';
+import { resolveCircuitBreaker } from './circuit-breaker.ts';
 import type { WebhookDirectory } from './directory.ts';
+import { forgetStreak, readHealth } from './failing-webhooks.ts';
+import { failingTooLongSince } from './failure-streak.ts';
+import { resolveOrdering } from './ordering.ts';
 import { insertWebhook, lockWebhook, readOwnSettings, readSettings, updateWebhook, type WebhookRow } from './rows.ts';
 import type { WebhookChange } from './schema.ts';
 import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
@@ -68,12 +72,17 @@ export async function changeWebhook(store: WebhookStore, scope: Scope, id: strin
     if (secret !== undefined) {
       await replaceSecret(trx, newSecret(store, row, 'symmetric', secret, now), GRACE_SECONDS * 1000, store.box);
     }
-    if (row.status !== 'active' && next.status === 'active') await releaseHeld(trx, row.tenant_id, id, now);
+    const activated = row.status !== 'active' && next.status === 'active';
+    if (activated) await activate(trx, row, now);
+    else if (forgivesFailures(readSettings(row, store.box), next)) await closeCircuit(trx, row);
+    if (!activated && next.url !== row.url) await forgetStreak(trx, row.tenant_id, id);
+    if (!parksKeys(next)) await unparkKeys(trx, row.tenant_id, id);
   });
 }
 
 /**
- * Pauses, disables or enables a webhook. When it becomes active, its held deliveries become due.
+ * Pauses, disables or enables a webhook. When it becomes active, its held deliveries become due, its circuit closes, and
+ * what it failed before no longer counts against it.
  *
  * `reason`: for a status other than active; `manual` is a person's choice.
  * @throws AppError 404
@@ -89,18 +98,47 @@ export async function setWebhookStatus(
     const row = await lockOrThrow(trx, scope, id);
     if (row.status === status) return;
     await writeStatus(trx, row, status, status === 'active' ? null : reason, now);
-    if (status === 'active') await releaseHeld(trx, row.tenant_id, id, now);
+    if (status === 'active') await activate(trx, row, now);
   });
+}
+
+/** Why Posthorn disables a webhook: its receiver answered 410, or has failed for days. */
+export type DisableReason = 'gone' | 'failing';
+
+/** A webhook that Posthorn has disabled. */
+export interface DisabledWebhook extends Scope {
+  /** UUID. */
+  id: string;
+  name: string;
+  url: string;
+  owner: string | null;
+  reason: DisableReason;
+  /** null unless the reason is `failing`. */
+  failingSince: Date | null;
+  disabledAt: Date;
 }
 
 /**
  * Disables a webhook because of what its receiver answers; `reason` is kept as its `status_reason`. Changes nothing
- * when it is gone or not active: a person's choice stands.
+ * when it is gone or not active, since a person's choice stands, nor when it is no longer failing.
+ *
+ * Returns what it did; undefined when it changed nothing. Of several calls at once one has changed it.
  */
-export async function disableWebhook(store: WebhookStore, scope: Scope, id: string, reason: string): Promise<void> {
-  await change(store, scope, async (trx, now) => {
+export async function disableWebhook(
+  store: WebhookStore,
+  scope: Scope,
+  id: string,
+  reason: DisableReason,
+): Promise<DisabledWebhook | undefined> {
+  return change(store, scope, async (trx, now) => {
     const row = await lockWebhook(trx, scope, id);
-    if (row?.status === 'active') await writeStatus(trx, row, 'disabled', reason, now);
+    if (row?.status !== 'active') return undefined;
+    const { tenant_id: tenantId, environment_id: environmentId, name, url, owner } = row;
+    const failingSince =
+      reason === 'failing' ? failingTooLongSince(await readHealth(trx, tenantId, id), now.getTime()) : null;
+    if (failingSince === undefined) return undefined;
+    await writeStatus(trx, row, 'disabled', reason, now);
+    return { tenantId, environmentId, id, name, url, owner, reason, failingSince, disabledAt: now };
   });
 }
 
@@ -158,21 +196,49 @@ export async function environmentPreset(db: Database, scope: Scope): Promise<str
 }
 
 /** One change in one transaction, told to every node when it commits, and to this one before the answer. */
-async function change(
+async function change<T>(
   store: WebhookStore,
   scope: Scope,
-  work: (trx: Transaction<Tables>, now: Date) => Promise<void>,
-): Promise<void> {
+  work: (trx: Transaction<Tables>, now: Date) => Promise<T>,
+): Promise<T> {
   const { tenantId, environmentId } = scope;
   try {
-    await store.db.transaction().execute(async (trx) => {
-      await work(trx, new Date(store.clock.now()));
+    return await store.db.transaction().execute(async (trx) => {
+      const result = await work(trx, new Date(store.clock.now()));
       await notify(trx, { topic: 'webhooks', tenantId, environmentId });
+      return result;
     });
   } finally {
     // Also after a failure: a connection lost during the commit leaves open whether it happened.
     store.directory.invalidate(tenantId, environmentId);
   }
+}
+
+async function activate(trx: Transaction<Tables>, row: WebhookRow, now: Date): Promise<void> {
+  await releaseHeld(trx, row.tenant_id, row.id, now);
+  await closeCircuit(trx, row);
+  await forgetStreak(trx, row.tenant_id, row.id);
+}
+
+/** What failed so far says nothing of how requests will fare now, or is not to be counted any more. */
+function forgivesFailures(before: WebhookSettings, after: WebhookSettings): boolean {
+  return before.url !== after.url || resolveCircuitBreaker(after.circuitBreaker) === null;
+}
+
+/** Every node forgets what it counted against the webhook. */
+async function closeCircuit(trx: Transaction<Tables>, row: WebhookRow): Promise<void> {
+  const { tenant_id: tenantId, environment_id: environmentId, id: webhookId } = row;
+  await trx.deleteFrom('circuits').where('tenant_id', '=', tenantId).where('webhook_id', '=', webhookId).execute();
+  await notify(trx, { topic: 'circuits', tenantId, environmentId, webhookId });
+}
+
+function parksKeys({ ordering }: WebhookSettings): boolean {
+  return resolveOrdering(ordering)?.onDead === 'park';
+}
+
+/** What waited for a dead delivery goes on. */
+async function unparkKeys(trx: Transaction<Tables>, tenantId: string, webhookId: string): Promise<void> {
+  await trx.deleteFrom('parked_keys').where('tenant_id', '=', tenantId).where('webhook_id', '=', webhookId).execute();
 }
 
 async function writeStatus(

@@ -252,6 +252,12 @@ describe('WebhookTarget', () => {
       eventHeader: 'X-Webhook-Event',
       timeoutMs: 15_000,
       maxConcurrency: null,
+      rateLimitPerMinute: null,
+      ordering: null,
+      bound: false,
+      circuitBreaker: { failureRate: 0.5, minimumRequests: 20, windowMs: 60_000, openMs: 30_000 },
+      failoverUrl: null,
+      ipWhitelist: null,
       priority: 0,
       verifyTls: true,
       customHeaders: [],
@@ -271,6 +277,11 @@ describe('WebhookTarget', () => {
       headers: { 'X-A': '1', Authorization: 'Bearer t', 'user-agent': 'Mine/1' },
       timeout_seconds: 3,
       max_concurrency: 4,
+      rate_limit_per_minute: 600,
+      ordering: { enabled: true, key_path: 'items.0.id', on_dead: 'park' },
+      circuit_breaker: { failure_rate: 1, minimum_requests: 3, window_seconds: 5, open_seconds: 1 },
+      failover_url: 'https://standby.example/hook',
+      ip_whitelist: ['2001:DB8:0:0::1'],
       priority: -5,
       verify_tls: false,
       retry_count: 0,
@@ -283,11 +294,27 @@ describe('WebhookTarget', () => {
       maskedHeaders: ['X-A', '1', 'Authorization', '***'],
       timeoutMs: 3_000,
       maxConcurrency: 4,
+      rateLimitPerMinute: 600,
+      ordering: { keyPath: ['items', '0', 'id'], onDead: 'park' },
+      bound: true,
+      circuitBreaker: { failureRate: 1, minimumRequests: 3, windowMs: 5_000, openMs: 1_000 },
+      failoverUrl: new URL('https://standby.example/hook'),
+      ipWhitelist: ['2001:db8::1/128'],
       priority: -5,
       verifyTls: false,
       retryPolicy: { maxAttempts: 1 },
     });
     expect((await open().find(scope, await create()))?.userAgent).toBe('Posthorn/1.2.3');
+  });
+
+  it.each([
+    [{ rate_limit_per_minute: 60 }, { bound: true, ordering: null }],
+    [{ max_concurrency: 1_000 }, { bound: true, ordering: null }],
+    [{ ordering: { enabled: true } }, { bound: true, ordering: { keyPath: null, onDead: 'skip' } }],
+    [{ ordering: { key_path: 'a', on_dead: 'park' } }, { bound: false, ordering: null }],
+    [{ circuit_breaker: { enabled: false, open_seconds: 9 } }, { bound: false, circuitBreaker: null }],
+  ])('with %j has %j', async (fields, expected) => {
+    expect(await open().find(scope, await create(fields))).toMatchObject(expected);
   });
 
   it('sends a signature header once, although the webhook had a header of that name before its preset did', async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Scope } from '../http/caller.ts';
-import { formatId } from '../kernel/ids.ts';
+import { formatId, parseId } from '../kernel/ids.ts';
 import { openWebhookFixture, type WebhookFixture } from './webhook-fixture.ts';
 
 let api: WebhookFixture;
@@ -45,6 +45,19 @@ describe('creating a webhook', () => {
       retry_count: 7,
       timeout_seconds: 15,
       max_concurrency: null,
+      rate_limit_per_minute: null,
+      ordering: { enabled: false, key_path: null, on_dead: 'skip' },
+      circuit_breaker: {
+        enabled: true,
+        failure_rate: 0.5,
+        minimum_requests: 20,
+        window_seconds: 60,
+        open_seconds: 30,
+      },
+      circuit_state: 'closed',
+      circuit_reopens_at: null,
+      failover_url: null,
+      ip_whitelist: null,
       priority: 0,
       verify_tls: true,
       total_deliveries: 0,
@@ -162,6 +175,42 @@ describe('creating a webhook', () => {
     [{ timeout_seconds: 61 }, 'timeout_seconds'],
     [{ timeout_seconds: '5' }, 'timeout_seconds'],
     [{ max_concurrency: 1_001 }, 'max_concurrency'],
+    [{ rate_limit_per_minute: 0 }, 'rate_limit_per_minute'],
+    [{ rate_limit_per_minute: 600_001 }, 'rate_limit_per_minute'],
+    [{ rate_limit_per_minute: 1.5 }, 'rate_limit_per_minute'],
+    [{ ordering: true }, 'ordering'],
+    [{ ordering: { enabled: 'yes' } }, 'ordering.enabled'],
+    [{ ordering: { key_path: '' } }, 'ordering.key_path'],
+    [{ ordering: { key_path: '.a' } }, 'ordering.key_path'],
+    [{ ordering: { key_path: 'a..b' } }, 'ordering.key_path'],
+    [{ ordering: { key_path: 'a.' } }, 'ordering.key_path'],
+    [{ ordering: { key_path: 'a\u0000' } }, 'ordering.key_path'],
+    [{ ordering: { key_path: 'a\ud800' } }, 'ordering.key_path'],
+    [{ ordering: { key_path: 'a'.repeat(201) } }, 'ordering.key_path'],
+    [{ ordering: { on_dead: 'stop' } }, 'ordering.on_dead'],
+    [{ ordering: { key: 'a' } }, 'ordering.key'],
+    [{ circuit_breaker: { failure_rate: 0 } }, 'circuit_breaker.failure_rate'],
+    [{ circuit_breaker: { failure_rate: 1.01 } }, 'circuit_breaker.failure_rate'],
+    [{ circuit_breaker: { minimum_requests: 0 } }, 'circuit_breaker.minimum_requests'],
+    [{ circuit_breaker: { minimum_requests: 10_001 } }, 'circuit_breaker.minimum_requests'],
+    [{ circuit_breaker: { window_seconds: 4 } }, 'circuit_breaker.window_seconds'],
+    [{ circuit_breaker: { window_seconds: 3_601 } }, 'circuit_breaker.window_seconds'],
+    [{ circuit_breaker: { open_seconds: 0 } }, 'circuit_breaker.open_seconds'],
+    [{ circuit_breaker: { threshold: 1 } }, 'circuit_breaker.threshold'],
+    [{ failover_url: '' }, 'failover_url'],
+    [{ failover_url: 'http://hooks.example.com/' }, 'failover_url'],
+    [{ failover_url: 'https://169.254.169.254/' }, 'failover_url'],
+    [{ failover_url: 'https://HOOKS.example.com:443/crm' }, 'failover_url'],
+    [{ ip_whitelist: '1.2.3.4' }, 'ip_whitelist'],
+    [{ ip_whitelist: ['1.2.3.4', 'example.com'] }, 'ip_whitelist.1'],
+    [{ ip_whitelist: ['1.2.3.4/33'] }, 'ip_whitelist.0'],
+    [{ ip_whitelist: ['1.2.3'] }, 'ip_whitelist.0'],
+    [{ ip_whitelist: ['fe80::1%eth0'] }, 'ip_whitelist.0'],
+    [{ ip_whitelist: [''] }, 'ip_whitelist.0'],
+    [{ ip_whitelist: Array.from({ length: 101 }, () => '1.2.3.4') }, 'ip_whitelist'],
+    [{ url: 'https://8.8.8.8/', ip_whitelist: ['8.8.4.0/24'] }, 'ip_whitelist'],
+    [{ failover_url: 'https://[2606:4700::1]/', ip_whitelist: ['2606:4701::/32'] }, 'ip_whitelist'],
+    [{ circuit_state: 'closed' }, 'circuit_state'],
     [{ priority: 101 }, 'priority'],
     [{ verify_tls: 'no' }, 'verify_tls'],
     [{ id: 'whk_1' }, 'id'],
@@ -228,6 +277,11 @@ describe('changing a webhook', () => {
       retry_policy: { max_attempts: 3, initial_delay_seconds: 7 },
       timeout_seconds: 5,
       max_concurrency: 2,
+      rate_limit_per_minute: 90,
+      ordering: { enabled: true, key_path: 'customer.id' },
+      circuit_breaker: { failure_rate: 0.25, open_seconds: 5 },
+      failover_url: 'https://standby.example.com/crm',
+      ip_whitelist: ['203.0.113.9', '203.0.113.77/24'],
       priority: 3,
       verify_tls: false,
       envelope: 'raw',
@@ -239,6 +293,8 @@ describe('changing a webhook', () => {
       headers: { 'x-b': 'new', 'X-C': '3', 'X-A': null },
       signature: { method: 'hmac_sha256' },
       retry_policy: { initial_delay_seconds: null, jitter: 0.5 },
+      ordering: { key_path: null, on_dead: 'park' },
+      circuit_breaker: { failure_rate: null, window_seconds: 10 },
     });
     expect(first.status).toBe(200);
     expect(first.body).toMatchObject({
@@ -249,6 +305,11 @@ describe('changing a webhook', () => {
       signature: { method: 'hmac_sha256', header: 'X-Sig' },
       retry_policy: { max_attempts: 3, initial_delay_seconds: 1, jitter: 0.5 },
       timeout_seconds: 5,
+      rate_limit_per_minute: 90,
+      ordering: { enabled: true, key_path: null, on_dead: 'park' },
+      circuit_breaker: { enabled: true, failure_rate: 0.5, window_seconds: 10, open_seconds: 5 },
+      failover_url: 'https://standby.example.com/crm',
+      ip_whitelist: ['203.0.113.9/32', '203.0.113.0/24'],
       priority: 3,
     });
     expect(Object.keys(first.body.metadata)).toEqual(['a', 'c']);
@@ -265,6 +326,11 @@ describe('changing a webhook', () => {
       retry_policy: null,
       timeout_seconds: null,
       max_concurrency: null,
+      rate_limit_per_minute: null,
+      ordering: null,
+      circuit_breaker: null,
+      failover_url: null,
+      ip_whitelist: null,
       priority: null,
       verify_tls: null,
       envelope: null,
@@ -310,5 +376,43 @@ describe('changing a webhook', () => {
     expect(computed.body.retry_policy).toMatchObject({ strategy: 'linear', schedule_seconds: null, max_attempts: 3 });
     const own = await create({ retry_policy: { schedule_seconds: [1, 2] } });
     expect(own.retry_policy).toMatchObject({ schedule_seconds: [1, 2], max_attempts: 3 });
+  });
+
+  it('compares URLs and addresses with what stays of the webhook, not only with what the request says', async () => {
+    const { id } = await create({ url: 'https://8.8.8.8/a', failover_url: 'https://standby.example.com/' });
+    for (const [change, path] of [
+      [{ failover_url: 'https://8.8.8.8/a' }, 'failover_url'],
+      [{ url: 'https://standby.example.com' }, 'failover_url'],
+      [{ ip_whitelist: ['8.8.4.4'] }, 'ip_whitelist'],
+    ] as const) {
+      const { status, body } = await api.call(scope, 'PATCH', `/${id}`, change);
+      expect([status, body.error.details.fields[0].path]).toEqual([422, path]);
+    }
+    expect((await api.call(scope, 'PATCH', `/${id}`, { ip_whitelist: ['8.8.0.0/16'] })).status).toBe(200);
+    expect((await api.call(scope, 'PATCH', `/${id}`, { url: 'https://9.9.9.9/' })).status).toBe(422);
+    const opened = await api.call(scope, 'PATCH', `/${id}`, { url: 'https://9.9.9.9/', ip_whitelist: [] });
+    expect(opened.body).toMatchObject({ url: 'https://9.9.9.9/', ip_whitelist: null });
+  });
+});
+
+describe('the circuit of a webhook', () => {
+  it('is shown while it is not closed, and closed once the breaker is off', async () => {
+    const { id } = await create();
+    const other = await create();
+    await api.handle.pool.query(
+      `INSERT INTO circuits (tenant_id, environment_id, webhook_id, state, opened_at, reopens_at, reason)
+       VALUES ($1, $2, $3, 'open', '2030-01-15T12:00:00Z', '2030-01-15T12:00:30Z', 'failure_rate')`,
+      [scope.tenantId, scope.environmentId, parseId('webhook', id)],
+    );
+    const circuit = async (webhook = id) => {
+      const { body } = await api.call(scope, 'GET', `/${webhook}`);
+      return [body.circuit_state, body.circuit_reopens_at];
+    };
+    expect(await circuit()).toEqual(['open', '2030-01-15T12:00:30.000Z']);
+    expect(await circuit(other.id)).toEqual(['closed', null]);
+    await api.handle.pool.query(`UPDATE circuits SET state = 'half_open'`);
+    expect(await circuit()).toEqual(['half_open', null]);
+    await api.call(scope, 'PATCH', `/${id}`, { circuit_breaker: { enabled: false } });
+    expect(await circuit()).toEqual(['closed', null]);
   });
 });

@@ -8,17 +8,22 @@ import type { SecretBox } from '../kernel/secret-box.ts';
 import { patternsMatching } from '../routing/subscription-index.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import type { SignatureSettings } from '../signing/config.ts';
+import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import type { HeaderList } from './headers.ts';
+import type { OrderingFields } from './ordering.ts';
 import type { RetryPolicyFields } from './retry-policy.ts';
 import type { HttpMethod, WebhookSettings, WebhookStatus } from './settings.ts';
 
 export type WebhookRow = Selectable<Tables['webhooks']>;
 
-/** A row with the counts of its deliveries. */
+/** A row with the counts of its deliveries and its circuit. */
 export interface CountedWebhookRow extends WebhookRow {
   delivered: number;
   dead: number;
   last_triggered_at: Date | null;
+  /** null: closed. */
+  circuit_state: 'open' | 'half_open' | null;
+  circuit_reopens_at: Date | null;
 }
 
 export interface WebhookFilter {
@@ -128,6 +133,10 @@ export function readSettings(row: WebhookRow, box: SecretBox): WebhookSettings {
     httpMethod: row.http_method as HttpMethod,
     headers: openHeaders(row, box),
     maxConcurrency: row.max_concurrency,
+    rateLimitPerMinute: row.rate_limit_per_minute,
+    ...readLaneSettings(row),
+    failoverUrl: row.failover_url,
+    ipWhitelist: row.ip_whitelist,
     priority: row.priority,
     verifyTls: row.verify_tls,
     ...readOwnSettings(row),
@@ -142,6 +151,14 @@ export function readOwnSettings(row: WebhookRow) {
     signature: (row.signature ?? {}) as SignatureSettings,
     retryPolicy: (row.retry_policy ?? {}) as RetryPolicyFields,
     timeoutSeconds: row.timeout_seconds,
+  };
+}
+
+/** The part of a row that is kept as JSON and that no preset has a say in. */
+export function readLaneSettings(row: WebhookRow) {
+  return {
+    ordering: (row.ordering ?? {}) as OrderingFields,
+    circuitBreaker: (row.circuit_breaker ?? {}) as CircuitBreakerFields,
   };
 }
 
@@ -183,6 +200,11 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
     retry_policy: jsonOrNull(retryPolicy),
     timeout_seconds: settings.timeoutSeconds,
     max_concurrency: settings.maxConcurrency,
+    rate_limit_per_minute: settings.rateLimitPerMinute,
+    ordering: jsonOrNull(settings.ordering),
+    circuit_breaker: jsonOrNull(settings.circuitBreaker),
+    failover_url: settings.failoverUrl,
+    ip_whitelist: settings.ipWhitelist === null ? null : [...settings.ipWhitelist],
     priority: settings.priority,
     verify_tls: settings.verifyTls,
   };
@@ -213,12 +235,17 @@ function countedWebhooks(db: Database, scope: Scope) {
           .as('totals'),
       (join) => join.onTrue(),
     )
+    .leftJoin('circuits', (join) =>
+      join.onRef('circuits.tenant_id', '=', 'webhooks.tenant_id').onRef('circuits.webhook_id', '=', 'webhooks.id'),
+    )
     .selectAll('webhooks')
     .select((eb) => [
       // An aggregate without GROUP BY always gives a row.
       eb.ref('totals.delivered').$notNull().as('delivered'),
       eb.ref('totals.dead').$notNull().as('dead'),
       eb.ref('totals.last_triggered_at').as('last_triggered_at'),
+      eb.ref('circuits.state').as('circuit_state'),
+      eb.ref('circuits.reopens_at').as('circuit_reopens_at'),
     ])
     .where('webhooks.tenant_id', '=', scope.tenantId)
     .where('webhooks.environment_id', '=', scope.environmentId);

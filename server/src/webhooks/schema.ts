@@ -3,13 +3,18 @@ import { presets } from '../catalog/presets/presets.ts';
 import { EnvelopeSchema } from '../shaping/envelopes.ts';
 import { SignatureSettingsSchema } from '../signing/config.ts';
 import { DisplayName } from '../tenants/types.ts';
+import { CircuitBreakerInput, CircuitBreakerShown } from './circuit-breaker.ts';
 import { URL_LENGTH_MAX } from './egress/judge-url.ts';
 import { orNull } from './nullable.ts';
+import { OrderingInput, OrderingShown } from './ordering.ts';
 import { RetryPolicyInput, RetryPolicyShown } from './retry-policy.ts';
 import { HTTP_METHODS, WEBHOOK_STATUSES } from './settings.ts';
 
 /** Patterns and names a webhook may subscribe to. */
 const EVENTS_MAX = 200;
+
+/** Entries of a webhook's `ip_whitelist`. */
+const IP_WHITELIST_MAX = 100;
 
 /** PostgreSQL takes no NUL. */
 const text = (maxLength: number, description?: string) =>
@@ -40,7 +45,9 @@ const fields = {
   events: Type.Array(Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000-\\u0020\\u007f]*$' }), {
     minItems: 1,
     maxItems: EVENTS_MAX,
-    description: 'Exact names, `*`, or prefix patterns such as `lead.*`.',
+    description:
+      'Exact names, `*`, or prefix patterns such as `lead.*`. `webhook.disabled`, or `webhook.*`, also asks for the ' +
+      'events that Posthorn publishes when it disables a webhook of the environment; `*` does not.',
   }),
   is_active: Type.Boolean({ description: 'Short for `status`: true is `active`, false is `disabled`.' }),
   status: Type.Enum([...WEBHOOK_STATUSES], { description: '`paused` and `disabled` keep events for later.' }),
@@ -61,9 +68,28 @@ const fields = {
   max_concurrency: Type.Integer({
     minimum: 1,
     maximum: 1_000,
-    description: 'Requests under way at once, from each node.',
+    description: 'Requests under way at once, over all nodes.',
   }),
-  priority: Type.Integer({ minimum: -100, maximum: 100, description: 'Kept with the webhook. Default 0.' }),
+  rate_limit_per_minute: Type.Integer({
+    minimum: 1,
+    maximum: 600_000,
+    description: 'Requests a minute at most, evenly spread, over all nodes.',
+  }),
+  failover_url: Type.String({
+    minLength: 1,
+    maxLength: URL_LENGTH_MAX,
+    description: 'Another URL of the same receiver, for when `url` fails. Judged as `url` is.',
+  }),
+  ip_whitelist: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), {
+    maxItems: IP_WHITELIST_MAX,
+    description: 'CIDRs or addresses that requests may go to; empty or null: no restriction.',
+  }),
+  priority: Type.Integer({
+    minimum: -100,
+    maximum: 100,
+    description:
+      "Higher first among this tenant's waiting deliveries; an event's own priority counts before it. Default 0.",
+  }),
   verify_tls: Type.Boolean({ description: 'Default true.' }),
   secret: Type.String({ maxLength: 512, description: 'The shared secret; one is generated when it is absent.' }),
 };
@@ -87,6 +113,11 @@ const optionalInput = {
   retry_count: optionalOrNull(fields.retry_count),
   timeout_seconds: optionalOrNull(fields.timeout_seconds),
   max_concurrency: optionalOrNull(fields.max_concurrency),
+  rate_limit_per_minute: optionalOrNull(fields.rate_limit_per_minute),
+  ordering: optionalOrNull(OrderingInput),
+  circuit_breaker: optionalOrNull(CircuitBreakerInput),
+  failover_url: optionalOrNull(fields.failover_url),
+  ip_whitelist: optionalOrNull(fields.ip_whitelist),
   priority: optionalOrNull(fields.priority),
   verify_tls: optionalOrNull(fields.verify_tls),
 };
@@ -136,7 +167,9 @@ export const WebhookShown = Type.Object({
   events: Type.Array(Type.String()),
   is_active: Type.Boolean(),
   status: fields.status,
-  status_reason: orNull(Type.String({ description: '`manual`, or why Posthorn disabled it.' })),
+  status_reason: orNull(
+    Type.String({ description: '`manual`; `gone`: the receiver answered 410; `failing`: it has failed for days.' }),
+  ),
   http_method: fields.http_method,
   headers: Type.Unsafe<Record<string, string>>({
     type: 'object',
@@ -154,6 +187,17 @@ export const WebhookShown = Type.Object({
   retry_count: fields.retry_count,
   timeout_seconds: fields.timeout_seconds,
   max_concurrency: orNull(fields.max_concurrency),
+  rate_limit_per_minute: orNull(fields.rate_limit_per_minute),
+  ordering: OrderingShown,
+  circuit_breaker: CircuitBreakerShown,
+  circuit_state: Type.Enum(['closed', 'open', 'half_open'], {
+    description: '`open`: deliveries wait. `half_open`: one of them tries whether the webhook answers again.',
+  }),
+  circuit_reopens_at: orNull(
+    Type.String({ format: 'date-time', description: 'When a delivery tries an open circuit.' }),
+  ),
+  failover_url: orNull(fields.failover_url),
+  ip_whitelist: orNull(fields.ip_whitelist),
   priority: fields.priority,
   verify_tls: fields.verify_tls,
   total_deliveries: Type.Integer({ description: 'Deliveries that have ended.' }),

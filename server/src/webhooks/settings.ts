@@ -2,7 +2,9 @@ import type { Preset } from '../catalog/presets/presets.ts';
 import { findPreset, presets } from '../catalog/presets/presets.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import { DEFAULT_SIGNATURE, type SignatureConfig, type SignatureSettings } from '../signing/config.ts';
+import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import type { HeaderList } from './headers.ts';
+import type { OrderingFields } from './ordering.ts';
 import { type RetryPolicy, type RetryPolicyFields, resolveRetryPolicy } from './retry-policy.ts';
 
 export const HTTP_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET'] as const;
@@ -32,6 +34,14 @@ export interface WebhookSettings {
   timeoutSeconds: number | null;
   /** Requests at once; null: as many as the engine gives. */
   maxConcurrency: number | null;
+  /** null: no limit. */
+  rateLimitPerMinute: number | null;
+  ordering: OrderingFields;
+  circuitBreaker: CircuitBreakerFields;
+  /** Where requests go while `url` fails; null: nowhere. */
+  failoverUrl: string | null;
+  /** Canonical CIDRs, at least one; null: no restriction. */
+  ipWhitelist: readonly string[] | null;
   /** -100 to 100; higher goes first. */
   priority: number;
   verifyTls: boolean;
@@ -55,6 +65,11 @@ export const BLANK_WEBHOOK: WebhookSettings = {
   retryPolicy: {},
   timeoutSeconds: null,
   maxConcurrency: null,
+  rateLimitPerMinute: null,
+  ordering: {},
+  circuitBreaker: {},
+  failoverUrl: null,
+  ipWhitelist: null,
   priority: 0,
   verifyTls: true,
 };

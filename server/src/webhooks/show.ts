@@ -1,7 +1,9 @@
 import { formatId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { publicKeyOf } from '../signing/key-pairs.ts';
+import { showCircuitBreaker } from './circuit-breaker.ts';
 import { maskHeaders, pairs } from './headers.ts';
+import { showOrdering } from './ordering.ts';
 import { showRetryPolicy } from './retry-policy.ts';
 import { type CountedWebhookRow, readSettings } from './rows.ts';
 import type { SecretsShown, WebhookShown } from './schema.ts';
@@ -24,6 +26,9 @@ export function showWebhook(
   const own = readSettings(row, box);
   const settings = resolveSettings(own, environment.preset);
   const publicKey = settings.signature.asymmetric ? newestPublicKey(secrets, row.tenant_id, box) : undefined;
+  const circuitBreaker = showCircuitBreaker(own.circuitBreaker);
+  // A row that was left when the breaker was turned off holds nothing back.
+  const circuitState = (circuitBreaker.enabled ? row.circuit_state : null) ?? 'closed';
   return {
     id: formatId('webhook', row.id),
     tenant_id: formatId('tenant', row.tenant_id),
@@ -48,6 +53,13 @@ export function showWebhook(
     retry_count: settings.retryPolicy.maxAttempts - 1,
     timeout_seconds: settings.timeoutSeconds,
     max_concurrency: own.maxConcurrency,
+    rate_limit_per_minute: own.rateLimitPerMinute,
+    ordering: showOrdering(own.ordering),
+    circuit_breaker: circuitBreaker,
+    circuit_state: circuitState,
+    circuit_reopens_at: circuitState === 'open' ? (row.circuit_reopens_at?.toISOString() ?? null) : null,
+    failover_url: own.failoverUrl,
+    ip_whitelist: own.ipWhitelist === null ? null : [...own.ipWhitelist],
     priority: own.priority,
     verify_tls: own.verifyTls,
     total_deliveries: row.delivered + row.dead,

@@ -3,9 +3,11 @@ import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
+import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts';
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
+import { type Ordering, resolveOrdering } from './ordering.ts';
 import type { RetryPolicy } from './retry-policy.ts';
-import { openHeaders, readOwnSettings, type WebhookRow } from './rows.ts';
+import { openHeaders, readLaneSettings, readOwnSettings, type WebhookRow } from './rows.ts';
 import { type LiveSecret, openKeys } from './secrets.ts';
 import { type HttpMethod, resolveSettings, type WebhookStatus } from './settings.ts';
 
@@ -29,6 +31,18 @@ export interface WebhookTarget {
   readonly timeoutMs: number;
   /** Requests at once; null: as many as the engine gives. */
   readonly maxConcurrency: number | null;
+  /** Evenly spread; null: no limit. */
+  readonly rateLimitPerMinute: number | null;
+  /** null: events go as they come. */
+  readonly ordering: Ordering | null;
+  /** It has a rate limit, a `maxConcurrency` or an ordering, which only hold when one node at a time sends to it. */
+  readonly bound: boolean;
+  /** null: the circuit never opens. */
+  readonly circuitBreaker: CircuitBreaker | null;
+  /** Another URL of the same receiver, for when `url` fails. */
+  readonly failoverUrl: URL | null;
+  /** Canonical CIDRs that requests may go to; null: no restriction. */
+  readonly ipWhitelist: readonly string[] | null;
   readonly priority: number;
   readonly verifyTls: boolean;
   readonly userAgent: string;
@@ -50,6 +64,8 @@ export function createTarget(
 ): WebhookTarget {
   const settings = resolveSettings(readOwnSettings(row), environmentPreset);
   const { signature, eventHeader } = settings;
+  const lane = readLaneSettings(row);
+  const ordering = resolveOrdering(lane.ordering);
   const headers = readHeaders(row, options);
   const all = headers.ok ? pairs(headers.list) : [];
   // The webhook may have had them before its preset came to use the same names.
@@ -71,6 +87,12 @@ export function createTarget(
     retryPolicy: settings.retryPolicy,
     timeoutMs: settings.timeoutSeconds * 1000,
     maxConcurrency: row.max_concurrency,
+    rateLimitPerMinute: row.rate_limit_per_minute,
+    ordering,
+    bound: row.rate_limit_per_minute !== null || row.max_concurrency !== null || ordering !== null,
+    circuitBreaker: resolveCircuitBreaker(lane.circuitBreaker),
+    failoverUrl: row.failover_url === null ? null : new URL(row.failover_url),
+    ipWhitelist: row.ip_whitelist,
     priority: row.priority,
     verifyTls: row.verify_tls,
     userAgent: ownUserAgent ?? settings.userAgent ?? options.defaultUserAgent,

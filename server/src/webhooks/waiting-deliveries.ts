@@ -1,9 +1,12 @@
 import { sql, type Transaction } from 'kysely';
 import type { Tables } from '../db/tables.ts';
 
+/** Held rows that become due at once; the engine releases the others, part by part. */
+const RELEASE_ROWS = 2_000;
+
 /**
- * Makes the deliveries due that were held while their webhook was not active. In the transaction that makes it active,
- * so that none is forgotten. Returns how many there were.
+ * Makes the first deliveries due that were held while their webhook was not active, in the transaction that makes it
+ * active. Whatever more is held the engine finds by itself (`Claims`), and makes due as it gets on.
  *
  * The searched rows are those of one webhook in the partial index `deliveries_due`, whatever else the table holds.
  */
@@ -12,12 +15,15 @@ export async function releaseHeld(
   tenantId: string,
   webhookId: string,
   now: Date,
-): Promise<number> {
-  await allowLongStatement(trx);
-  const result = await sql`
-    UPDATE deliveries SET status = CASE WHEN attempt_count > 0 THEN 'failed' ELSE 'pending' END, due_at = ${now}
-    WHERE tenant_id = ${tenantId} AND webhook_id = ${webhookId} AND due_at = 'infinity'`.execute(trx);
-  return Number(result.numAffectedRows ?? 0);
+): Promise<void> {
+  await sql`
+    UPDATE deliveries d SET status = CASE WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END, due_at = ${now}
+    FROM (
+      SELECT tenant_id, environment_id, id FROM deliveries
+      WHERE tenant_id = ${tenantId} AND webhook_id = ${webhookId} AND due_at = 'infinity' AND status = 'held'
+      LIMIT ${RELEASE_ROWS}
+    ) first
+    WHERE d.tenant_id = first.tenant_id AND d.environment_id = first.environment_id AND d.id = first.id`.execute(trx);
 }
 
 /** Ends the deliveries that wait for a webhook which is being deleted. Those under way end by themselves. */

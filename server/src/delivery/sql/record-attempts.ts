@@ -3,6 +3,9 @@
  *
  * - An attempt is stored even when the lease was lost meanwhile; its delivery is then left to the new holder.
  * - Dead letters and totals come from the deliveries that really moved, so repeating the statement counts nothing twice.
+ * - A webhook that is gone gets no totals again. A success at the failover URL is none
+ *   of the webhook itself, and a fault of ours no failure.
+ * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
  * - Rows are touched in the order of their keys, so two nodes cannot wait for each other in a circle.
  */
 export const RECORD_ATTEMPTS = {
@@ -12,12 +15,13 @@ WITH input AS (
   SELECT * FROM unnest(
     $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::uuid[], $11::int[],
     $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[],
-    $19::text[], $20::int[], $21::text[], $22::bytea[], $23::bool[], $24::text[], $25::text[], $26::int[]
+    $19::text[], $20::int[], $21::text[], $22::bytea[], $23::bool[], $24::text[], $25::text[], $26::int[],
+    $27::text[], $28::bool[]
   ) AS i (
     tenant_id, environment_id, delivery_id, event_id, webhook_id, event_type, trigger, attempt_id, number,
     status, status_reason, due_at, ended_at, url, http_method, request_headers,
     envelope, response_status, response_headers, response_body, response_truncated, error_class, error_message,
-    duration_ms
+    duration_ms, next_trigger, parks
   )
 ),
 stored AS (
@@ -37,7 +41,7 @@ moved AS (
   UPDATE deliveries d SET
     status = i.status,
     status_reason = i.status_reason,
-    trigger = CASE WHEN i.trigger = 'manual' THEN 'scheduled' ELSE d.trigger END,
+    trigger = i.next_trigger,
     attempt_count = i.number,
     due_at = i.due_at,
     lease_node = NULL,
@@ -51,7 +55,19 @@ moved AS (
     AND d.lease_node = $1
   RETURNING
     d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.event_type, i.status, i.status_reason, i.number,
-    i.trigger, i.ended_at, i.duration_ms
+    i.trigger, i.ended_at, i.duration_ms, i.error_class, d.ordering_key, i.parks
+),
+parked AS (
+  INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)
+  SELECT m.tenant_id, m.webhook_id, m.ordering_key, m.id, m.ended_at FROM moved m
+  WHERE m.parks AND EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = m.tenant_id AND w.id = m.webhook_id)
+  ON CONFLICT DO NOTHING
+),
+unparked AS (
+  DELETE FROM parked_keys k USING moved m
+  WHERE m.ordering_key IS NOT NULL AND NOT m.parks AND m.status IN ('delivered', 'dead')
+    AND k.tenant_id = m.tenant_id AND k.webhook_id = m.webhook_id AND k.ordering_key = m.ordering_key
+    AND k.delivery_id = m.id
 ),
 buried AS (
   INSERT INTO dead_letters (
@@ -62,18 +78,28 @@ buried AS (
   ON CONFLICT DO NOTHING
 )
 INSERT INTO webhook_totals AS t (
-  tenant_id, webhook_id, shard, delivered, dead, attempts, failed_attempts, response_time_ms_sum, last_triggered_at
+  tenant_id, webhook_id, shard, delivered, dead, attempts, failed_attempts, response_time_ms_sum, last_triggered_at,
+  last_success_at, failing_since, failing_days, last_failure_at
 )
 SELECT
-  tenant_id, webhook_id, $2::int,
-  count(*) FILTER (WHERE status = 'delivered'),
-  count(*) FILTER (WHERE status = 'dead'),
-  count(*),
-  count(*) FILTER (WHERE status <> 'delivered'),
-  sum(duration_ms),
-  max(ended_at)
-FROM moved
-GROUP BY tenant_id, webhook_id
+  tenant_id, webhook_id, $2::int, delivered, dead, attempts, attempts - delivered, duration_ms, ended_at,
+  last_success_at, CASE WHEN last_success_at IS NULL THEN first_failure_at END,
+  CASE WHEN last_success_at IS NULL AND first_failure_at IS NOT NULL THEN 1 ELSE 0 END, last_failure_at
+FROM (
+  SELECT
+    tenant_id, webhook_id,
+    count(*) FILTER (WHERE status = 'delivered') AS delivered,
+    count(*) FILTER (WHERE status = 'dead') AS dead,
+    count(*) AS attempts,
+    sum(duration_ms) AS duration_ms,
+    max(ended_at) AS ended_at,
+    max(ended_at) FILTER (WHERE status = 'delivered' AND trigger <> 'failover') AS last_success_at,
+    min(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS first_failure_at,
+    max(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS last_failure_at
+  FROM moved
+  GROUP BY tenant_id, webhook_id
+) seen
+WHERE EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = seen.tenant_id AND w.id = seen.webhook_id)
 ORDER BY tenant_id, webhook_id
 ON CONFLICT (tenant_id, webhook_id, shard) DO UPDATE SET
   delivered = t.delivered + excluded.delivered,
@@ -81,5 +107,18 @@ ON CONFLICT (tenant_id, webhook_id, shard) DO UPDATE SET
   attempts = t.attempts + excluded.attempts,
   failed_attempts = t.failed_attempts + excluded.failed_attempts,
   response_time_ms_sum = t.response_time_ms_sum + excluded.response_time_ms_sum,
-  last_triggered_at = greatest(t.last_triggered_at, excluded.last_triggered_at)`,
+  last_triggered_at = greatest(t.last_triggered_at, excluded.last_triggered_at),
+  last_success_at = greatest(t.last_success_at, excluded.last_success_at),
+  failing_since = CASE
+    WHEN excluded.last_success_at IS NULL THEN coalesce(t.failing_since, excluded.failing_since)
+  END,
+  failing_days = CASE
+    WHEN excluded.last_success_at IS NOT NULL THEN 0
+    WHEN excluded.last_failure_at IS NULL THEN t.failing_days
+    WHEN t.failing_since IS NULL THEN 1
+    WHEN (t.last_failure_at AT TIME ZONE 'UTC')::date < (excluded.last_failure_at AT TIME ZONE 'UTC')::date
+      THEN t.failing_days + 1
+    ELSE t.failing_days
+  END,
+  last_failure_at = greatest(t.last_failure_at, excluded.last_failure_at)`,
 } as const;

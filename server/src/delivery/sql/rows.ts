@@ -1,38 +1,88 @@
 /** Statements on the rows of `deliveries` that this node takes into its hands or gives back. */
 
 /**
- * Leases rows that are due, lane by lane, at most `room` of each. A row that another node is just taking is passed over.
- * The node's mark goes back to the oldest of them in the same commit: were the node killed now, the search for its
- * leases must begin there.
- * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node.
+ * Leases rows that are due, lane by lane, at most `room` of each: the urgent ones first, then those that are due for
+ * longest. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
+ * same commit: were the node killed now, the search for its leases must begin there. A node that others have taken for
+ * dead leases nothing, and whoever buries one waits for its claim (`NodeRegistry.bury`).
+ *
+ * In a lane that keeps an order, a row whose predecessor still waits, or whose key is parked, is not leased: it is
+ * parked, and `blocked` tells. The predecessors of a key are looked at once, not for each of its rows: the rows to be
+ * leased are compared with the waiting ones place by place, and what comes after the first that differs is blocked.
+ * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node, $6 whether they keep an order.
  */
 export const CLAIM_DUE = {
   name: 'claim-due',
   text: `
-WITH lane AS (
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS l (tenant_id, webhook_id, room)
+WITH me AS MATERIALIZED (SELECT id FROM nodes WHERE id = $5 FOR KEY SHARE),
+lane AS (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $6::bool[]) AS l (tenant_id, webhook_id, room, ordered)
+  WHERE EXISTS (SELECT FROM me)
 ),
-due AS MATERIALIZED (
-  SELECT d.* FROM lane CROSS JOIN LATERAL (
-    SELECT tenant_id, environment_id, id FROM deliveries
-    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4
-    ORDER BY due_at LIMIT lane.room
+urgent AS MATERIALIZED (
+  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority > 0
+    ORDER BY priority DESC, due_at LIMIT lane.room
     FOR UPDATE SKIP LOCKED
   ) d
 ),
+plain AS MATERIALIZED (
+  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority <= 0
+    ORDER BY due_at LIMIT greatest(0, lane.room - (SELECT count(*) FROM urgent u WHERE u.webhook_id = lane.webhook_id))
+    FOR UPDATE SKIP LOCKED
+  ) d
+),
+due AS MATERIALIZED (SELECT * FROM urgent UNION ALL SELECT * FROM plain),
+keys AS MATERIALIZED (
+  SELECT tenant_id, environment_id, webhook_id, ordering_key, count(*) AS rows,
+    array_agg(id ORDER BY order_number) AS ids, array_agg(order_number ORDER BY order_number) AS numbers
+  FROM due WHERE ordered AND order_number IS NOT NULL
+  GROUP BY tenant_id, environment_id, webhook_id, ordering_key
+),
+stopped AS MATERIALIZED (
+  SELECT keys.*, (
+    SELECT min(order_number) FROM (
+      SELECT id, order_number, row_number() OVER (ORDER BY order_number) AS place FROM deliveries
+      WHERE webhook_id = keys.webhook_id AND tenant_id = keys.tenant_id AND ordering_key = keys.ordering_key
+        AND due_at IS NOT NULL AND order_number IS NOT NULL
+      ORDER BY order_number LIMIT keys.rows + 1
+    ) waiting
+    WHERE waiting.id IS DISTINCT FROM keys.ids[place]
+  ) AS first_waiting, (
+    SELECT k.delivery_id FROM parked_keys k
+    WHERE k.tenant_id = keys.tenant_id AND k.webhook_id = keys.webhook_id AND k.ordering_key = keys.ordering_key
+  ) AS parked_by
+  FROM keys
+),
+judged AS MATERIALIZED (
+  SELECT tenant_id, environment_id, id, NULL::bigint AS order_number, false AS blocked
+  FROM due WHERE NOT ordered OR order_number IS NULL
+  UNION ALL
+  SELECT s.tenant_id, s.environment_id, r.id, r.order_number,
+    coalesce(r.order_number > s.first_waiting, false) OR coalesce(s.parked_by <> r.id, false)
+  FROM stopped s CROSS JOIN LATERAL unnest(s.ids, s.numbers) AS r (id, order_number)
+),
 claimed AS (
-  UPDATE deliveries d SET lease_node = $5, due_at = NULL
-  FROM due
-  WHERE d.tenant_id = due.tenant_id AND d.environment_id = due.environment_id AND d.id = due.id
-  RETURNING d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.attempt_count, d.trigger
+  UPDATE deliveries d SET
+    lease_node = CASE WHEN NOT j.blocked THEN $5::int END,
+    due_at = CASE WHEN j.blocked THEN 'infinity'::timestamptz END
+  FROM judged j
+  WHERE d.tenant_id = j.tenant_id AND d.environment_id = j.environment_id AND d.id = j.id
+  RETURNING
+    d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.attempt_count, d.trigger, d.priority,
+    d.ordering_key, j.order_number, j.blocked
 ),
 marked AS (
   UPDATE nodes SET oldest_leased_id = least(oldest_leased_id, (SELECT id FROM due ORDER BY id LIMIT 1)) WHERE id = $5
 )
 SELECT c.*, e.external_id, e.event_type, e.occurred_at, e.data, e.metadata
 FROM claimed c
-LEFT JOIN events e ON e.tenant_id = c.tenant_id AND e.environment_id = c.environment_id AND e.id = c.event_id
-ORDER BY c.id`,
+LEFT JOIN events e ON NOT c.blocked
+  AND e.tenant_id = c.tenant_id AND e.environment_id = c.environment_id AND e.id = c.event_id
+ORDER BY c.order_number, c.id`,
 } as const;
 
 /** When the next waiting row of each lane is due; null where none waits. $1 tenants, $2 webhooks. */
@@ -48,22 +98,25 @@ FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)`,
 } as const;
 
 /**
- * Every lane that has waiting rows, when its first is due, and whether it holds some. It hops from lane to lane in the index, so its cost is
- * that of the lanes, not of the rows that wait in them.
+ * Every lane that has waiting rows, when its first is due, and whether it holds some. It hops from lane to lane in the
+ * index, so its cost is that of the lanes, not of the rows that wait in them.
  */
 export const WAITING_LANES = {
   name: 'waiting-lanes',
   text: `
 WITH RECURSIVE lane AS (
-  (SELECT tenant_id, webhook_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY webhook_id, tenant_id LIMIT 1)
+  (
+    SELECT tenant_id, environment_id, webhook_id FROM deliveries
+    WHERE due_at IS NOT NULL ORDER BY webhook_id, tenant_id LIMIT 1
+  )
   UNION ALL
-  SELECT n.tenant_id, n.webhook_id FROM lane CROSS JOIN LATERAL (
-    SELECT d.tenant_id, d.webhook_id FROM deliveries d
+  SELECT n.* FROM lane CROSS JOIN LATERAL (
+    SELECT d.tenant_id, d.environment_id, d.webhook_id FROM deliveries d
     WHERE d.due_at IS NOT NULL AND (d.webhook_id, d.tenant_id) > (lane.webhook_id, lane.tenant_id)
     ORDER BY d.webhook_id, d.tenant_id LIMIT 1
   ) n
 )
-SELECT lane.tenant_id, lane.webhook_id, (
+SELECT lane.tenant_id, lane.environment_id, lane.webhook_id, (
   SELECT d.due_at FROM deliveries d
   WHERE d.tenant_id = lane.tenant_id AND d.webhook_id = lane.webhook_id AND d.due_at < 'infinity'
   ORDER BY d.due_at LIMIT 1
@@ -75,21 +128,114 @@ FROM lane`,
 } as const;
 
 /**
- * Makes held rows due whose webhook is active after all, or gone. A delivery may be held at the very moment its webhook
- * becomes active, after the resuming transaction looked for held rows. $1 tenants, $2 webhooks, $3 now.
+ * Makes rows due that wait for nothing any more, at most so many a lane: held ones whose webhook is active, or gone, and
+ * parked ones whose webhook keeps no order any more. Gives their number by webhook. What is held for a webhook that is
+ * not active is not looked at. $1 tenants, $2 webhooks, $3 now, $4 rows a lane.
  */
 export const RELEASE_STRANDED = {
   name: 'release-stranded',
   text: `
-UPDATE deliveries d SET status = CASE WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END, due_at = $3
-FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)
-WHERE d.tenant_id = l.tenant_id AND d.webhook_id = l.webhook_id AND d.due_at = 'infinity' AND NOT EXISTS (
-  SELECT FROM webhooks w WHERE w.tenant_id = l.tenant_id AND w.id = l.webhook_id AND w.status <> 'active'
+WITH lane AS (
+  SELECT
+    l.tenant_id, l.webhook_id, w.id IS NULL OR w.status = 'active' AS lets_held,
+    w.id IS NULL OR NOT coalesce((w.ordering->>'enabled')::boolean, false) AS lets_parked
+  FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)
+  LEFT JOIN webhooks w ON w.tenant_id = l.tenant_id AND w.id = l.webhook_id
+),
+stranded AS MATERIALIZED (
+  SELECT d.* FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at = 'infinity' AND status = 'held'
+    LIMIT $4
+  ) d WHERE lane.lets_held
+  UNION ALL
+  SELECT d.* FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at = 'infinity' AND status <> 'held'
+      AND order_number IS NOT NULL
+    LIMIT $4
+  ) d WHERE lane.lets_parked
+),
+released AS (
+  UPDATE deliveries d SET
+    status = CASE WHEN d.status <> 'held' THEN d.status WHEN d.attempt_count > 0 THEN 'failed' ELSE 'pending' END,
+    due_at = $3
+  FROM stranded s
+  WHERE d.tenant_id = s.tenant_id AND d.environment_id = s.environment_id AND d.id = s.id AND d.due_at = 'infinity'
+  RETURNING d.webhook_id
+)
+SELECT webhook_id, count(*)::int AS released FROM released GROUP BY webhook_id`,
+} as const;
+
+/**
+ * Keys of an ordered lane of which rows are parked, and whether they are stranded: nothing before them waits, and no dead
+ * delivery parks the key. It hops from key to key. $1 tenant, $2 webhook, $3 keys at most.
+ */
+export const PARKED_KEYS = {
+  name: 'parked-keys',
+  text: `
+WITH RECURSIVE head AS (
+  (
+    SELECT ordering_key, due_at, status FROM deliveries
+    WHERE webhook_id = $2 AND tenant_id = $1 AND due_at IS NOT NULL AND order_number IS NOT NULL
+    ORDER BY ordering_key, order_number LIMIT 1
+  )
+  UNION ALL
+  SELECT n.* FROM head CROSS JOIN LATERAL (
+    SELECT ordering_key, due_at, status FROM deliveries
+    WHERE webhook_id = $2 AND tenant_id = $1 AND due_at IS NOT NULL AND order_number IS NOT NULL
+      AND ordering_key > head.ordering_key
+    ORDER BY ordering_key, order_number LIMIT 1
+  ) n
+)
+SELECT ordering_key, due_at = 'infinity' AND status <> 'held' AND NOT EXISTS (
+  SELECT FROM parked_keys k WHERE k.tenant_id = $1 AND k.webhook_id = $2 AND k.ordering_key = head.ordering_key
+) AS stranded
+FROM head
+WHERE EXISTS (
+  SELECT FROM deliveries d
+  WHERE d.webhook_id = $2 AND d.tenant_id = $1 AND d.ordering_key = head.ordering_key AND d.order_number IS NOT NULL
+    AND d.due_at = 'infinity' AND d.status <> 'held'
+)
+LIMIT $3`,
+} as const;
+
+/** Those of some keys that are stranded. $1 tenant, $2 webhook, $3 keys. */
+export const STRANDED_KEYS = {
+  name: 'stranded-keys',
+  text: `
+SELECT k.ordering_key FROM unnest($3::text[]) AS k (ordering_key) CROSS JOIN LATERAL (
+  SELECT due_at, status FROM deliveries
+  WHERE webhook_id = $2 AND tenant_id = $1 AND ordering_key = k.ordering_key AND due_at IS NOT NULL
+    AND order_number IS NOT NULL
+  ORDER BY order_number LIMIT 1
+) head
+WHERE head.due_at = 'infinity' AND head.status <> 'held' AND NOT EXISTS (
+  SELECT FROM parked_keys p WHERE p.tenant_id = $1 AND p.webhook_id = $2 AND p.ordering_key = k.ordering_key
 )`,
 } as const;
 
 /**
- * Gives leased rows up without an attempt: back to waiting, held, or discarded.
+ * Makes the first parked rows of keys due; the claim parks again what must still wait.
+ * $1 tenant, $2 webhook, $3 keys, $4 rows a key at most, $5 now.
+ */
+export const RELEASE_KEYS = {
+  name: 'release-keys',
+  text: `
+UPDATE deliveries d SET due_at = $5 FROM (
+  SELECT p.* FROM unnest($3::text[]) AS k (ordering_key) CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id FROM deliveries
+    WHERE webhook_id = $2 AND tenant_id = $1 AND ordering_key = k.ordering_key AND order_number IS NOT NULL
+      AND due_at = 'infinity' AND status <> 'held'
+    ORDER BY order_number LIMIT $4
+  ) p
+) first
+WHERE d.tenant_id = first.tenant_id AND d.environment_id = first.environment_id AND d.id = first.id
+RETURNING d.ordering_key`,
+} as const;
+
+/**
+ * Gives leased rows up without an attempt: back to waiting, held, parked, or discarded.
  * $1 node, $2 tenants, $3 environments, $4 ids, $5 status (null: as it is), $6 reason, $7 due_at, $8 completed_at.
  */
 export const GIVE_UP_LEASES = {

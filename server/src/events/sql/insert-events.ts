@@ -17,16 +17,16 @@ WITH stored AS (
 )
 INSERT INTO deliveries (
   tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority, ordering_key,
-  attempt_count, due_at, lease_node
+  attempt_count, due_at, lease_node, order_number
 )
 SELECT
   d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.event_type, d.status, d.trigger, d.priority,
-  d.ordering_key, 0, d.due_at, d.lease_node
+  d.ordering_key, 0, d.due_at, d.lease_node, CASE WHEN d.ordered THEN nextval('delivery_order_numbers') END
 FROM unnest(
   $14::uuid[], $15::uuid[], $16::uuid[], $17::uuid[], $18::uuid[], $19::text[], $20::text[], $21::text[], $22::int[],
-  $23::text[], $24::timestamptz[], $25::int[]
+  $23::text[], $24::timestamptz[], $25::int[], $26::bool[]
 ) AS d (
   tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority, ordering_key, due_at,
-  lease_node
+  lease_node, ordered
 )`,
 } as const;

@@ -1,6 +1,6 @@
-import ipaddr from 'ipaddr.js';
 import { StartupError } from '../../kernel/startup-error.ts';
 import { classifyAddress, parseAddress } from './classify-address.ts';
+import { comparable, type IpRange, isInRange, parseRange, widthOf } from './ip-range.ts';
 
 /** What the operator lets deliveries reach although it is not public. */
 export interface AllowList {
@@ -15,7 +15,7 @@ export interface AllowList {
 
 /** @throws StartupError for an entry that is no CIDR, address or host name. */
 export function parseAllowList(entries: readonly string[]): AllowList {
-  const ranges: [ipaddr.IPv4 | ipaddr.IPv6, number][] = [];
+  const ranges: IpRange[] = [];
   const hosts = new Set<string>();
   for (const entry of entries) {
     const range = parseRange(entry);
@@ -27,14 +27,9 @@ export function parseAllowList(entries: readonly string[]): AllowList {
     hasAddress(text) {
       const parsed = parseAddress(text);
       if (parsed === undefined) return false;
-      // A mapped IPv4 address (RFC 4291, section 2.5.5.2) is the IPv4 address, and is held by IPv4 entries.
-      const isMapped = parsed instanceof ipaddr.IPv6 && parsed.isIPv4MappedAddress();
-      const address = isMapped ? parsed.toIPv4Address() : parsed;
+      const address = comparable(parsed);
       const alone = classifyAddress(text) === 'metadata';
-      return ranges.some(([base, bits]) => {
-        if (base.kind() !== address.kind()) return false;
-        return address.match(base, alone ? base.toByteArray().length * 8 : bits);
-      });
+      return ranges.some((range) => isInRange(address, range, alone ? widthOf(range.base) : range.bits));
     },
     hasHost: (host) => hosts.has(hostKey(host)),
   };
@@ -47,10 +42,3 @@ export function hostKey(host: string): string {
 
 /** The last label of a name is never all digits, so that a mistyped address is not taken for a name. */
 const HOST_NAME = /^(?:[a-z0-9_-]{1,63}\.)*(?!\d+\.?$)[a-z0-9_-]{1,63}\.?$/i;
-
-function parseRange(entry: string): [ipaddr.IPv4 | ipaddr.IPv6, number] | undefined {
-  if (ipaddr.IPv4.isValidCIDRFourPartDecimal(entry)) return ipaddr.IPv4.parseCIDR(entry);
-  if (ipaddr.IPv6.isValidCIDR(entry)) return ipaddr.IPv6.parseCIDR(entry);
-  const address = parseAddress(entry);
-  return address && [address, address.toByteArray().length * 8];
-}

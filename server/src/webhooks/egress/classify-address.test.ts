@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { classifyAddress } from './classify-address.ts';
@@ -55,6 +56,8 @@ describe('classifyAddress', () => {
     ['fd20:ce::254', 'metadata'],
     ['fe80::1', 'link_local'],
     ['fe80::1%eth0', 'link_local'],
+    ['fe80::1%br-0.1', 'link_local'],
+    ['::1%lo', 'loopback'],
     ['febf::1', 'link_local'],
     ['fec0::1', 'private'],
     ['ff02::1', 'multicast'],
@@ -130,6 +133,16 @@ describe('classifyAddress', () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         if (!/^[0-9a-f:.%]+$/i.test(text)) expect(classifyAddress(text)).toBe('unreadable');
+      }),
+    );
+  });
+
+  it('reads every address that Node takes for one', () => {
+    const zone = fc.constantFrom('', '%eth0', '%br-0.1');
+    fc.assert(
+      fc.property(fc.oneof(fc.ipV4(), fc.ipV6()), zone, (address, suffix) => {
+        const text = address.includes(':') ? address + suffix : address;
+        if (isIP(text) !== 0) expect(classifyAddress(text)).not.toBe('unreadable');
       }),
     );
   });

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 /** Why an address is no destination for a delivery. */
@@ -35,10 +36,13 @@ export function classifyAddress(address: string): 'public' | AddressReason {
 
 /** Reads an address as `classifyAddress` does; undefined for what is none. */
 export function parseAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
-  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text);
-  // The library reads `::a.b.c.d`, which is how resolvers print the IPv4-compatible form, as the mapped one.
-  const exact = text.replace(/^::(?=\d+\.)/, '::0:');
-  return ipaddr.IPv6.isValid(exact) ? ipaddr.IPv6.parse(exact) : undefined;
+  // The library's own checks throw inside, which takes 50 us for each text that is no IPv4 address.
+  const family = isIP(text);
+  if (family === 0) return undefined;
+  if (family === 4) return ipaddr.IPv4.parse(text);
+  // A zone names an interface and changes nothing. The library reads `::a.b.c.d`, which is how resolvers print the
+  // IPv4-compatible form, as the mapped one.
+  return ipaddr.IPv6.parse(text.replace(/%.*/, '').replace(/^::(?=\d+\.)/, '::0:'));
 }
 
 /** The first range that holds an address counts. */
@@ -113,7 +117,7 @@ function classifyIPv4(address: ipaddr.IPv4): 'public' | AddressReason {
 function classifyIPv6(address: ipaddr.IPv6): 'public' | AddressReason {
   const { parts } = address;
   // Also the form of an IPv4-compatible 0.0.0.1, which is nobody's.
-  if (address.toString() === '::1') return 'loopback';
+  if (parts.every((part, at) => part === (at === 7 ? 1 : 0))) return 'loopback';
   const embedding = EMBEDDINGS.find(({ range }) => address.match(range));
   if (embedding !== undefined) {
     const carried = classifyIPv4(embedding.carried(parts));

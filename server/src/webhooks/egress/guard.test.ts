@@ -1,9 +1,12 @@
-import dns from 'node:dns';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../kernel/clock.ts';
 import { StartupError } from '../../kernel/startup-error.ts';
-import { createEgressGuard, EGRESS_BLOCKED, type Resolve } from './guard.ts';
+import { ManualClock } from '../../testing/manual-clock.ts';
+import { type ConnectResult, createEgressGuard, EgressBlockedError, type EgressGuard, type Resolve } from './guard.ts';
+import { OUTSIDE_WHITELIST } from './ip-whitelist.ts';
+import { KEPT_MS, NameLookupError } from './resolver.ts';
 
 const strict = createEgressGuard({ allow: [], requireHttps: true });
 const dev = createEgressGuard({ allow: ['127.0.0.0/8', '::1/128', 'localhost'], requireHttps: false });
@@ -65,6 +68,22 @@ describe('judgeUrl', () => {
     'https://metadata.google.internal/',
     'https://metadata/',
     'https://10.0.0.1:8443/',
+    'https://%31%32%37.0.0.1/',
+    'https://127.0.0.1%2e/',
+    'https://127.0.0.1%E3%80%82/',
+    'https://0x7f.0x0.0x0.0x1/',
+    'https://00000177.1/',
+    'https://[::ffff:7f00:0001]/',
+    'https://[0:0:0:0:0:ffff:127.0.0.1]/',
+    'https://[2606:4700::5efe:7f00:1]/',
+    'https://[ff02::1]/',
+    'https://100.64.0.1/',
+    'https://224.0.0.1/',
+    'https://255.255.255.255/',
+    'https://198.18.0.1/',
+    'https://metadata.goog/',
+    'https://METADATA.Google.Internal./',
+    'https://instance-data.ec2.internal/',
   ])('refuses the address or name in %s', (url) => {
     expect(strict.judgeUrl(url)).toEqual({
       ok: false,
@@ -152,9 +171,27 @@ describe('judgeLiteral', () => {
     expect(strict.judgeLiteral('::1')).toMatch(/loopback/);
     expect(strict.judgeLiteral('8.8.8.8')).toBeUndefined();
     expect(strict.judgeLiteral('[2606:4700::1]')).toBeUndefined();
-    expect(strict.judgeLiteral('localhost')).toBeUndefined();
+    expect(strict.judgeLiteral('example.com')).toBeUndefined();
     expect(dev.judgeLiteral('127.0.0.1')).toBeUndefined();
     expect(dev.judgeLiteral('[::1]')).toBeUndefined();
+  });
+
+  it('judges the names whose address is known without asking', () => {
+    for (const host of ['localhost', 'LOCALHOST.', 'a.localhost'])
+      expect(strict.judgeLiteral(host)).toMatch(/loopback/);
+    for (const host of ['metadata', 'metadata.google.internal', 'Metadata.Google.Internal.', 'instance-data']) {
+      expect(strict.judgeLiteral(host)).toMatch(/metadata/);
+      expect(dev.judgeLiteral(host)).toMatch(/metadata/);
+    }
+    expect(dev.judgeLiteral('localhost')).toBeUndefined();
+  });
+
+  it('narrows by a whitelist', () => {
+    expect(strict.judgeLiteral('8.8.8.8', ['8.8.0.0/16'])).toBeUndefined();
+    expect(strict.judgeLiteral('8.8.8.8', ['9.0.0.0/8'])).toBe(OUTSIDE_WHITELIST);
+    expect(strict.judgeLiteral('[2606:4700::1]', ['2606::/16'])).toBeUndefined();
+    // It opens nothing that is closed.
+    expect(strict.judgeLiteral('127.0.0.1', ['127.0.0.0/8'])).toMatch(/loopback/);
   });
 });
 
@@ -166,6 +203,13 @@ describe('judgeHostByLookup', () => {
     const reason = await judge(answering('8.8.8.8', '10.1.2.3'));
     expect(reason).toMatch(/private/);
     expect(reason).not.toContain('10.1.2.3');
+  });
+
+  it('refuses a name of which any address is outside a whitelist', async () => {
+    const guard = createEgressGuard({ allow: [], requireHttps: true, resolve: answering('8.8.8.8', '8.8.4.4') });
+    expect(await guard.judgeHostByLookup('x.example', ['8.8.8.8/32'])).toBe(OUTSIDE_WHITELIST);
+    expect(await guard.judgeHostByLookup('x.example', ['8.8.0.0/16'])).toBeUndefined();
+    expect(await guard.judgeHostByLookup('8.8.8.8', ['9.0.0.0/8'])).toBe(OUTSIDE_WHITELIST);
   });
 
   it('accepts a name with public addresses, and one that does not resolve', async () => {
@@ -195,74 +239,139 @@ describe('judgeHostByLookup', () => {
   });
 });
 
-describe('lookup', () => {
-  const look = (
-    resolve: Resolve,
-    options: dns.LookupOptions,
-    allow: string[] = [],
-    host = 'x.example',
-  ): Promise<{ error: NodeJS.ErrnoException | null; address: unknown; family: unknown }> =>
-    new Promise((settle) => {
-      createEgressGuard({ allow, requireHttps: true, resolve }).lookup(host, options, (error, address, family) =>
-        settle({ error, address, family }),
-      );
-    });
+describe('connect', () => {
+  const servers: Server[] = [];
+  const sockets: Socket[] = [];
+  let port = 0;
+  let connections = 0;
 
-  it('refuses a name with one bad address among good ones, in either order', async () => {
+  beforeEach(async () => {
+    connections = 0;
+    const server = createServer((socket) => {
+      connections += 1;
+      sockets.push(socket);
+    });
+    servers.push(server);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    port = typeof address === 'object' && address !== null ? address.port : 0;
+  });
+  afterEach(async () => {
+    for (const socket of sockets.splice(0)) socket.destroy();
+    await Promise.all(servers.splice(0).map((server) => new Promise((closed) => server.close(closed))));
+  });
+
+  function connect(guard: EgressGuard, host: string, ipWhitelist: string[] | null = null): Promise<ConnectResult> {
+    return new Promise((settle) => {
+      guard.connect({ host, port, ipWhitelist }, (result) => {
+        if (result.ok) sockets.push(result.socket);
+        settle(result);
+      });
+    });
+  }
+
+  const guardOn = (resolve: Resolve, allow: string[] = [], clock = systemClock) =>
+    createEgressGuard({ allow, requireHttps: true, resolve, clock });
+
+  const blocked = { ok: false, error: expect.any(EgressBlockedError) };
+
+  it('opens no connection to a server that listens where nobody may go, by address or by name', async () => {
+    const bad = guardOn(answering('127.0.0.1'));
+    const mapped = guardOn(answering('::ffff:127.0.0.1'));
+    for (const host of ['127.0.0.1', '::ffff:127.0.0.1', '::ffff:7f00:1', '0.0.0.0', 'localhost', 'a.localhost']) {
+      expect(await connect(strict, host), host).toEqual(blocked);
+    }
+    expect(await connect(bad, 'x.example')).toEqual(blocked);
+    expect(await connect(mapped, 'x.example')).toEqual(blocked);
+    expect(connections).toBe(0);
+  });
+
+  it('answers the same whether something listens there or not', async () => {
+    const open = await connect(strict, '127.0.0.1');
+    port = 1;
+    expect(await connect(strict, '127.0.0.1')).toEqual(open);
+  });
+
+  it('refuses a name with one bad address among good ones, wherever it stands', async () => {
     for (const addresses of [
       ['8.8.8.8', '127.0.0.1'],
       ['127.0.0.1', '8.8.8.8'],
       ['8.8.8.8', '::ffff:169.254.169.254'],
+      ['2606:4700::1', '8.8.8.8', 'fe80::1'],
     ]) {
-      const { error } = await look(answering(...addresses), { all: true });
-      expect(error?.code).toBe(EGRESS_BLOCKED);
+      expect(await connect(guardOn(answering(...addresses)), 'x.example'), addresses.join()).toEqual(blocked);
+    }
+    expect(connections).toBe(0);
+  });
+
+  it('connects where the operator allows it, by address, by name and by the name of an address', async () => {
+    for (const [guard, host] of [
+      [dev, '127.0.0.1'],
+      [dev, 'localhost'],
+      [guardOn(answering('127.0.0.1'), ['127.0.0.1']), 'x.example'],
+      [guardOn(answering('127.0.0.1'), ['x.example']), 'x.example'],
+    ] as const) {
+      const result = await connect(guard, host);
+      expect(result.ok && result.socket.remoteAddress, host).toBe('127.0.0.1');
     }
   });
 
-  it('answers in the form that was asked for', async () => {
-    const resolve = answering('8.8.8.8', '2606:4700::1');
-    expect((await look(resolve, { all: true })).address).toEqual([
-      { address: '8.8.8.8', family: 4 },
-      { address: '2606:4700::1', family: 6 },
-    ]);
-    expect(await look(resolve, {})).toEqual({ error: null, address: '8.8.8.8', family: 4 });
+  it('lets an allowed name lead to a private address, but not to a metadata address, and no other name', async () => {
+    expect(await connect(guardOn(answering('127.0.0.1'), ['y.example']), 'x.example')).toEqual(blocked);
+    expect(await connect(guardOn(answering('169.254.169.254'), ['x.example']), 'x.example')).toEqual(blocked);
   });
 
-  it('passes the resolver’s own failure on, and reports a name without addresses', async () => {
+  it('dials what was judged: the name is not looked up again in between', async () => {
+    let lookups = 0;
+    const rebinding: Resolve = (_h, _o, callback) => {
+      lookups += 1;
+      callback(null, [{ address: lookups === 1 ? '127.0.0.1' : '127.0.0.2', family: 4 }]);
+    };
+    const result = await connect(guardOn(rebinding, ['127.0.0.1']), 'x.example');
+    expect(result.ok && result.socket.remoteAddress).toBe('127.0.0.1');
+    expect(lookups).toBe(1);
+  });
+
+  it('follows a name that leads elsewhere when its kept answer is over, and refuses it then', async () => {
+    const clock = new ManualClock();
+    let address = '127.0.0.1';
+    const guard = guardOn((_h, _o, callback) => callback(null, [{ address, family: 4 }]), ['127.0.0.1'], clock);
+    expect((await connect(guard, 'x.example')).ok).toBe(true);
+    address = '10.0.0.1';
+    expect((await connect(guard, 'x.example')).ok).toBe(true);
+    clock.advance(KEPT_MS.found);
+    expect(await connect(guard, 'x.example')).toEqual(blocked);
+  });
+
+  it('refuses a host of which any address is outside the whitelist, literals too', async () => {
+    const both = guardOn(answering('127.0.0.1', '127.0.0.2'), ['127.0.0.0/8']);
+    const outside = { ok: false, error: expect.objectContaining({ message: OUTSIDE_WHITELIST }) };
+    expect(await connect(both, 'x.example', ['127.0.0.1/32'])).toEqual(outside);
+    expect(await connect(both, 'x.example', [])).toEqual(outside);
+    expect(await connect(dev, '127.0.0.1', ['10.0.0.0/8'])).toEqual(outside);
+    expect(connections).toBe(0);
+    expect((await connect(both, 'x.example', ['127.0.0.0/30'])).ok).toBe(true);
+    expect((await connect(dev, '127.0.0.1', ['127.0.0.1/32'])).ok).toBe(true);
+  });
+
+  it('passes the failure of a lookup on', async () => {
     const failing: Resolve = (_h, _o, callback) => callback(Object.assign(new Error(), { code: 'EAI_AGAIN' }), []);
-    expect((await look(failing, { all: true })).error?.code).toBe('EAI_AGAIN');
-    expect((await look(answering(), {})).error?.code).toBe(dns.NODATA);
+    for (const guard of [guardOn(failing), guardOn(answering())]) {
+      expect(await connect(guard, 'x.example')).toEqual({ ok: false, error: expect.any(NameLookupError) });
+    }
   });
 
-  it('lets an allowed name lead to a private address, but not to a metadata address', async () => {
-    expect((await look(answering('10.0.0.1'), {}, ['x.example'])).error).toBeNull();
-    expect((await look(answering('10.0.0.1'), {}, ['x.example'], 'X.Example.')).error).toBeNull();
-    expect((await look(answering('10.0.0.1'), {}, ['y.example'])).error?.code).toBe(EGRESS_BLOCKED);
-    expect((await look(answering('169.254.169.254'), {}, ['x.example'])).error?.code).toBe(EGRESS_BLOCKED);
-  });
-});
-
-describe('lookup in a real connect', () => {
-  const servers: Server[] = [];
-  afterEach(() => Promise.all(servers.splice(0).map((server) => new Promise((closed) => server.close(closed)))));
-
-  async function connectWith(lookup: typeof strict.lookup): Promise<string> {
-    const server = createServer((socket: Socket) => socket.end());
-    servers.push(server);
-    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
-    const address = server.address();
-    const port = typeof address === 'object' && address !== null ? address.port : 0;
-    return new Promise((settle) => {
-      const socket = connect({ host: 'localhost', port, lookup }, () => {
-        socket.destroy();
-        settle('connected');
-      });
-      socket.on('error', (error: NodeJS.ErrnoException) => settle(error.code ?? 'unknown'));
-    });
-  }
-
-  it('stops a connection to loopback, and lets it through where the operator allows it', async () => {
-    expect(await connectWith(strict.lookup)).toBe(EGRESS_BLOCKED);
-    expect(await connectWith(dev.lookup)).toBe('connected');
+  it('dials nothing after it was stopped while it looked the name up', async () => {
+    let answer = (): void => {};
+    const slow: Resolve = (_h, _o, callback) => {
+      answer = () => callback(null, [{ address: '127.0.0.1', family: 4 }]);
+    };
+    const guard = guardOn(slow, ['127.0.0.1']);
+    const stop = guard.connect({ host: 'x.example', port, ipWhitelist: null }, () => expect.unreachable());
+    stop();
+    answer();
+    expect((await connect(guard, 'x.example')).ok).toBe(true);
+    expect(connections).toBe(1);
   });
 });

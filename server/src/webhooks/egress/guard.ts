@@ -1,24 +1,21 @@
-import dns from 'node:dns';
-import type { LookupFunction } from 'node:net';
 import { type Clock, systemClock } from '../../kernel/clock.ts';
-import { parseAllowList } from './allow-list.ts';
-import { type AddressReason, classifyAddress } from './classify-address.ts';
-import { judgeUrl, type UrlVerdict } from './judge-url.ts';
+import { hostKey, parseAllowList } from './allow-list.ts';
+import { classifyAddress } from './classify-address.ts';
+import { type ConnectResult, connectThroughProxy, connectToAddresses } from './connect-judged.ts';
+import { openHostsFile } from './hosts-file.ts';
+import { type IpWhitelist, isWithinWhitelist, OUTSIDE_WHITELIST } from './ip-whitelist.ts';
+import { addressOfName, judgeUrl, type UrlVerdict } from './judge-url.ts';
+import { createNameLookup } from './name-lookup.ts';
+import type { EgressProxy } from './proxy.ts';
 import { refusal, refusedReason } from './refused-reason.ts';
+import { type Resolve, Resolver } from './resolver.ts';
 
-/** The `code` of the error with which `EgressGuard.lookup` refuses a destination. */
-export const EGRESS_BLOCKED = 'EGRESS_BLOCKED';
+export type { ConnectResult } from './connect-judged.ts';
+export type { Resolve } from './resolver.ts';
 
-/** Refused: the name leads to an address that deliveries may not reach. */
+/** Refused: the destination is not one that deliveries may reach. Its text says why, and tells no address. */
 export class EgressBlockedError extends Error {
   override name = 'EgressBlockedError';
-  readonly code = EGRESS_BLOCKED;
-  readonly reason: AddressReason;
-
-  constructor(reason: AddressReason) {
-    super(refusal(reason));
-    this.reason = reason;
-  }
 }
 
 /**
@@ -26,7 +23,8 @@ export class EgressBlockedError extends Error {
  * chooses URLs freely, so without it they could reach the operator's own network from inside (SSRF).
  *
  * A URL is judged when it is written, for a quick and clear answer, and the address again at every connect, because a
- * name may lead elsewhere by then. Only the second protects.
+ * name may lead elsewhere by then. Only the second protects, so the guard opens the connections itself: what it hands
+ * out is connected to an address that it has judged.
  */
 export interface EgressGuard {
   /** Judges a URL by its text alone. The reason is a sentence for the person who wrote it. */
@@ -35,14 +33,28 @@ export interface EgressGuard {
    * Looks a host up and gives the reason when any of its addresses is refused; undefined when none is, and also when
    * the name cannot be resolved within two seconds: it may come later, and every connect judges it again.
    */
-  judgeHostByLookup(host: string): Promise<string | undefined>;
-  /** The reason why a host that is an IP literal (IPv6 also in brackets) is refused; undefined for a name or a good one. */
-  judgeLiteral(host: string): string | undefined;
+  judgeHostByLookup(host: string, ipWhitelist?: IpWhitelist | null): Promise<string | undefined>;
   /**
-   * `dns.lookup` for connects; fails with EgressBlockedError when any address of the name is refused, so that a name
-   * with a good and a bad address cannot win by luck. Sockets do not call it for IP literals: see `judgeLiteral`.
+   * The reason why a host is refused whose address is known without asking: an IP literal (IPv6 also in brackets),
+   * `localhost`, or the name of a metadata service. undefined for a good one and for other names.
    */
-  lookup: LookupFunction;
+  judgeLiteral(host: string, ipWhitelist?: IpWhitelist | null): string | undefined;
+  /**
+   * Connects to a host: looks it up, judges every address it has, and dials one of them, through the egress proxy where
+   * one is set. A name with a good and a bad address is refused, so that it cannot win by luck. Fails before any packet
+   * with EgressBlockedError, and with NameLookupError, EgressProxyError or the socket's own error.
+   *
+   * Returns what stops it; `done` is called once, later, and not after it was stopped.
+   */
+  connect(target: EgressTarget, done: (result: ConnectResult) => void): () => void;
+}
+
+export interface EgressTarget {
+  /** A name or an IP literal, without brackets. */
+  host: string;
+  port: number;
+  /** null: any address that deliveries may reach. */
+  ipWhitelist: IpWhitelist | null;
 }
 
 export interface EgressOptions {
@@ -50,62 +62,82 @@ export interface EgressOptions {
   allow: readonly string[];
   /** true: http only to what `allow` names. */
   requireHttps: boolean;
-  /** How names become addresses (`dns.lookup`). */
+  /** undefined: deliveries go straight out. The proxy variables of the environment count for nothing. */
+  proxy?: EgressProxy | undefined;
+  /** How names become addresses; the machine's name servers and hosts file by default. */
   resolve?: Resolve;
   clock?: Clock;
 }
 
-export type Resolve = (
-  hostname: string,
-  options: dns.LookupAllOptions,
-  callback: (error: NodeJS.ErrnoException | null, addresses: dns.LookupAddress[]) => void,
-) => void;
-
 /** @throws StartupError for an entry of `allow` that is no CIDR, address or host name. */
 export function createEgressGuard(options: EgressOptions): EgressGuard {
-  const { requireHttps, resolve = dns.lookup, clock = systemClock } = options;
+  const { requireHttps, proxy, clock = systemClock } = options;
   const allow = parseAllowList(options.allow);
+  const lookup = options.resolve ?? createNameLookup({ isOperators: allow.hasHost, hosts: openHostsFile(clock) });
+  const resolver = new Resolver({ clock, lookup });
 
-  const findRefused = (hostname: string, addresses: readonly dns.LookupAddress[]): AddressReason | undefined => {
-    for (const { address } of addresses) {
+  const judgeAddresses = (
+    addresses: readonly string[],
+    hostname: string | undefined,
+    ipWhitelist: IpWhitelist | null,
+  ): string | undefined => {
+    for (const address of addresses) {
       const reason = refusedReason(allow, address, hostname);
-      if (reason !== undefined) return reason;
+      if (reason !== undefined) return refusal(reason);
     }
-    return undefined;
+    return ipWhitelist === null || isWithinWhitelist(ipWhitelist, addresses) ? undefined : OUTSIDE_WHITELIST;
   };
 
-  const judgeLiteral = (host: string): string | undefined => {
-    const address = withoutBrackets(host);
-    if (classifyAddress(address) === 'unreadable') return undefined;
-    const reason = refusedReason(allow, address);
+  const judgeLiteral = (host: string, ipWhitelist: IpWhitelist | null = null): string | undefined => {
+    const key = hostKey(withoutBrackets(host));
+    if (classifyAddress(key) !== 'unreadable') return judgeAddresses([key], undefined, ipWhitelist);
+    const address = addressOfName(key);
+    const reason = address && refusedReason(allow, address, key);
     return reason && refusal(reason);
   };
 
   return {
     judgeUrl: (text) => judgeUrl(text, allow, requireHttps),
     judgeLiteral,
-    judgeHostByLookup(host) {
-      if (classifyAddress(withoutBrackets(host)) !== 'unreadable') return Promise.resolve(judgeLiteral(host));
+    judgeHostByLookup(host, ipWhitelist = null) {
+      if (classifyAddress(withoutBrackets(host)) !== 'unreadable') {
+        return Promise.resolve(judgeLiteral(host, ipWhitelist));
+      }
       return new Promise((settle) => {
         const cancel = clock.after(LOOKUP_MS_MAX, () => settle(undefined));
-        resolve(host, { all: true }, (error, addresses) => {
+        resolver.resolve(host, (resolved) => {
           cancel();
-          const reason = error === null ? findRefused(host, addresses) : undefined;
-          settle(reason && refusal(reason));
+          settle('error' in resolved ? undefined : judgeAddresses(resolved.addresses, host, ipWhitelist));
         });
       });
     },
-    lookup(hostname, lookupOptions, callback) {
-      resolve(hostname, { ...lookupOptions, all: true }, (error, addresses) => {
-        if (error !== null) return callback(error, []);
-        const reason = findRefused(hostname, addresses);
-        if (reason !== undefined) return callback(new EgressBlockedError(reason), []);
-        if (lookupOptions.all === true) return callback(null, addresses);
-        const first = addresses[0];
-        return first === undefined
-          ? callback(Object.assign(new Error('The name has no address.'), { code: dns.NODATA }), [])
-          : callback(null, first.address, first.family);
-      });
+    connect({ host, port, ipWhitelist }, done) {
+      let stopped = false;
+      let stopConnect = (): void => {
+        stopped = true;
+      };
+      const refuse = (error: Error) => {
+        queueMicrotask(() => {
+          if (!stopped) done({ ok: false, error });
+        });
+      };
+      const dial = (addresses: readonly string[], hostname: string | undefined) => {
+        const reason = judgeAddresses(addresses, hostname, ipWhitelist);
+        if (reason !== undefined) refuse(new EgressBlockedError(reason));
+        else if (proxy === undefined) stopConnect = connectToAddresses(addresses, port, done);
+        else stopConnect = connectThroughProxy(proxy, addresses, port, done);
+      };
+      const literalReason = judgeLiteral(host, ipWhitelist);
+      if (literalReason !== undefined) refuse(new EgressBlockedError(literalReason));
+      else if (classifyAddress(host) !== 'unreadable') dial([host], undefined);
+      else {
+        resolver.resolve(host, (resolved) => {
+          if (stopped) return;
+          if ('error' in resolved) refuse(resolved.error);
+          else dial(resolved.addresses, host);
+        });
+      }
+      return () => stopConnect();
     },
   };
 }

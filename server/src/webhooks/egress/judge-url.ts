@@ -44,18 +44,26 @@ function judgeHost(url: URL, allow: AllowList, requireHttps: boolean): UrlVerdic
   return { ok: true, url };
 }
 
-/** Names whose address is known without asking: RFC 6761, section 6.3, and the clouds' metadata services. */
-function addressOfName(host: string): string | undefined {
+/**
+ * The address of a name that is known without asking: `localhost` (RFC 6761, section 6.3), and the clouds' metadata
+ * services. `host` is a `hostKey`.
+ */
+export function addressOfName(host: string): string | undefined {
   if (host === 'localhost' || host.endsWith('.localhost')) return '127.0.0.1';
   return METADATA_NAMES.has(host) ? '169.254.169.254' : undefined;
 }
 
+/** Amazon, Google, Equinix, IBM, Tencent. */
 const METADATA_NAMES: ReadonlySet<string> = new Set([
+  'instance-data',
+  'instance-data.ec2.internal',
   'metadata',
   'metadata.google.internal',
   'metadata.goog',
-  'instance-data',
-  'instance-data.ec2.internal',
+  'metadata.packet.net',
+  'metadata.platformequinix.com',
+  'api.metadata.cloud.ibm.com',
+  'metadata.tencentyun.com',
 ]);
 
 /** Ports of protocols that could be tricked by an HTTP request: https://fetch.spec.whatwg.org/#port-blocking */

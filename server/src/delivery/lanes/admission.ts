@@ -1,0 +1,141 @@
+import type { Clock } from '../../kernel/clock.ts';
+import type { WebhookDirectory } from '../../webhooks/directory.ts';
+import type { WebhookTarget } from '../../webhooks/target.ts';
+import type { Circuits } from '../circuits/circuits.ts';
+import type { LaneOwners, WantedLane } from '../nodes/lane-owners.ts';
+import type { InHand } from './in-hand.ts';
+import type { Lane } from './lane.ts';
+import { paceIntervalMs } from './pace.ts';
+
+/** What is to be done about a lane with due rows. */
+export type Admission =
+  /** `againAtMs`: look again then, in milliseconds since the epoch, even if nothing is due. */
+  | { lane: Lane; kind: 'claim'; room: number; ordered: boolean; againAtMs?: number }
+  /** Memory is full: when something of the lane has gone, or after a while. */
+  | { lane: Lane; kind: 'full' }
+  /** Not before this time, in milliseconds since the epoch. */
+  | { lane: Lane; kind: 'wait'; untilMs: number }
+  /** Another node sends to it. */
+  | { lane: Lane; kind: 'elsewhere' }
+  /** Its circuit is open, and nothing is due with which to try it. */
+  | { lane: Lane; kind: 'idle' };
+
+export interface LaneAdmissionOptions {
+  clock: Clock;
+  directory: WebhookDirectory;
+  circuits: Circuits;
+  owners: LaneOwners;
+  inHand: InHand;
+  /** This node has taken lanes: what earlier owners left parked is to be looked at. */
+  onTaken: (lanes: Lane[]) => void;
+}
+
+/** Another node is about to give the lane up, or leases of it are looked for: ask again soon. */
+const AGAIN_MS = 500;
+
+/** A lane with a rate limit gets no more into memory than it sends in so many seconds. */
+const PACED_SECONDS = 5;
+
+/** After a timeout, another node is given this long to say what came of its probe. */
+const PROBE_GRACE_MS = 10_000;
+
+/** Decides what may be sent to a webhook by this node now: its circuit, its owner, its pace and the room in memory. */
+export class LaneAdmission {
+  readonly #options: LaneAdmissionOptions;
+
+  constructor(options: LaneAdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** May a delivery that was just published go straight into memory, leased to this node? */
+  admitsFresh(lane: Lane, target: WebhookTarget): boolean {
+    // The order of a key is that of the rows, whichever node they came through.
+    if (target.ordering !== null || lane.leaving) return false;
+    if (target.bound && !this.#options.owners.owns(target.id)) return false;
+    return this.circuitLets(target) && this.#options.inHand.room(lane) >= 1;
+  }
+
+  /** The circuit is closed, or there is another URL to send to. */
+  circuitLets(target: WebhookTarget): boolean {
+    return (
+      target.circuitBreaker === null ||
+      target.failoverUrl !== null ||
+      this.#options.circuits.find(target.id) === undefined
+    );
+  }
+
+  /** What to claim of lanes whose rows are due. */
+  async admit(lanes: Lane[]): Promise<Admission[]> {
+    const { directory } = this.#options;
+    const known: { lane: Lane; target: WebhookTarget | undefined }[] = [];
+    for (const lane of lanes) {
+      const found = directory.find(lane, lane.webhookId);
+      known.push({ lane, target: found instanceof Promise ? await found : found });
+    }
+    await this.#takeLanes(known);
+    const admissions: Admission[] = [];
+    // A lane that was given up meanwhile is made anew.
+    for (const { lane, target } of known)
+      admissions.push(await this.#admitOne(this.#options.inHand.lane(lane), target));
+    return admissions;
+  }
+
+  async #admitOne(lane: Lane, target: WebhookTarget | undefined): Promise<Admission> {
+    const { clock, inHand, owners } = this.#options;
+    const room = inHand.room(lane);
+    if (room < 1) return { lane, kind: 'full' };
+    // Whatever waits for a webhook that is gone or not active is discarded or held, and for that it must be claimed.
+    if (target?.status !== 'active') return { lane, kind: 'claim', room, ordered: false };
+    if (target.bound && (lane.leaving || !owners.owns(lane.webhookId))) {
+      return owners.shouldOwn(lane.webhookId)
+        ? { lane, kind: 'wait', untilMs: clock.now() + AGAIN_MS }
+        : { lane, kind: 'elsewhere' };
+    }
+    if (lane.inDoubt) return { lane, kind: 'wait', untilMs: clock.now() + AGAIN_MS };
+    lane.configure(target);
+    const paced = lane.pace === undefined ? room : Math.ceil((lane.pace.perMinute * PACED_SECONDS) / 60) - lane.queued;
+    if (paced < 1) return { lane, kind: 'full' };
+    return this.#throughCircuit(lane, target, Math.min(room, paced));
+  }
+
+  async #throughCircuit(lane: Lane, target: WebhookTarget, room: number): Promise<Admission> {
+    const { clock, circuits } = this.#options;
+    const ordered = target.ordering !== null;
+    const circuit = target.circuitBreaker === null ? undefined : circuits.find(lane.webhookId);
+    if (circuit === undefined || target.circuitBreaker === null) return { lane, kind: 'claim', room, ordered };
+    const hasFailover = target.failoverUrl !== null;
+    const silenceMs = Math.max(target.circuitBreaker.openMs, target.timeoutMs + PROBE_GRACE_MS);
+    const isTime = circuit.reopensAtMs <= clock.monotonicMs();
+    if (isTime) lane.probing = await circuits.takeProbe(lane, silenceMs, hasFailover);
+    const waitMs = (circuits.find(lane.webhookId)?.reopensAtMs ?? 0) - clock.monotonicMs();
+    const againAtMs = clock.now() + Math.max(1, waitMs);
+    // The primary is to be tried when its time has come, also while everything goes to the other URL.
+    if (hasFailover) return { lane, kind: 'claim', room, ordered, againAtMs };
+    if (lane.probing) return { lane, kind: 'claim', room: 1, ordered };
+    return isTime && waitMs <= 0 && circuits.find(lane.webhookId) !== undefined
+      ? { lane, kind: 'idle' }
+      : { lane, kind: 'wait', untilMs: againAtMs };
+  }
+
+  /** Takes the lanes that this node should have and has not. */
+  async #takeLanes(known: { lane: Lane; target: WebhookTarget | undefined }[]): Promise<void> {
+    const { owners } = this.#options;
+    const wanted: (WantedLane & { lane: Lane; target: WebhookTarget })[] = [];
+    for (const { lane, target } of known) {
+      if (target?.bound !== true || owners.owns(lane.webhookId) || !owners.shouldOwn(lane.webhookId)) continue;
+      const perMinute = target.rateLimitPerMinute;
+      wanted.push({ lane, target, paceIntervalMs: perMinute === null ? 0 : paceIntervalMs(perMinute) });
+    }
+    const taken = new Map((await owners.acquire(wanted)).map((owned) => [owned.lane.webhookId, owned]));
+    if (taken.size === 0) return;
+    const lanes: Lane[] = [];
+    for (const { lane: key, target } of wanted) {
+      const owned = taken.get(key.webhookId);
+      if (owned === undefined) continue;
+      const lane = this.#options.inHand.lane(key);
+      lane.takeOver(target, owned.notBeforeMs);
+      lanes.push(lane);
+    }
+    this.#options.onTaken(lanes);
+  }
+}

@@ -1,0 +1,79 @@
+import { expect, test } from 'vitest';
+import type { DeliveryTask } from '../task.ts';
+import { InHand } from './in-hand.ts';
+
+let made = 0;
+const task = (tenantId: string, webhookId: string, bytes = 10): DeliveryTask => {
+  made += 1;
+  const id = `00000000-0000-7000-8000-${String(made).padStart(12, '0')}`;
+  const event = { data: Buffer.alloc(bytes) } as DeliveryTask['event'];
+  return {
+    tenantId,
+    environmentId: 'e',
+    id,
+    webhookId,
+    event,
+    attemptCount: 0,
+    trigger: 'scheduled',
+    priority: 0,
+    late: false,
+    orderingKey: null,
+    orderNumber: null,
+  };
+};
+
+const key = (tenantId: string, webhookId: string) => ({ tenantId, environmentId: 'e', webhookId });
+
+test('a tenant fills half of the places, a second one half of the rest, and so on', () => {
+  const inHand = new InHand(10);
+  for (let n = 0; n < 5; n++) inHand.hold(task('a', 'wa'));
+  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(0);
+  expect(inHand.room(inHand.lane(key('b', 'wb')))).toBe(3);
+  for (let n = 0; n < 3; n++) inHand.hold(task('b', 'wb'));
+  expect(inHand.room(inHand.lane(key('b', 'wb')))).toBe(0);
+  expect(inHand.room(inHand.lane(key('c', 'wc')))).toBe(1);
+});
+
+test('a tenant with large payloads fills half of the bytes', () => {
+  const inHand = new InHand(1_000);
+  for (let n = 0; n < 128; n++) inHand.hold(task('a', 'wa', 1024 * 1024));
+  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(0);
+  expect(inHand.room(inHand.lane(key('b', 'wb')))).toBeGreaterThan(0);
+});
+
+test('what is let go of makes room, once, and its lane goes when nothing of it waits', () => {
+  const inHand = new InHand(2);
+  const only = task('a', 'wa');
+  inHand.hold(only);
+  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(0);
+  inHand.letGo(only);
+  inHand.letGo(only);
+  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(1);
+  inHand.lane(key('a', 'wb')).rowsDueAtMs = 5;
+  const other = task('a', 'wb');
+  inHand.hold(other);
+  inHand.letGo(other);
+  expect([...inHand.lanes.keys()]).toEqual(['wa', 'wb']);
+});
+
+test('the oldest id is that of the delivery made first, whatever the order of holding', () => {
+  const inHand = new InHand(10);
+  const [first, second] = [task('a', 'w'), task('a', 'w')];
+  inHand.hold(second);
+  inHand.hold(first);
+  expect(inHand.oldestId()).toBe(first.id);
+  inHand.letGo(first);
+  expect(inHand.oldestId()).toBe(second.id);
+});
+
+test('a delivery that comes back before its first stay has ended is counted once', () => {
+  const inHand = new InHand(10);
+  const first = task('a', 'w');
+  const again = { ...first };
+  inHand.hold(first);
+  inHand.hold(again);
+  inHand.letGo(first);
+  expect([inHand.size, inHand.lane(first).held]).toEqual([1, 1]);
+  inHand.letGo(again);
+  expect([inHand.size, inHand.lanes.size]).toEqual([0, 0]);
+});

@@ -1,0 +1,34 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { PriorityQueue } from './priority-queue.ts';
+
+test('higher priorities come first, equal ones in the order in which they came', () => {
+  fc.assert(
+    fc.property(fc.array(fc.option(fc.integer({ min: -2, max: 2 }), { freq: 3 })), (commands) => {
+      const queue = new PriorityQueue<{ priority: number; order: number }>();
+      const model: { priority: number; order: number }[] = [];
+      for (const [order, priority] of commands.entries()) {
+        if (priority === null) {
+          model.sort((a, b) => b.priority - a.priority || a.order - b.order);
+          expect(queue.shift()).toEqual(model.shift());
+        } else {
+          queue.push({ priority, order }, priority);
+          model.push({ priority, order });
+        }
+        expect(queue.size).toBe(model.length);
+        if (model.length > 0) expect(queue.highest).toBe(Math.max(...model.map((item) => item.priority)));
+      }
+      model.sort((a, b) => b.priority - a.priority || a.order - b.order);
+      expect(queue.drain()).toEqual(model);
+      expect(queue.size).toBe(0);
+    }),
+  );
+});
+
+test('what matches is taken out, and the rest keeps its order', () => {
+  const queue = new PriorityQueue<number>();
+  for (let item = 0; item < 10; item++) queue.push(item, item % 2);
+  expect(queue.remove((item) => item % 3 === 0)).toEqual([3, 9, 0, 6]);
+  expect(queue.size).toBe(6);
+  expect(queue.drain()).toEqual([1, 5, 7, 2, 4, 8]);
+});

@@ -1,0 +1,95 @@
+import { Type } from 'typebox';
+import { filterText, readTimeFilter } from '../../http/filters.ts';
+import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
+import type { HttpServer } from '../../http/server.ts';
+import { invalidField } from '../../kernel/errors.ts';
+import { parseId } from '../../kernel/ids.ts';
+import { listDeadLetters } from '../queries.ts';
+import { showDeadLetter } from '../show.ts';
+import { DeadLetterShown } from '../shown.ts';
+import { FilterFields, readFilter, since, until } from './filter.ts';
+import { purgeDeadLetters } from './purge.ts';
+import { answerWithJob, dryRun, JOB_ANSWERS, type RecoveryRouteDeps } from './replay-routes.ts';
+
+const FilterBody = { ...FilterFields, since: Type.Optional(since), until: Type.Optional(until) };
+
+const tags = ['Dead letters'];
+
+/** `/api/v1/dead-letters`: the list, and what can be done with many at once. */
+export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDeps): void {
+  const { db, clock } = deps;
+  app.addSchema(DeadLetterShown);
+
+  app.get(
+    '/api/v1/dead-letters',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: 'List dead letters, newest delivery first',
+        querystring: Type.Object({
+          ...PageQuery,
+          webhook_id: Type.Optional(Type.String()),
+          event_type: filterText(),
+          since: Type.Optional(since),
+          until: Type.Optional(Type.String({ format: 'date-time', description: 'Deliveries made before this time.' })),
+        }),
+        response: { 200: PageOf(Type.Ref('DeadLetter')) },
+      },
+    },
+    async ({ query, caller }) => {
+      const page = readPage(query);
+      const webhookId = query.webhook_id === undefined ? undefined : parseId('webhook', query.webhook_id);
+      if (query.webhook_id !== undefined && webhookId === undefined) {
+        throw invalidField('webhook_id', 'is not an id of this kind');
+      }
+      const filter = { webhookId, eventType: query.event_type, ...readTimeFilter(query) };
+      return toPage(
+        await listDeadLetters(db, caller, filter, page),
+        page.limit,
+        (row) => row.delivery_id,
+        showDeadLetter,
+      );
+    },
+  );
+
+  app.post(
+    '/api/v1/dead-letters/replay',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: 'Deliver dead letters again',
+        description: 'All of the environment, or those that the filter means. Progress is at `/api/v1/replays/{id}`.',
+        body: Type.Object({ ...FilterBody, dry_run: dryRun }, { additionalProperties: false }),
+        response: JOB_ANSWERS,
+      },
+    },
+    ({ body, caller }, reply) =>
+      answerWithJob(deps, caller, reply, {
+        trigger: 'dead_letters',
+        filter: readFilter(body, ['dead'], clock.now()),
+        dryRun: body.dry_run === true,
+      }),
+  );
+
+  app.post(
+    '/api/v1/dead-letters/purge',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: 'Remove dead letters',
+        description:
+          'All of the environment, or those that the filter means. Their deliveries stay on record as dead; no replay ' +
+          'job takes them up again, a retry by hand does.',
+        body: Type.Object(FilterBody, { additionalProperties: false }),
+        response: { 200: Type.Object({ purged: Type.Integer() }) },
+      },
+    },
+    async ({ body, caller }) => {
+      const filter = { ...readFilter(body, ['dead'], clock.now()), statuses: ['dead'] as const };
+      return { purged: await purgeDeadLetters(db, caller, filter) };
+    },
+  );
+}

@@ -1,0 +1,80 @@
+import { Type } from 'typebox';
+import { filterText, readTimeFilter } from '../../http/filters.ts';
+import { invalidField } from '../../kernel/errors.ts';
+import { parseId } from '../../kernel/ids.ts';
+
+/** Ended deliveries that can be delivered again. */
+export const REPLAYABLE_STATUSES = ['delivered', 'dead', 'cancelled'] as const;
+export type ReplayableStatus = (typeof REPLAYABLE_STATUSES)[number];
+
+/** Which deliveries are meant. */
+export interface RecoveryFilter {
+  /** UUID. */
+  webhookId: string | undefined;
+  eventType: string | undefined;
+  /** undefined: whatever their status is. */
+  statuses: readonly ReplayableStatus[] | undefined;
+  /** Made at this time or later, in milliseconds. */
+  sinceMs: number | undefined;
+  /** Made before this time. */
+  untilMs: number;
+}
+
+/** Of these the dead letters are the index: they need not be searched for among all deliveries. */
+export function meansDeadOnly(filter: RecoveryFilter): boolean {
+  return filter.statuses?.every((status) => status === 'dead') === true;
+}
+
+const time = (description: string) => Type.String({ format: 'date-time', description });
+
+/** When the deliveries were made. */
+export const since = time('Deliveries made at this time or later.');
+export const until = time('Deliveries made before this time; now at the latest.');
+
+/** Fields of a body that says which deliveries are meant. */
+export const FilterFields = {
+  webhook_id: Type.Optional(Type.String()),
+  event_type: filterText(),
+};
+
+interface FilterBody {
+  webhook_id?: string;
+  event_type?: string;
+  since?: string;
+  until?: string;
+}
+
+/**
+ * `until` is never later than now: what is made from now on, the replays themselves too, is not meant.
+ *
+ * @throws AppError 422 for a text that is no webhook's id, and for a range without room.
+ */
+export function readFilter(
+  body: FilterBody,
+  statuses: readonly ReplayableStatus[] | undefined,
+  nowMs: number,
+): RecoveryFilter {
+  const { sinceMs, untilMs = nowMs } = readTimeFilter(body);
+  if (sinceMs !== undefined && sinceMs >= Math.min(untilMs, nowMs)) {
+    throw invalidField('since', sinceMs >= nowMs ? 'must be in the past' : 'must be before `until`');
+  }
+  return {
+    webhookId: body.webhook_id === undefined ? undefined : readWebhookId(body.webhook_id),
+    eventType: body.event_type,
+    statuses,
+    // Nothing is older, and PostgreSQL writes years before the first in another way.
+    sinceMs: sinceMs === undefined ? undefined : Math.max(0, sinceMs),
+    untilMs: Math.max(0, Math.min(untilMs, nowMs)),
+  };
+}
+
+function readWebhookId(text: string): string {
+  const id = parseId('webhook', text);
+  if (id === undefined) throw unknownWebhook();
+  return id;
+}
+
+/** The same for another tenant's webhook as for none. */
+export function unknownWebhook() {
+  return invalidField('webhook_id', 'is not a webhook of this environment');
+}

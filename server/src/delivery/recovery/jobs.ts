@@ -1,0 +1,126 @@
+import { type Selectable, sql } from 'kysely';
+import type { Database } from '../../db/pool.ts';
+import type { Tables } from '../../db/tables.ts';
+import type { Scope } from '../../http/caller.ts';
+import type { PageRequest } from '../../http/pagination.ts';
+import { conflict, notFound } from '../../kernel/errors.ts';
+import type { RecoveryFilter, ReplayableStatus } from './filter.ts';
+import { type Estimate, firstCursor } from './walk.ts';
+
+export type JobRow = Selectable<Tables['replay_jobs']>;
+
+/** The statuses of a job that has something to do. */
+export const UNFINISHED = ['queued', 'running'] as const;
+
+/** Unfinished jobs of an environment: more of them would only wait for each other. */
+const UNFINISHED_MAX = 10;
+
+/** @throws AppError 409 where ten jobs are unfinished. */
+export async function insertJob(
+  db: Database,
+  scope: Scope,
+  job: { id: string; trigger: JobRow['trigger']; filter: RecoveryFilter; estimate: Estimate; now: Date },
+): Promise<JobRow> {
+  const { filter, now } = job;
+  const { count } = await db
+    .selectFrom('replay_jobs')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('status', 'in', UNFINISHED)
+    .executeTakeFirstOrThrow();
+  if (count >= UNFINISHED_MAX) {
+    throw conflict('too_many_replays', `${UNFINISHED_MAX} replays are unfinished: wait for one, or cancel one.`);
+  }
+  return db
+    .insertInto('replay_jobs')
+    .values({
+      tenant_id: scope.tenantId,
+      environment_id: scope.environmentId,
+      id: job.id,
+      trigger: job.trigger,
+      webhook_id: filter.webhookId ?? null,
+      event_type: filter.eventType ?? null,
+      statuses: filter.statuses === undefined ? null : [...filter.statuses],
+      since_at: filter.sinceMs === undefined ? null : new Date(filter.sinceMs),
+      until_at: new Date(filter.untilMs),
+      status: 'queued',
+      estimated: job.estimate.count,
+      estimate_is_exact: job.estimate.isExact,
+      cursor_id: firstCursor(filter),
+      next_chunk_at: now,
+      created_at: now,
+    })
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+export function filterOf(job: JobRow): RecoveryFilter {
+  return {
+    webhookId: job.webhook_id ?? undefined,
+    eventType: job.event_type ?? undefined,
+    statuses: (job.statuses as ReplayableStatus[] | null) ?? undefined,
+    sinceMs: job.since_at?.getTime(),
+    untilMs: job.until_at.getTime(),
+  };
+}
+
+/** Newest first, one more than the page holds. */
+export function listJobs(db: Database, scope: Scope, page: PageRequest): Promise<JobRow[]> {
+  return db
+    .selectFrom('replay_jobs')
+    .selectAll()
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .$if(page.beforeId !== undefined, (query) => query.where('id', '<', page.beforeId ?? ''))
+    .orderBy('id', 'desc')
+    .limit(page.limit + 1)
+    .execute();
+}
+
+/** @throws AppError 404 */
+export async function requireJob(db: Database, scope: Scope, id: string | undefined): Promise<JobRow> {
+  if (id === undefined) throw notFound('replay');
+  const row = await db
+    .selectFrom('replay_jobs')
+    .selectAll()
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', id)
+    .executeTakeFirst();
+  if (row === undefined) throw notFound('replay');
+  return row;
+}
+
+/**
+ * Ends a job where it is, after the chunk under way. What it has replayed already goes its way. A job that was
+ * cancelled before is given as it is.
+ *
+ * @throws AppError 404; 409 for a job that has ended otherwise.
+ */
+export async function cancelJob(db: Database, scope: Scope, id: string | undefined, now: Date): Promise<JobRow> {
+  const before = await requireJob(db, scope, id);
+  const cancelled = await db
+    .updateTable('replay_jobs')
+    .set({ status: 'cancelled', completed_at: now })
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', before.id)
+    .where('status', 'in', UNFINISHED)
+    .returningAll()
+    .executeTakeFirst();
+  if (cancelled !== undefined) return cancelled;
+  const ended = await requireJob(db, scope, id);
+  if (ended.status === 'cancelled') return ended;
+  throw conflict('replay_ended', `The replay is ${ended.status}; there is nothing left to cancel.`);
+}
+
+/** How long ended jobs are shown. */
+const KEPT_MS = 30 * 86_400_000;
+
+/** Forgets jobs that ended more than 30 days ago; gives their number. For all tenants. */
+export async function purgeReplayJobs(db: Database, nowMs: number): Promise<number> {
+  const result = await sql`
+    DELETE FROM replay_jobs WHERE completed_at < ${new Date(nowMs - KEPT_MS)}`.execute(db);
+  return Number(result.numAffectedRows ?? 0);
+}

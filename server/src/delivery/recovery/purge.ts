@@ -1,0 +1,44 @@
+import { sql } from 'kysely';
+import type { Database } from '../../db/pool.ts';
+import type { Scope } from '../../http/caller.ts';
+import { notify } from '../../tenants/queries.ts';
+import type { RecoveryFilter } from './filter.ts';
+import { firstCursor, nextStretch } from './walk.ts';
+
+/** Dead letters that one statement removes at most. */
+const BATCH_ROWS = 5_000;
+
+/**
+ * Removes the dead letters that a filter means, and gives their number. Their deliveries stay as they are: dead, with
+ * the reason. In batches, each committed by itself: what is removed when it fails half way stays so.
+ */
+export async function purgeDeadLetters(
+  db: Database,
+  scope: Scope,
+  filter: RecoveryFilter & { statuses: readonly ['dead'] },
+): Promise<number> {
+  let purged = 0;
+  let cursor = firstCursor(filter);
+  for (;;) {
+    const stretch = await nextStretch(db, scope, filter, cursor, BATCH_ROWS);
+    const removed = await sql`
+      DELETE FROM dead_letters
+      WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
+        AND delivery_id = ANY (${stretch.ids}::uuid[])`.execute(db);
+    await unpark(db, scope, stretch.ids);
+    purged += Number(removed.numAffectedRows ?? 0);
+    if (stretch.isLast) return purged;
+    cursor = stretch.cursor;
+  }
+}
+
+/** Keys that waited for these deliveries go on without them; every node is told. */
+async function unpark(db: Database, scope: Scope, deliveryIds: readonly string[]): Promise<void> {
+  await db.transaction().execute(async (trx) => {
+    const unparked = await sql`
+      DELETE FROM parked_keys
+      WHERE tenant_id = ${scope.tenantId} AND delivery_id = ANY (${deliveryIds}::uuid[])`.execute(trx);
+    if (Number(unparked.numAffectedRows ?? 0) === 0) return;
+    await notify(trx, { topic: 'deliveries_cancelled', ...scope, deliveryIds: [] });
+  });
+}

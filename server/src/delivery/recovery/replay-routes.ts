@@ -1,0 +1,168 @@
+import type { FastifyReply } from 'fastify';
+import { Type } from 'typebox';
+import type { Database } from '../../db/pool.ts';
+import type { Caller } from '../../http/caller.ts';
+import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
+import type { HttpServer } from '../../http/server.ts';
+import type { Clock } from '../../kernel/clock.ts';
+import { notFound } from '../../kernel/errors.ts';
+import { type IdSource, parseId } from '../../kernel/ids.ts';
+import type { WebhookDirectory } from '../../webhooks/directory.ts';
+import { WebhookPath, webhookId } from '../../webhooks/webhook-path.ts';
+import {
+  FilterFields,
+  REPLAYABLE_STATUSES,
+  type RecoveryFilter,
+  readFilter,
+  since,
+  unknownWebhook,
+  until,
+} from './filter.ts';
+import { cancelJob, insertJob, type JobRow, listJobs, requireJob } from './jobs.ts';
+import { ReplayEstimateShown, ReplayJobShown, showEstimate, showJob } from './shown-job.ts';
+import { estimate } from './walk.ts';
+
+export interface RecoveryRouteDeps {
+  db: Database;
+  clock: Clock;
+  newId: IdSource;
+  webhooks: WebhookDirectory;
+}
+
+/** What every request answers that makes a job. */
+export const JOB_ANSWERS = { 200: Type.Ref('ReplayEstimate'), 202: Type.Ref('ReplayJob') };
+
+export const dryRun = Type.Optional(Type.Boolean({ description: 'Only say how many deliveries are meant.' }));
+
+const status = Type.Enum([...REPLAYABLE_STATUSES]);
+const tags = ['Replays'];
+
+/** Replay jobs: `/api/v1/replays`, and `POST /api/v1/webhooks/{id}/recover`. */
+export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): void {
+  const { db, clock } = deps;
+  app.addSchema(ReplayEstimateShown);
+  app.addSchema(ReplayJobShown);
+
+  app.post(
+    '/api/v1/replays',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: 'Deliver the deliveries of a time range again',
+        description:
+          'Dead and cancelled deliveries go on, delivered ones are made anew for the same event, with the same ' +
+          '`webhook-id`. The work is done a little at a time, behind what is published meanwhile.',
+        body: Type.Object(
+          {
+            ...FilterFields,
+            status: Type.Optional(Type.Union([status, Type.Array(status, { minItems: 1, uniqueItems: true })])),
+            since,
+            until,
+            dry_run: dryRun,
+          },
+          { additionalProperties: false },
+        ),
+        response: JOB_ANSWERS,
+      },
+    },
+    ({ body, caller }, reply) => {
+      const statuses = typeof body.status === 'string' ? [body.status] : body.status;
+      return answerWithJob(deps, caller, reply, {
+        trigger: 'replays',
+        filter: readFilter(body, statuses, clock.now()),
+        dryRun: body.dry_run === true,
+      });
+    },
+  );
+
+  app.post(
+    '/api/v1/webhooks/:id/recover',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: "Deliver a webhook's dead deliveries again",
+        params: WebhookPath,
+        body: Type.Object({ since, until: Type.Optional(until), dry_run: dryRun }, { additionalProperties: false }),
+        response: JOB_ANSWERS,
+      },
+    },
+    async ({ params, body, caller }, reply) => {
+      const id = webhookId(params.id);
+      if ((await deps.webhooks.find(caller, id)) === undefined) throw notFound('webhook');
+      return answerWithJob(deps, caller, reply, {
+        trigger: 'recover',
+        filter: { ...readFilter(body, ['dead'], clock.now()), webhookId: id },
+        dryRun: body.dry_run === true,
+      });
+    },
+  );
+
+  app.get(
+    '/api/v1/replays',
+    {
+      config: { permission: 'read' },
+      schema: {
+        tags,
+        summary: 'List replay jobs, newest first',
+        description: 'Ended jobs are kept for 30 days.',
+        querystring: Type.Object(PageQuery),
+        response: { 200: PageOf(Type.Ref('ReplayJob')) },
+      },
+    },
+    async ({ query, caller }) => {
+      const page = readPage(query);
+      return toPage(await listJobs(db, caller, page), page.limit, (row) => row.id, showJob);
+    },
+  );
+
+  const params = Type.Object({ id: Type.String({ description: '`rpl_…`' }) });
+  app.get(
+    '/api/v1/replays/:id',
+    {
+      config: { permission: 'read' },
+      schema: { tags, summary: 'A replay job with its progress', params, response: { 200: Type.Ref('ReplayJob') } },
+    },
+    async ({ params, caller }) => showJob(await requireJob(db, caller, parseId('replay', params.id))),
+  );
+
+  app.delete(
+    '/api/v1/replays/:id',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags,
+        summary: 'Cancel a replay job',
+        description: 'What it has replayed so far goes its way; nothing more is added.',
+        params,
+        response: { 200: Type.Ref('ReplayJob') },
+      },
+    },
+    async ({ params, caller }) =>
+      showJob(await cancelJob(db, caller, parseId('replay', params.id), new Date(clock.now()))),
+  );
+}
+
+/**
+ * Makes a job and answers 202 with it; for a dry run 200 with its estimate.
+ *
+ * @throws AppError 422 for a webhook that is not the caller's, 409 for one unfinished job too many.
+ */
+export async function answerWithJob(
+  deps: RecoveryRouteDeps,
+  caller: Caller,
+  reply: FastifyReply,
+  job: { trigger: JobRow['trigger']; filter: RecoveryFilter; dryRun: boolean },
+) {
+  const { db, clock, newId, webhooks } = deps;
+  const { trigger, filter } = job;
+  const named = filter.webhookId;
+  if (named !== undefined && (await webhooks.find(caller, named)) === undefined) throw unknownWebhook();
+  const estimated = await estimate(db, caller, filter);
+  if (job.dryRun) return showEstimate(filter, estimated);
+  const now = new Date(clock.now());
+  const row = await insertJob(db, caller, { id: newId(), trigger, filter, estimate: estimated, now });
+  reply.code(202);
+  return showJob(row);
+}

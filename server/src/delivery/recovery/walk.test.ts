@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Scope } from '../../http/caller.ts';
+import type { RecoveryFilter } from './filter.ts';
+import { listJobs, purgeReplayJobs } from './jobs.ts';
+import { purgeDeadLetters } from './purge.ts';
+import { openRecoveryFixture, type RecoveryFixture } from './recovery-fixture.ts';
+import { estimate, firstCursor, nextStretch } from './walk.ts';
+
+let fixture: RecoveryFixture;
+beforeAll(async () => {
+  fixture = await openRecoveryFixture();
+});
+afterAll(() => fixture.close());
+
+const everything = (): RecoveryFilter => ({
+  webhookId: undefined,
+  eventType: undefined,
+  statuses: undefined,
+  sinceMs: undefined,
+  untilMs: fixture.clock.now() + 1,
+});
+
+/** All that a walk gives, with the number of its stretches. */
+async function walk(scope: Scope, filter: RecoveryFilter, idsMax: number) {
+  const ids: string[] = [];
+  let cursor = firstCursor(filter);
+  for (let stretches = 1; ; stretches += 1) {
+    const stretch = await nextStretch(fixture.handle.db, scope, filter, cursor, idsMax);
+    ids.push(...stretch.ids);
+    if (stretch.isLast) return { ids, stretches };
+    cursor = stretch.cursor;
+  }
+}
+
+test('a walk gives each delivery once and in order, whatever the size of its stretches', async () => {
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  const stranger = await fixture.addTenant();
+  const ids: string[] = [];
+  for (let round = 0; round < 5; round += 1) {
+    ids.push(...(await fixture.addDeliveries(scope, webhook, 'dead', 3)));
+    await fixture.addDeliveries(scope, webhook, 'delivered', 2);
+    await fixture.addDeliveries(scope, await fixture.addWebhook(scope), 'delivered', 1);
+    await fixture.addDeliveries(stranger, await fixture.addWebhook(stranger), 'dead', 1);
+  }
+  for (const statuses of [['dead'], ['dead', 'cancelled']] as const) {
+    for (const webhookId of [undefined, webhook]) {
+      const filter = { ...everything(), statuses, webhookId };
+      for (const idsMax of [1, 3, 4, 15, 16]) expect((await walk(scope, filter, idsMax)).ids).toEqual(ids);
+      expect(await estimate(fixture.handle.db, scope, filter)).toEqual({ count: 15, isExact: true });
+    }
+  }
+  expect((await walk(scope, everything(), 4)).ids).toHaveLength(30);
+  const elsewhere = { ...everything(), webhookId: webhook };
+  expect((await walk({ ...scope, environmentId: fixture.newId() }, elsewhere, 4)).ids).toEqual([]);
+  expect((await walk(stranger, elsewhere, 4)).ids).toEqual([]);
+});
+
+test('beyond the rows that are counted an estimate is the planner’s, and says so', async () => {
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  await fixture.addDeliveries(scope, webhook, 'delivered', 3_000);
+  await fixture.handle.pool.query('ANALYZE deliveries');
+  const filter = { ...everything(), webhookId: webhook };
+  expect(await estimate(fixture.handle.db, scope, filter)).toEqual({ count: 3_000, isExact: true });
+  const rough = await estimate(fixture.handle.db, scope, filter, 100);
+  expect(rough.isExact).toBe(false);
+  expect(rough.count).toBeGreaterThan(300);
+  expect(rough.count).toBeLessThan(30_000);
+});
+
+test('a purge goes on until everything that is meant is gone, 5,000 a time', async () => {
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  const [kept] = await fixture.addDeliveries(scope, webhook, 'dead', 1, { eventType: 'order.kept' });
+  await fixture.addDeliveries(scope, webhook, 'dead', 10_100);
+  const filter = { ...everything(), statuses: ['dead'] as const };
+  expect(await purgeDeadLetters(fixture.handle.db, scope, { ...filter, eventType: 'order.paid' })).toBe(10_100);
+  expect((await walk(scope, filter, 5)).ids).toEqual([kept]);
+});
+
+test('ended jobs are forgotten after 30 days, unfinished ones never', async () => {
+  const scope = await fixture.addTenant();
+  const [ended, recent, unfinished] = [
+    await fixture.addJob(scope),
+    await fixture.addJob(scope),
+    await fixture.addJob(scope),
+  ];
+  const end = (id: string, days: number) =>
+    fixture.handle.pool.query(`UPDATE replay_jobs SET status = 'completed', completed_at = $2 WHERE id = $1`, [
+      id,
+      new Date(fixture.clock.now() - days * 86_400_000),
+    ]);
+  await end(ended, 31);
+  await end(recent, 29);
+  expect(await purgeReplayJobs(fixture.handle.db, fixture.clock.now())).toBe(1);
+  const page = { limit: 10, beforeId: undefined };
+  expect((await listJobs(fixture.handle.db, scope, page)).map(({ id }) => id)).toEqual([unfinished, recent]);
+});
+
+test('the jobs of an environment go with it', async () => {
+  const scope = await fixture.addTenant();
+  const job = await fixture.addJob(scope);
+  await fixture.handle.db.deleteFrom('environments').where('tenant_id', '=', scope.tenantId).execute();
+  await expect(fixture.job(job)).rejects.toThrow();
+});

@@ -1,0 +1,39 @@
+import type { Database } from '../db/pool.ts';
+import type { Scope } from '../http/caller.ts';
+import { notify } from '../tenants/queries.ts';
+
+/**
+ * Removes what an event carried; its type, time and deliveries stay on record. Deliveries of it that wait or are held
+ * end as discarded in the same commit; one that a node has in memory may still be sent. Gives false for an event that
+ * is not there.
+ */
+export function erasePayload(db: Database, scope: Scope, id: string, now: Date): Promise<boolean> {
+  return db.transaction().execute(async (trx) => {
+    const erased = await trx
+      .updateTable('events')
+      .set({ data: null, metadata: null })
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('id', '=', id)
+      .executeTakeFirst();
+    if (erased.numUpdatedRows === 0n) return false;
+    const ended = await trx
+      .updateTable('deliveries')
+      .set({ status: 'discarded', status_reason: 'payload_erased', due_at: null, completed_at: now })
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('event_id', '=', id)
+      .where('due_at', 'is not', null)
+      .executeTakeFirst();
+    // Nobody has these in hand; what waits behind one of them in an order goes on.
+    if (ended.numUpdatedRows > 0n) {
+      await notify(trx, {
+        topic: 'deliveries_cancelled',
+        tenantId: scope.tenantId,
+        environmentId: scope.environmentId,
+        deliveryIds: [],
+      });
+    }
+    return true;
+  });
+}

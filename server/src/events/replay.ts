@@ -1,0 +1,123 @@
+import { sql } from 'kysely';
+import { Type } from 'typebox';
+import type { Database } from '../db/pool.ts';
+import { addReplays } from '../delivery/recovery/add-replays.ts';
+import type { Scope } from '../http/caller.ts';
+import type { HttpServer } from '../http/server.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { conflict, type FieldProblem, invalidFields, notFound } from '../kernel/errors.ts';
+import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
+import { notify } from '../tenants/queries.ts';
+import type { WebhookDirectory } from '../webhooks/directory.ts';
+import type { WebhookTarget } from '../webhooks/target.ts';
+import { findEventId } from './queries.ts';
+
+export interface EventReplayDeps {
+  db: Database;
+  clock: Clock;
+  newId: IdSource;
+  webhooks: WebhookDirectory;
+}
+
+const WEBHOOKS_NAMED_MAX = 1_000;
+
+/**
+ * `POST /api/v1/events/{id}/replay`: new deliveries of an event that was published before. The event stays one event,
+ * so `webhook-id` is the same as the first time.
+ */
+export function registerEventReplayRoute(app: HttpServer, deps: EventReplayDeps): void {
+  app.post(
+    '/api/v1/events/:id/replay',
+    {
+      config: { permission: 'develop' },
+      schema: {
+        tags: ['Events'],
+        summary: 'Deliver an event again',
+        description:
+          'To the webhooks named, whatever they are subscribed to; without `webhook_ids` to all that are subscribed ' +
+          'to its type now. A webhook that is not active gets it once it is.',
+        params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
+        body: Type.Object(
+          { webhook_ids: Type.Optional(Type.Array(Type.String(), { minItems: 1, maxItems: WEBHOOKS_NAMED_MAX })) },
+          { additionalProperties: false },
+        ),
+        response: {
+          202: Type.Object({
+            event_id: Type.String(),
+            deliveries: Type.Integer(),
+            delivery_ids: Type.Array(Type.String()),
+          }),
+        },
+      },
+    },
+    async ({ params, body, caller }, reply) => {
+      const event = await requireReplayable(deps.db, caller, params.id);
+      const targets =
+        body.webhook_ids === undefined
+          ? await deps.webhooks.match(caller, event.event_type)
+          : await findNamed(deps.webhooks, caller, body.webhook_ids);
+      const ids = await replayEvent(deps, caller, event, targets);
+      return reply.code(202).send({
+        event_id: event.external_id ?? formatId('event', event.id),
+        deliveries: ids.length,
+        delivery_ids: ids.map((id) => formatId('delivery', id)),
+      });
+    },
+  );
+}
+
+/** @throws AppError 404; 409 for a test, and once the payload is erased. */
+async function requireReplayable(db: Database, scope: Scope, text: string) {
+  const id = await findEventId(db, scope, text);
+  if (id === undefined) throw notFound('event');
+  const event = await db
+    .selectFrom('events')
+    .select(['id', 'external_id', 'event_type', 'priority', 'ordering_key', 'is_test'])
+    .select(sql<boolean>`data IS NULL`.as('is_erased'))
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', id)
+    .executeTakeFirst();
+  if (event === undefined) throw notFound('event');
+  if (event.is_test) throw conflict('test_event', 'A test is not replayed; send another one.');
+  if (event.is_erased) throw conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
+  return event;
+}
+
+/** The webhooks, each once. @throws AppError 422 that names those which are not the caller's. */
+async function findNamed(webhooks: WebhookDirectory, scope: Scope, ids: string[]): Promise<WebhookTarget[]> {
+  const found = new Map<string, WebhookTarget>();
+  const unknown: FieldProblem[] = [];
+  for (const [at, text] of ids.entries()) {
+    const id = parseId('webhook', text);
+    const target = id === undefined ? undefined : await webhooks.find(scope, id);
+    if (target === undefined)
+      unknown.push({ path: `webhook_ids.${at}`, message: 'is not a webhook of this environment' });
+    else found.set(target.id, target);
+  }
+  if (unknown.length > 0) throw invalidFields(unknown);
+  return [...found.values()];
+}
+
+/** Gives the UUIDs of the new deliveries. */
+async function replayEvent(
+  { db, clock, newId }: EventReplayDeps,
+  { tenantId, environmentId }: Scope,
+  event: Awaited<ReturnType<typeof requireReplayable>>,
+  targets: readonly WebhookTarget[],
+): Promise<string[]> {
+  const replays = targets.map((target) => ({
+    id: newId(),
+    eventId: event.id,
+    webhookId: target.id,
+    eventType: event.event_type,
+    priority: event.priority,
+    orderingKey: event.ordering_key,
+    held: target.status !== 'active',
+  }));
+  await db.transaction().execute(async (trx) => {
+    await addReplays(trx, { tenantId, environmentId }, replays, new Date(clock.now()));
+    if (replays.some(({ held }) => !held)) await notify(trx, { topic: 'deliveries_due', tenantId, environmentId });
+  });
+  return replays.map(({ id }) => id);
+}

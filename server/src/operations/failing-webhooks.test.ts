@@ -1,0 +1,183 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Scope } from '../http/caller.ts';
+import { formatId, parseId } from '../kernel/ids.ts';
+import { type DisabledWebhook, disableWebhook } from '../webhooks/commands.ts';
+import { openWebhookFixture, type WebhookFixture } from '../webhooks/webhook-fixture.ts';
+import { disableFailingWebhooks } from './failing-webhooks.ts';
+
+const DAY_MS = 86_400_000;
+
+let api: WebhookFixture;
+let scope: Scope;
+
+beforeAll(async () => {
+  api = await openWebhookFixture();
+});
+afterAll(() => api.close());
+beforeEach(async () => {
+  await api.handle.pool.query('TRUNCATE webhooks, webhook_totals CASCADE');
+  scope = await api.addEnvironment();
+});
+
+async function create(fields: Record<string, unknown> = {}, where = scope): Promise<string> {
+  const url = 'https://e.example/hook';
+  const { body } = await api.call(where, 'POST', '', { name: 'W', url, events: ['*'], owner: 'ann', ...fields });
+  return parseId('webhook', body.id) ?? '';
+}
+
+const daysAgo = (days: number) => new Date(api.clock.now() - days * DAY_MS);
+
+/** What a shard saw: failures from `since` days ago until one hour ago, the last success `success` days ago. */
+async function see(
+  id: string,
+  shard: number,
+  seen: { since?: number; days?: number; success?: number },
+  where = scope,
+) {
+  const { since, days = 5, success } = seen;
+  await api.handle.pool.query(
+    `INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at, last_success_at, failing_since,
+       failing_days, last_failure_at) VALUES ($1, $2, $3, now(), $4, $5, $6, $7)
+     ON CONFLICT (tenant_id, webhook_id, shard) DO UPDATE SET last_success_at = excluded.last_success_at,
+       failing_since = excluded.failing_since, failing_days = excluded.failing_days`,
+    [
+      where.tenantId,
+      id,
+      shard,
+      success === undefined ? null : daysAgo(success),
+      since === undefined ? null : daysAgo(since),
+      since === undefined ? 0 : days,
+      since === undefined ? null : daysAgo(1 / 24),
+    ],
+  );
+}
+
+/** Runs the task as that many nodes at once; gives what each disabling told. */
+async function run(nodes = 1): Promise<DisabledWebhook[]> {
+  const told: DisabledWebhook[] = [];
+  const store = { ...api, db: api.handle.db };
+  const deps = { store, onDisabled: (disabled: DisabledWebhook) => told.push(disabled) };
+  await Promise.all(Array.from({ length: nodes }, () => disableFailingWebhooks(deps, api.clock.now())));
+  return told;
+}
+
+const shownOf = async (id: string) => (await api.call(scope, 'GET', `/${formatId('webhook', id)}`)).body;
+
+describe('disabling webhooks that have failed for days', () => {
+  it('disables each once, whichever of several nodes does it, and tells only that node', async () => {
+    const failing = await create({ name: 'Dead' });
+    const stranger = await api.addEnvironment();
+    const foreign = await create({}, stranger);
+    await see(failing, 0, { since: 6 });
+    await see(failing, 3, { since: 5.5 });
+    await see(foreign, 1, { since: 8 }, stranger);
+    const told = await run(4);
+    expect(told.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual([
+      {
+        ...scope,
+        id: failing,
+        name: 'Dead',
+        url: 'https://e.example/hook',
+        owner: 'ann',
+        reason: 'failing',
+        failingSince: daysAgo(6),
+        disabledAt: new Date(api.clock.now()),
+      },
+      expect.objectContaining({ ...stranger, id: foreign, failingSince: daysAgo(8) }),
+    ]);
+    expect(await shownOf(failing)).toMatchObject({ status: 'disabled', status_reason: 'failing', is_active: false });
+    expect(await run()).toEqual([]);
+  });
+
+  it('leaves alone what works, has not failed for long enough, or was paused by a person', async () => {
+    const works = await create();
+    const young = await create();
+    const recovered = await create();
+    const paused = await create({ status: 'paused' });
+    await see(works, 0, { success: 0.1 });
+    await see(young, 0, { since: 4.9 });
+    await see(recovered, 0, { since: 9 });
+    await see(recovered, 1, { success: 2 });
+    await see(paused, 0, { since: 9 });
+    await create();
+    expect(await run()).toEqual([]);
+    for (const id of [works, young, recovered]) expect((await shownOf(id)).status).toBe('active');
+    expect(await shownOf(paused)).toMatchObject({ status: 'paused', status_reason: 'manual' });
+  });
+
+  it('begins to count anew when a person enables the webhook, resumes it or leads it elsewhere', async () => {
+    const id = await create();
+    const path = `/${formatId('webhook', id)}`;
+    await see(id, 0, { since: 6 });
+    await see(id, 2, { since: 7 });
+    expect(await run()).toHaveLength(1);
+    await api.call(scope, 'POST', `${path}/enable`);
+    expect(await run()).toEqual([]);
+
+    for (const [before, change] of [
+      [() => api.call(scope, 'POST', `${path}/pause`), () => api.call(scope, 'POST', `${path}/resume`)],
+      [() => api.call(scope, 'POST', `${path}/pause`), () => api.call(scope, 'PATCH', path, { is_active: true })],
+      [() => undefined, () => api.call(scope, 'PATCH', path, { url: 'https://mended.example/' })],
+    ] as const) {
+      await see(id, 0, { since: 6 });
+      await before();
+      await change();
+      expect(await run()).toEqual([]);
+    }
+    await see(id, 0, { since: 6 });
+    await api.call(scope, 'PATCH', path, { name: 'another name', url: 'https://mended.example/', is_active: true });
+    expect(await run()).toHaveLength(1);
+  });
+
+  it('decides again under the lock: a webhook that was enabled meanwhile stays active', async () => {
+    const id = await create();
+    await see(id, 0, { since: 6 });
+    await api.call(scope, 'POST', `/${formatId('webhook', id)}/pause`);
+    await api.call(scope, 'POST', `/${formatId('webhook', id)}/enable`);
+    const store = { ...api, db: api.handle.db };
+    expect(await disableWebhook(store, scope, id, 'failing')).toBeUndefined();
+    expect(await shownOf(id)).toMatchObject({ status: 'active' });
+  });
+
+  it('ends the streak of a shard that missed another shard’s success, so that its next one counts', async () => {
+    const id = await create();
+    await see(id, 0, { since: 9, days: 8 });
+    await see(id, 1, { success: 2 });
+    await run();
+    const { rows } = await api.handle.pool.query(
+      'SELECT failing_since, failing_days FROM webhook_totals WHERE webhook_id = $1 ORDER BY shard',
+      [id],
+    );
+    expect(rows[0]).toEqual({ failing_since: null, failing_days: 0 });
+  });
+
+  it('finds them among more webhooks than are looked at in one statement, and does not wait for rows in use', async () => {
+    const { tenantId, environmentId } = scope;
+    await api.handle.pool.query(
+      `INSERT INTO webhooks (tenant_id, id, environment_id, name, url, events, status, http_method, created_at, updated_at)
+       SELECT $1, gen_random_uuid(), $2, 'n', 'https://e.example', '{*}', 'active', 'POST', now(), now()
+       FROM generate_series(1, 10500)`,
+      [tenantId, environmentId],
+    );
+    await api.handle.pool.query(
+      `INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at, failing_since, failing_days, last_failure_at)
+       SELECT tenant_id, id, 1, now(), $1, 4, $2
+       FROM (SELECT *, row_number() OVER (ORDER BY tenant_id, id) AS place FROM webhooks) AS placed
+       WHERE place IN (1, 2, 4999, 5000, 5001, 9999, 10000, 10001, 10500)`,
+      [daysAgo(6), daysAgo(0.5)],
+    );
+    const elsewhere = await api.addEnvironment();
+    const inUse = await create({}, elsewhere);
+    await see(inUse, 0, { since: 9 }, elsewhere);
+    await see(inUse, 1, { success: 2 }, elsewhere);
+    const client = await api.handle.pool.connect();
+    try {
+      await client.query('BEGIN');
+      await client.query('SELECT FROM webhook_totals WHERE webhook_id = $1 FOR UPDATE', [inUse]);
+      expect(await run()).toHaveLength(9);
+    } finally {
+      await client.query('ROLLBACK');
+      client.release();
+    }
+  });
+});

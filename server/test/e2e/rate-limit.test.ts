@@ -1,0 +1,129 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import { type Cluster, startCluster } from './cluster.ts';
+
+let cluster: Cluster;
+let receiver: Receiver;
+/** When each request came, in milliseconds. */
+let arrivals: number[];
+beforeAll(async () => {
+  cluster = await startCluster(2);
+});
+afterAll(() => cluster.stop());
+beforeEach(async () => {
+  arrivals = [];
+  receiver = await startReceiver();
+  receiver.onRequest = (request) => {
+    arrivals.push(performance.now());
+    request.respond(200);
+  };
+});
+afterEach(async () => {
+  for (const { id } of (await cluster.first.call('GET', '/api/v1/webhooks')).body.data) {
+    await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
+  }
+  await receiver.stop();
+});
+
+const PER_MINUTE = 1_200;
+const INTERVAL_MS = 60_000 / PER_MINUTE;
+
+/** Timers that ring late are made up for within 100 ms; the rest is what a busy machine adds between start and arrival. */
+const JITTER_MS = 100 + 75;
+
+/** No stretch of arrivals is shorter than the limit allows. */
+function expectPaced(): void {
+  for (const [from, first] of arrivals.entries()) {
+    for (let to = from + 1; to < arrivals.length; to++) {
+      expect((arrivals[to] ?? 0) - first).toBeGreaterThan((to - from) * INTERVAL_MS - JITTER_MS);
+    }
+  }
+}
+
+const events = (count: number) => Array.from({ length: count }, (_, n) => ({ data: { n } }));
+
+test('requests leave evenly spread and no faster than the limit, through whichever node the events came', async () => {
+  await cluster.webhook({ url: receiver.url, rate_limit_per_minute: PER_MINUTE });
+  const before = performance.now();
+  await Promise.all(cluster.nodes.map((node) => cluster.publishAll(events(20), node)));
+  await receiver.received(40);
+  expectPaced();
+  // Neither slower than need be: two intervals where one is allowed would take twice as long.
+  expect(performance.now() - before).toBeLessThan(40 * INTERVAL_MS * 1.6 + 500);
+  const ids = receiver.requests.map(({ headers }) => headers['webhook-id']);
+  expect(new Set(ids).size).toBe(40);
+});
+
+test('while webhooks change and are read anew, the pace holds', async () => {
+  await cluster.webhook({ url: receiver.url, rate_limit_per_minute: PER_MINUTE });
+  const other = await cluster.webhook({ url: receiver.url, events: ['other.*'] });
+  await cluster.publishAll(events(30));
+  for (let n = 0; arrivals.length < 30; n++) {
+    await cluster.first.call('PATCH', `/api/v1/webhooks/${other.id}`, { description: `change ${n}` });
+  }
+  await receiver.received(30);
+  expectPaced();
+});
+
+test('the pace goes on over a stop and start of all nodes', async () => {
+  await cluster.webhook({ url: receiver.url, rate_limit_per_minute: PER_MINUTE });
+  await cluster.publishAll(events(30));
+  await receiver.received(10);
+  for (const node of cluster.nodes) await node.restart();
+  await receiver.received(30);
+  expectPaced();
+  await cluster.allBecome('delivered');
+});
+
+test('the pace goes on after the death of the node that kept it, and nothing is lost', async () => {
+  await cluster.webhook({ url: receiver.url, rate_limit_per_minute: PER_MINUTE });
+  await cluster.publishAll(events(40));
+  await receiver.received(5);
+  const [{ node_id: ownerId }] = await cluster.query('SELECT node_id FROM lanes WHERE node_id IS NOT NULL');
+  const owner = cluster.nodes.find((node) => cluster.numberOf(node) === ownerId);
+  owner?.freeze();
+  await cluster.declareSilent(ownerId);
+  await receiver.received(40);
+  expectPaced();
+  await cluster.allBecome('delivered');
+  expect(await cluster.query('SELECT node_id FROM lanes')).not.toEqual([{ node_id: ownerId }]);
+  owner?.thaw();
+});
+
+/** Lets each request take a while, and counts those under way. */
+function countUnderWay(tookMs: number): { most: number } {
+  const seen = { most: 0 };
+  let underWay = 0;
+  receiver.onRequest = (request) => {
+    underWay += 1;
+    seen.most = Math.max(seen.most, underWay);
+    setTimeout(() => {
+      underWay -= 1;
+      request.respond(200);
+    }, tookMs);
+  };
+  return seen;
+}
+
+test('no more requests than max_concurrency are under way, over all nodes', async () => {
+  await cluster.webhook({ url: receiver.url, max_concurrency: 3 });
+  const seen = countUnderWay(20);
+  await Promise.all(cluster.nodes.map((node) => cluster.publishAll(events(50), node)));
+  await receiver.received(100);
+  expect(seen.most).toBe(3);
+  await cluster.allBecome('delivered');
+});
+
+test('a max_concurrency that is lowered holds for what is queued already', async () => {
+  const webhook = await cluster.webhook({ url: receiver.url, max_concurrency: 20 });
+  countUnderWay(30);
+  await cluster.publishAll(events(150));
+  await receiver.received(20);
+  await cluster.first.call('PATCH', `/api/v1/webhooks/${webhook.id}`, { max_concurrency: 2 });
+  const before = receiver.requests.length;
+  // What was under way at the change has ended by then.
+  await receiver.received(before + 20);
+  const seen = countUnderWay(10);
+  await receiver.received(150);
+  expect(seen.most).toBe(2);
+});

@@ -1,0 +1,342 @@
+import fc from 'fast-check';
+import { retryNow } from '../../src/delivery/queries.ts';
+import type { Command as RowCommand } from '../../src/delivery/transitions.ts';
+import type { PublishRequest } from '../../src/events/publish-request.ts';
+import { AppError } from '../../src/kernel/errors.ts';
+import { changeWebhook, deleteWebhook, rotateSecret, setWebhookStatus } from '../../src/webhooks/commands.ts';
+import type { WebhookStatus } from '../../src/webhooks/settings.ts';
+import type { ModelNode } from './model-node.ts';
+import { cancelDelivery, erasePayload, replayDelivery } from './recovery-statements.ts';
+import { hasEnded, readRows } from './row-checks.ts';
+import { type Limits, limitsBody, type ModelWebhook, type Setup, type System, type WebhookSetup } from './system.ts';
+import type { Answer } from './transport.ts';
+
+/** One event of a publish. */
+interface EventPlan {
+  type: 'a' | 'b';
+  /** Of a few, so that they come twice. */
+  eventId: 'k0' | 'k1' | null;
+  orderingKey: 'x' | 'y' | null;
+  priority: number;
+  /** Milliseconds from now; null: at once. */
+  deliverInMs: number | null;
+  poison: boolean;
+}
+
+/**
+ * What may happen. Numbers that pick something count on beyond the end: 7 of 3 nodes is the second. A command that has
+ * nothing to act on does nothing.
+ */
+export type Step =
+  | { do: 'publish'; node: number; events: EventPlan[] }
+  | { do: 'answer'; request: number; answer: Answer }
+  | { do: 'answer all'; answer: Answer }
+  | { do: 'receiver'; webhook: number; receiver: Answer | 'hold' }
+  | { do: 'pass'; ms: number }
+  | { do: 'leap'; ms: number }
+  | { do: 'join' }
+  | { do: 'leave'; node: number; drainMs: number }
+  | { do: 'crash'; node: number }
+  | { do: 'restart'; node: number }
+  | { do: 'stall'; node: number }
+  | { do: 'resume'; node: number }
+  | { do: 'fault'; node: number; statement: string; when: 'before' | 'after' }
+  | { do: 'status'; webhook: number; status: WebhookStatus }
+  | { do: 'limits'; webhook: number; limits: Limits }
+  | { do: 'rotate'; webhook: number }
+  | { do: 'delete'; webhook: number }
+  | { do: 'retry'; delivery: number }
+  | { do: 'replay'; delivery: number }
+  | { do: 'cancel'; delivery: number }
+  | { do: 'erase'; delivery: number };
+
+const pick = fc.nat({ max: 11 });
+const answers = fc.constantFrom<Answer>('ok', 'ok', 'ok', 'error', 'error', 'busy', 'reset', 'timeout', 'gone');
+const receivers = fc.constantFrom<Answer | 'hold'>('hold', 'hold', 'ok', 'ok', 'error');
+
+const limits: fc.Arbitrary<Limits> = fc.record({
+  maxConcurrency: fc.constantFrom(null, null, 1, 2),
+  ratePerMinute: fc.constantFrom(null, null, null, 20, 60),
+  ordering: fc.constantFrom(null, null, 'skip', 'park'),
+  breaker: fc.boolean(),
+});
+
+const webhookSetup: fc.Arbitrary<WebhookSetup> = fc
+  .record({
+    failover: fc.constantFrom(false, false, true),
+    maxAttempts: fc.integer({ min: 1, max: 4 }),
+    priority: fc.constantFrom(0, 0, 5),
+    receiver: receivers,
+  })
+  .chain((rest) => limits.map((own) => ({ ...rest, ...own })));
+
+export const setups: fc.Arbitrary<Setup> = fc.record({
+  nodes: fc.integer({ min: 1, max: 3 }),
+  webhooks: fc.array(webhookSetup, { minLength: 1, maxLength: 3 }),
+  inFlightMax: fc.constantFrom(2, 4, 16),
+  queuedMax: fc.constantFrom(4, 12, 100),
+});
+
+const event: fc.Arbitrary<EventPlan> = fc.record({
+  type: fc.constantFrom('a', 'a', 'b'),
+  eventId: fc.constantFrom(null, null, null, 'k0', 'k1'),
+  orderingKey: fc.constantFrom(null, 'x', 'x', 'y'),
+  priority: fc.constantFrom(0, 0, 0, 3, -3),
+  deliverInMs: fc.constantFrom(null, null, null, null, 2_000, 90_000),
+  poison: fc.constantFrom(false, false, false, false, false, true),
+});
+
+/** Statements that may fail; a commit of keyed events has no name but its text. */
+const FAULTY = [
+  'insert-events',
+  'COMMIT',
+  'record-attempts',
+  'claim-due',
+  'give-up-leases',
+  'release-keys',
+  'acquire-lanes',
+  'release-lanes',
+];
+
+const weighted = (weight: number, arbitrary: fc.Arbitrary<Step>) => ({ weight, arbitrary });
+const step = <Name extends Step['do']>(name: Name, fields: Record<string, fc.Arbitrary<unknown>> = {}) =>
+  fc.record({ do: fc.constant(name), ...fields }) as unknown as fc.Arbitrary<Step>;
+
+const steps: fc.Arbitrary<Step> = fc.oneof(
+  weighted(14, step('publish', { node: pick, events: fc.array(event, { minLength: 1, maxLength: 4 }) })),
+  weighted(8, step('answer', { request: pick, answer: answers })),
+  weighted(4, step('answer all', { answer: answers })),
+  weighted(2, step('receiver', { webhook: pick, receiver: receivers })),
+  weighted(8, step('pass', { ms: fc.constantFrom(300, 1_100, 2_500, 5_000, 9_000) })),
+  weighted(2, step('leap', { ms: fc.constantFrom(30_000, 600_000) })),
+  weighted(2, step('join')),
+  weighted(2, step('leave', { node: pick, drainMs: fc.constantFrom(0, 2_000) })),
+  weighted(2, step('crash', { node: pick })),
+  weighted(1, step('restart', { node: pick })),
+  weighted(2, step('stall', { node: pick })),
+  weighted(2, step('resume', { node: pick })),
+  weighted(
+    3,
+    step('fault', { node: pick, statement: fc.constantFrom(...FAULTY), when: fc.constantFrom('before', 'after') }),
+  ),
+  weighted(3, step('status', { webhook: pick, status: fc.constantFrom('active', 'active', 'paused', 'disabled') })),
+  weighted(3, step('limits', { webhook: pick, limits })),
+  weighted(1, step('rotate', { webhook: pick })),
+  weighted(1, step('delete', { webhook: pick })),
+  weighted(2, step('retry', { delivery: pick })),
+  weighted(1, step('replay', { delivery: pick })),
+  weighted(2, step('cancel', { delivery: pick })),
+  weighted(1, step('erase', { delivery: pick })),
+);
+
+export const runs: fc.Arbitrary<Step[]> = fc.array(steps, { minLength: 5, maxLength: 20, size: 'max' });
+
+/** Does it, and gives what it asked of rows. */
+export async function perform(system: System, step: Step): Promise<RowCommand[]> {
+  switch (step.do) {
+    case 'publish': {
+      const node = chosen(system.nodes, step.node);
+      if (node !== undefined) publish(system, node, step.events);
+      return [];
+    }
+    case 'answer':
+      chosen([...system.transport.underWay], step.request)?.answer(step.answer);
+      return [];
+    case 'answer all':
+      for (const request of [...system.transport.underWay]) request.answer(step.answer);
+      return [];
+    case 'receiver': {
+      const webhook = chosen(system.webhooks, step.webhook);
+      if (webhook !== undefined) webhook.receiver = step.receiver;
+      return [];
+    }
+    case 'pass':
+      await system.advance(step.ms, Math.min(Math.ceil(step.ms / 3), 1_000));
+      return [];
+    case 'leap':
+      await system.leap(step.ms);
+      return [];
+    case 'join':
+      if (system.nodes.length < NODES_MAX) await system.join();
+      return [];
+    case 'leave':
+    case 'crash':
+    case 'restart':
+    case 'stall':
+    case 'resume':
+    case 'fault': {
+      const node = chosen(system.nodes, step.node);
+      if (node !== undefined) await disturb(system, node, step);
+      return [];
+    }
+    case 'status':
+    case 'limits':
+    case 'rotate':
+    case 'delete': {
+      const webhook = chosen(
+        system.webhooks.filter(({ status }) => status !== 'deleted'),
+        step.webhook,
+      );
+      return webhook === undefined ? [] : change(system, webhook, step);
+    }
+    case 'retry':
+    case 'replay':
+    case 'cancel':
+    case 'erase':
+      return wish(system, step);
+  }
+}
+
+const NODES_MAX = 4;
+
+/** The one at a place, counting on beyond the end. */
+function chosen<T>(all: readonly T[], place: number): T | undefined {
+  return all[place % Math.max(1, all.length)];
+}
+
+/** Does not wait for the answer, which may be long in coming. */
+function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
+  const now = system.clock.now();
+  const requests: PublishRequest[] = plans.map((plan) => {
+    // An event that is published again is the same event.
+    const dataValue = { id: plan.eventId, poison: plan.poison && plan.eventId === null };
+    return {
+      type: plan.type,
+      data: Buffer.from(JSON.stringify(dataValue)),
+      dataValue,
+      metadata: null,
+      eventId: plan.eventId === null ? null : `${plan.eventId}${plan.type}`,
+      occurredAtMs: now,
+      orderingKey: plan.orderingKey,
+      priority: plan.priority,
+      deliverAtMs: plan.deliverInMs === null ? null : now + plan.deliverInMs,
+    };
+  });
+  const subscribers = plans.map(
+    ({ type }) =>
+      system.webhooks.filter(({ status }, place) => status !== 'deleted' && (place === 0 || type === 'a')).length,
+  );
+  const { stalled } = node.wire;
+  node.publisher.publish(system.scope, requests).then(
+    (results) => {
+      for (const [at, result] of results.entries()) {
+        if (result.duplicate) continue;
+        system.accepted.push({ id: result.id, deliveries: result.deliveries });
+        if (!stalled && result.deliveries !== subscribers[at]) {
+          system.violated(`D1: ${result.id} has ${result.deliveries} deliveries for ${subscribers[at]} webhooks`);
+        }
+      }
+    },
+    (error) => {
+      // The publisher was told that nothing was accepted.
+      if (!(error instanceof AppError)) system.violated(`a publish failed: ${error}`);
+    },
+  );
+}
+
+type Disturbance = Extract<Step, { node: number }>;
+
+async function disturb(system: System, node: ModelNode, step: Disturbance): Promise<void> {
+  system.quiet = false;
+  switch (step.do) {
+    case 'leave':
+      if (node.wire.stalled) system.crash(node);
+      else await system.leave(node, step.drainMs);
+      return;
+    case 'crash':
+      return system.crash(node);
+    case 'restart':
+      system.crash(node);
+      await system.join();
+      return;
+    case 'stall':
+      node.inDoubt = true;
+      return node.wire.stall();
+    case 'resume':
+      return system.resume(node);
+    case 'fault':
+      node.inDoubt = true;
+      node.wire.fault = { statement: step.statement, when: step.when };
+  }
+}
+
+async function change(
+  system: System,
+  webhook: ModelWebhook,
+  step: Extract<Step, { webhook: number }>,
+): Promise<RowCommand[]> {
+  // The API works on whichever node is there.
+  const node = system.sound[0];
+  if (node === undefined) return [];
+  const { store } = node;
+  switch (step.do) {
+    case 'status':
+      await setWebhookStatus(store, system.scope, webhook.id, step.status);
+      await system.settle();
+      webhook.status = step.status;
+      return [];
+    case 'limits':
+      // From the moment of the change on neither the old nor the new limits are looked for, until all nodes know.
+      webhook.limitsSinceMs = Number.POSITIVE_INFINITY;
+      await changeWebhook(store, system.scope, webhook.id, limitsBody(step.limits));
+      await system.settle();
+      await system.advance(1, 1);
+      Object.assign(webhook, step.limits, { limitsSinceMs: system.clock.now() });
+      return [];
+    case 'rotate':
+      await rotateSecret(store, system.scope, webhook.id, { graceSeconds: 60 }).catch((error) => {
+        if (!(error instanceof AppError)) throw error;
+      });
+      return [];
+    case 'delete':
+      await deleteWebhook(store, system.scope, webhook.id);
+      webhook.status = 'deleted';
+      system.discards = true;
+      return [];
+    default:
+      return [];
+  }
+}
+
+async function wish(system: System, step: Extract<Step, { delivery: number }>): Promise<RowCommand[]> {
+  const rows = await readRows(system);
+  const { pool, tenantId, now } = system;
+  switch (step.do) {
+    case 'retry':
+    case 'replay': {
+      // The API refuses both while the webhook is not active.
+      const row = chosen(
+        rows.filter(({ webhook_id }) =>
+          system.webhooks.some(({ id, status }) => id === webhook_id && status === 'active'),
+        ),
+        step.delivery,
+      );
+      if (row === undefined) return [];
+      if (hasEnded(row)) system.reopened.add(row.id);
+      if (step.do === 'retry') await retryNow(system.db, system.scope, row.id, now.getTime());
+      else {
+        await replayDelivery(pool, tenantId, row.id, now);
+        for (const node of system.sound) node.engine.lookForDue();
+      }
+      return [step.do];
+    }
+    case 'cancel': {
+      const row = chosen(
+        rows.filter((each) => !hasEnded(each)),
+        step.delivery,
+      );
+      if (row === undefined) return [];
+      system.quiet = false;
+      await cancelDelivery(pool, tenantId, row.id, now);
+      for (const node of system.sound) node.engine.cancelled([row.id]);
+      return ['cancel'];
+    }
+    case 'erase': {
+      const row = chosen(rows, step.delivery);
+      if (row === undefined) return [];
+      await erasePayload(pool, tenantId, row.event_id, now);
+      system.discards = true;
+      return [];
+    }
+  }
+}

@@ -1,0 +1,149 @@
+import type pg from 'pg';
+import type { EventTypeDirectory } from '../../src/catalog/directory.ts';
+import type { Change } from '../../src/db/notify.ts';
+import type { Database } from '../../src/db/pool.ts';
+import { DeliveryEngine } from '../../src/delivery/engine.ts';
+import { EventWriter } from '../../src/events/event-writer.ts';
+import { Publisher } from '../../src/events/publisher.ts';
+import type { Clock } from '../../src/kernel/clock.ts';
+import type { IdSource } from '../../src/kernel/ids.ts';
+import { createLogger } from '../../src/kernel/logger.ts';
+import type { SecretBox } from '../../src/kernel/secret-box.ts';
+import { disableWebhook, type WebhookStore } from '../../src/webhooks/commands.ts';
+import { createWebhookDirectory, type WebhookDirectory } from '../../src/webhooks/directory.ts';
+import { createEgressGuard } from '../../src/webhooks/egress/guard.ts';
+import type { WebhookTarget } from '../../src/webhooks/target.ts';
+import type { Transport } from './transport.ts';
+import { type Activity, Wire } from './wire.ts';
+
+/** What nodes have in common. */
+export interface NodeSurroundings {
+  clock: Clock;
+  newId: IdSource;
+  db: Database;
+  enginePool: pg.Pool;
+  activity: Activity;
+  transport: Transport;
+  eventTypes: EventTypeDirectory;
+  box: SecretBox;
+  /** No request can be built with this body: a fault of ours. */
+  isPoison: (body: Buffer) => boolean;
+  inFlightMax: number;
+  queuedMax: number;
+  onNotice: () => void;
+}
+
+const logger = createLogger('silent');
+
+/** A process: a real engine with the real way of publishing, on a wire and a clock that can be taken from it. */
+export class ModelNode {
+  readonly wire: Wire;
+  readonly clock: Clock;
+  readonly engine: DeliveryEngine;
+  readonly publisher: Publisher;
+  readonly store: WebhookStore;
+  /** It has crashed or stopped. */
+  gone = false;
+  /** A statement failed with its outcome unknown, so it may have leases that it does not know of. */
+  inDoubt = false;
+  readonly #directory: WebhookDirectory;
+
+  constructor(surroundings: NodeSurroundings) {
+    const { db, newId, box, eventTypes, transport, isPoison } = surroundings;
+    const shared = surroundings.clock;
+    const clock: Clock = {
+      now: () => shared.now(),
+      monotonicMs: () => shared.monotonicMs(),
+      after: (delayMs, task) =>
+        shared.after(delayMs, () => {
+          if (!this.gone) task();
+        }),
+    };
+    this.clock = clock;
+    const { enginePool, activity, onNotice } = surroundings;
+    this.wire = new Wire({ real: enginePool, activity, clock, onNotice });
+    const { pool } = this.wire;
+    this.#directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
+    const webhooks = withPoison(this.#directory, isPoison);
+    this.store = { db, clock, newId, box, directory: webhooks };
+    this.engine = new DeliveryEngine({
+      pool,
+      clock,
+      newId,
+      logger,
+      random: () => 0.5,
+      directory: webhooks,
+      guard: createEgressGuard({ allow: [], requireHttps: false, clock }),
+      inFlightMax: surroundings.inFlightMax,
+      queuedMax: surroundings.queuedMax,
+      soleNode: false,
+      onGone: async (task) => {
+        await disableWebhook(this.store, task, task.webhookId, 'gone');
+      },
+      sender: transport.senderOf(this),
+    });
+    const writer = new EventWriter({ pool, engine: this.engine, logger });
+    const { engine } = this;
+    this.publisher = new Publisher({
+      eventTypes,
+      allowUnknownEventTypes: () => true,
+      webhooks,
+      engine,
+      writer,
+      clock,
+      newId,
+    });
+  }
+
+  /** As `composition.ts` passes notices on. */
+  applyChange({ topic, tenantId, environmentId, webhookId }: Change): void {
+    if (topic === 'circuits') this.engine.circuitsChanged(webhookId);
+    if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
+      this.engine.expectTold({ tenantId, environmentId, webhookId });
+    }
+    if (topic === 'webhooks') this.#directory.invalidate(tenantId, environmentId);
+    if (topic === 'webhooks' || topic === 'deliveries_due') this.engine.lookForDue();
+  }
+
+  /** Notices may have been missed. */
+  forgetEverything(): void {
+    this.#directory.invalidateAll();
+    this.engine.circuitsChanged();
+    this.engine.lookForDue();
+  }
+
+  crash(): void {
+    this.gone = true;
+    this.wire.cut();
+  }
+}
+
+/** Webhooks whose signers fail for some events. */
+function withPoison(directory: WebhookDirectory, isPoison: (body: Buffer) => boolean): WebhookDirectory {
+  const known = new WeakMap<WebhookTarget, WebhookTarget>();
+  const wrap = (target: WebhookTarget): WebhookTarget => {
+    let wrapped = known.get(target);
+    if (wrapped === undefined) {
+      const sign: WebhookTarget['signer']['sign'] = (messageId, seconds, body) => {
+        if (isPoison(body)) throw new Error('It cannot be signed.');
+        return target.signer.sign(messageId, seconds, body);
+      };
+      wrapped = { ...target, signer: { sign } };
+      known.set(target, wrapped);
+    }
+    return wrapped;
+  };
+  return {
+    match(scope, type) {
+      const found = directory.match(scope, type);
+      return found instanceof Promise ? found.then((targets) => targets.map(wrap)) : found.map(wrap);
+    },
+    find(scope, id) {
+      const found = directory.find(scope, id);
+      const wrapIf = (target: WebhookTarget | undefined) => (target === undefined ? undefined : wrap(target));
+      return found instanceof Promise ? found.then(wrapIf) : wrapIf(found);
+    },
+    invalidate: (tenantId, environmentId) => directory.invalidate(tenantId, environmentId),
+    invalidateAll: () => directory.invalidateAll(),
+  };
+}
