@@ -179,6 +179,30 @@ test('whatever is killed in the middle of the work, no accepted event is lost, a
   expect(repeated(ledger.arrivals).filter((name) => !underWay.has(name))).toEqual([]);
 }, 240_000);
 
+test('PostgreSQL that is killed under load runs again with its program still there: nothing is lost, and nothing comes twice', async () => {
+  const type = 'stream.survived';
+  const publishing = createPublishing({ eventType: type, url: () => server?.url ?? '' });
+  ledger.onArrival = () => ({ status: 200, afterMs: 200 });
+  const running = server ?? (await start());
+  await subscribe(running, type);
+  const postmaster = folder.postmasterPid() ?? 0;
+  const burst = publishing.burst(200);
+  await eventually(
+    async () => [publishing.accepted.size, ledger.arrivals.length],
+    ([accepted = 0, arrived = 0]) => accepted >= 80 && arrived >= 20,
+    60_000,
+  );
+  process.kill(postmaster, 'SIGKILL');
+  await processEnd(postmaster);
+  await burst;
+  await expectAllDelivered(type, publishing);
+  expect(repeated(ledger.arrivals)).toEqual([]);
+  expect(isAlive(running.pid)).toBe(true);
+  expect(running.errors()).toBe('');
+  expect(running.output()).toMatch(/"msg":"the embedded PostgreSQL has ended; it is started again"/);
+  expect(folder.postmasterPid()).not.toBe(postmaster);
+}, 120_000);
+
 test('a stop under load finishes what is under way, and the next start sends the rest: everything once', async () => {
   const type = 'stream.stopped';
   const publishing = createPublishing({ eventType: type, url: () => server?.url ?? '' });
