@@ -77,7 +77,7 @@ export class Recorder {
     this.#onUnrecordable = options.onUnrecordable;
     this.#batches = new GroupCommit({
       commit: (records, slot) => this.#write(records, slot),
-      parallel: PARALLEL_COMMITS,
+      parallel: { commits: PARALLEL_COMMITS, clock: options.clock },
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
     });
