@@ -3,7 +3,7 @@ import type { Logger } from '../kernel/logger.ts';
 import { RestartDelay } from '../kernel/restart-delay.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded.ts';
 
-/** Why the embedded database takes no queries at the moment. */
+/** Why the embedded database is away: it is started again, or it finds no room (then it may still answer queries). */
 export type DatabaseOutage = 'restarting' | 'storage_full';
 
 export interface KeepOptions {
@@ -37,6 +37,9 @@ export async function keepEmbeddedPostgres(options: KeepOptions): Promise<KeptPo
   return keeper;
 }
 
+/** For so long after a statement found no room the disk is taken for full. */
+const FULL_DISK_MS = 10_000;
+
 /** A full disk fails every statement; one line in a while says so. */
 const TELL_FULL_DISK_EVERY_MS = 30_000;
 
@@ -48,6 +51,7 @@ class Keeper implements KeptPostgres {
   #server: EmbeddedPostgres | undefined;
   #outage: DatabaseOutage | undefined;
   #toldFullDiskMs = Number.NEGATIVE_INFINITY;
+  #cancelForget = () => {};
   #starting = new AbortController();
   #cancelWait = () => {};
   #restarting: Promise<void> = Promise.resolve();
@@ -93,6 +97,7 @@ class Keeper implements KeptPostgres {
     this.#stopped = true;
     this.#starting.abort();
     this.#cancelWait();
+    this.#cancelForget();
     await this.#restarting;
     await this.#server?.stop();
   }
@@ -129,14 +134,16 @@ class Keeper implements KeptPostgres {
   /** The server may also end all its sessions and recover by itself, of which only its log tells. */
   #read(line: string): void {
     this.#options.logger.debug({ line }, 'postgres');
-    if (/No space left on device|Disk quota exceeded/.test(line)) {
-      this.#tellFullDisk(line);
-      // Any other statement that finds no room fails by itself, with 53100, and the server goes on.
-      if (/\b(?:PANIC|FATAL): /.test(line)) this.#setOutage('storage_full');
-    } else if (line.endsWith('database system is ready to accept connections')) this.#setOutage(undefined);
+    if (/No space left on device|Disk quota exceeded/.test(line)) this.#fullDisk(line);
+    else if (line.endsWith('database system is ready to accept connections')) this.#setOutage(undefined);
   }
 
-  #tellFullDisk(line: string): void {
+  #fullDisk(line: string): void {
+    this.#setOutage('storage_full');
+    // A statement that finds no room fails by itself, and the server goes on. Without its log it has to start anew.
+    if (!/\b(?:PANIC|FATAL): /.test(line)) {
+      this.#cancelForget = this.#clock.after(FULL_DISK_MS, () => this.#setOutage(undefined));
+    }
     const nowMs = this.#clock.monotonicMs();
     if (nowMs - this.#toldFullDiskMs < TELL_FULL_DISK_EVERY_MS) return;
     this.#toldFullDiskMs = nowMs;
@@ -144,6 +151,7 @@ class Keeper implements KeptPostgres {
   }
 
   #setOutage(outage: DatabaseOutage | undefined): void {
+    this.#cancelForget();
     if (outage === this.#outage) return;
     this.#outage = outage;
     this.#options.onOutage?.(outage);

@@ -46,15 +46,17 @@ export function registerHealthRoutes(
 async function askDatabase(pool: pg.Pool, outage: () => DatabaseOutage | undefined): Promise<string> {
   try {
     await pool.query('SELECT 1');
-    return 'ok';
+    return outage() === 'storage_full' ? FULL : 'ok';
   } catch (error) {
     switch (outage()) {
       case 'storage_full':
-        return 'out of reach: its disk is full';
+        return FULL;
       case 'restarting':
-        return 'out of reach: it has ended and is started again';
+        return 'it has ended and is started again';
       default:
         return `out of reach (${errorCode(error)})`;
     }
   }
 }
+
+const FULL = 'its disk is full';

@@ -50,6 +50,8 @@ export function makeFolder(dataName = '.posthorn'): Folder {
 
 export async function queryDatabase<Row extends object>(connection: pg.ClientConfig, sql: string): Promise<Row[]> {
   const client = new pg.Client(connection);
+  // A query under way fails with the same reason.
+  client.on('error', () => {});
   await client.connect();
   try {
     return (await client.query<Row>(sql)).rows;
