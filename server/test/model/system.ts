@@ -28,6 +28,7 @@ export interface WebhookSetup extends Limits {
   failover: boolean;
   maxAttempts: number;
   priority: number;
+  timeoutSeconds: number;
   receiver: Answer | 'hold';
 }
 
@@ -279,7 +280,7 @@ export class System {
       name: `w${place}`,
       url: `http://w${place}.example/`,
       events: place === 0 ? ['*'] : ['a'],
-      timeout_seconds: 5,
+      timeout_seconds: setup.timeoutSeconds,
       retry_policy: { max_attempts: setup.maxAttempts, initial_delay_seconds: 1, jitter: 0 },
       priority: setup.priority,
       ...(setup.failover && { failover_url: `http://f${place}.example/` }),
