@@ -1,8 +1,27 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { expect, inject, test } from 'vitest';
+import { startPosthorn } from '../../src/app.ts';
+import { readConfig } from '../../src/config.ts';
+import { createLogger } from '../../src/kernel/logger.ts';
 import { eventually } from '../../src/testing/eventually.ts';
-import { startTestPosthorn } from '../../src/testing/posthorn.ts';
+import { OPERATOR_KEY, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { startReceiver } from '../../src/testing/receiver.ts';
+
+const databaseOf = ({ database }: TestPosthorn) =>
+  new URL(database.connectionString.replace(/^postgresql:\/\/[^/]*/, 'x://x')).pathname.slice(1);
+
+/** The nodes, and whether each was heard of in the last three seconds. */
+async function nodesOf({ database }: TestPosthorn): Promise<{ id: number; heard: boolean }[]> {
+  const client = new pg.Client(database.connection);
+  await client.connect();
+  try {
+    const heard = 'heartbeat_at > now() - make_interval(secs => 3)';
+    return (await client.query(`SELECT id, ${heard} AS heard FROM nodes ORDER BY id`)).rows;
+  } finally {
+    await client.end();
+  }
+}
 
 /** Closes the database to everyone and ends the sessions on it, or opens it again. */
 async function setReachable(database: string, reachable: boolean): Promise<void> {
@@ -15,12 +34,44 @@ async function setReachable(database: string, reachable: boolean): Promise<void>
   await admin.end();
 }
 
+test('nodes that were cut off together take nothing from each other', async () => {
+  const first = await startTestPosthorn();
+  const second = await startPosthorn(
+    {
+      ...readConfig('dev', {}),
+      port: 0,
+      databaseUrl: first.database.connectionString,
+      operatorKey: OPERATOR_KEY,
+      encryptionKey: Buffer.alloc(32, 7),
+      drainSeconds: 5,
+    },
+    { logger: createLogger('silent') },
+  );
+  const name = databaseOf(first);
+  try {
+    const before = (await nodesOf(first)).map(({ id }) => id);
+    expect(before).toHaveLength(2);
+    await setReachable(name, false);
+    // Longer than a node may be silent.
+    await pause(11_000);
+    await setReachable(name, true);
+    const after = await eventually(
+      () => nodesOf(first),
+      (rows) => rows.length > 0 && rows.every(({ heard }) => heard),
+      20_000,
+    );
+    expect(after.map(({ id }) => id)).toEqual(before);
+  } finally {
+    await setReachable(name, true);
+    await second.stop();
+    await first.stop();
+  }
+}, 90_000);
+
 test('while the database is away publishes get 503; after it nothing accepted is lost, and nothing is sent twice', async () => {
   const posthorn = await startTestPosthorn();
   const receiver = await startReceiver();
-  const database = new URL(posthorn.database.connectionString.replace(/^postgresql:\/\/[^/]*/, 'x://x')).pathname.slice(
-    1,
-  );
+  const database = databaseOf(posthorn);
   try {
     await posthorn.call('POST', '/api/v1/webhooks', { name: 'Outage', url: receiver.url, events: ['*'] });
     const accepted: string[] = [];

@@ -31,6 +31,9 @@ const BEAT_MS = 2_000;
 /** After so long without a heartbeat a node sends nothing: well before others may take its leases. */
 const SELF_SILENCE_MS_MAX = NODE_SILENCE_MS_MAX - BEAT_MS;
 
+/** After so long without a heartbeat this node was cut off from the database, and so may the others have been. */
+const CUT_OFF_MS = 2 * BEAT_MS;
+
 /** Longer than any statement may run: whatever was in doubt has been committed or undone by then. */
 const DOUBT_MS = 20_000;
 
@@ -39,6 +42,8 @@ export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #nodeId = 0;
   #lastBeatMs = Number.NEGATIVE_INFINITY;
+  /** Before that the silence of others says nothing: they were cut off as this node was, and have not beaten again yet. */
+  #judgesFromMs = Number.NEGATIVE_INFINITY;
   #doubtSinceMs: number | undefined;
   /** The numbers it had before others took it for dead, until nothing can be leased to them any more. */
   #formerNodes: { nodeId: number; untilMs: number }[] = [];
@@ -108,6 +113,7 @@ export class Heartbeat {
     const oldest = await exclusively(() =>
       registry.beat(this.#nodeId, oldestInHand(), this.#doubtSinceMs !== undefined),
     );
+    if (startMs - this.#lastBeatMs > CUT_OFF_MS) this.#judgesFromMs = clock.monotonicMs() + NODE_SILENCE_MS_MAX;
     if (oldest !== undefined) this.#lastBeatMs = startMs;
     else await this.#join();
     if (!wasAlive) onAlive();
@@ -119,6 +125,10 @@ export class Heartbeat {
   async #takeOver(sole: boolean): Promise<void> {
     const { registry, rows, clock, logger, onFreed, onNodes } = this.#options;
     const others = await registry.findOthers(this.#nodeId, sole);
+    if (clock.monotonicMs() < this.#judgesFromMs) {
+      onNodes([this.#nodeId, ...others.alive, ...others.dead]);
+      return;
+    }
     for (const dead of others.dead) {
       const freed = await registry.bury(dead, sole, (oldestId, client) =>
         rows.freeLeasesOf(dead, oldestId, clock.now(), undefined, client),
