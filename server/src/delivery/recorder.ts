@@ -52,8 +52,8 @@ export class Recorder {
   readonly #logger: Logger;
   readonly #onRecorded: (record: AttemptRecord) => void;
   readonly #onUnrecordable: (record: AttemptRecord) => void;
+  readonly #leaseOf: (task: DeliveryTask) => number;
   readonly #batches: GroupCommit<AttemptRecord>;
-  #nodeId = 0;
   #stopped = false;
   #failing = false;
 
@@ -65,22 +65,20 @@ export class Recorder {
     onRecorded: (record: AttemptRecord) => void;
     /** Not even a short note of the attempt could be stored. */
     onUnrecordable: (record: AttemptRecord) => void;
+    /** The node's number under which the delivery is leased; 0 when its lease was lost. */
+    leaseOf: (task: DeliveryTask) => number;
   }) {
     this.#pool = options.pool;
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#onRecorded = options.onRecorded;
     this.#onUnrecordable = options.onUnrecordable;
+    this.#leaseOf = options.leaseOf;
     this.#batches = new GroupCommit({
       commit: (records) => this.#write(records),
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
     });
-  }
-
-  /** The node under whose lease the records are written. */
-  set nodeId(id: number) {
-    this.#nodeId = id;
   }
 
   /** The database does not take records at the moment: nothing new should be sent. */
@@ -121,7 +119,13 @@ export class Recorder {
   /** Why the database did not take the batch; undefined when it did. */
   async #tryWrite(records: AttemptRecord[]): Promise<unknown> {
     try {
-      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId) });
+      await this.#pool.query({
+        ...RECORD_ATTEMPTS,
+        values: columns(
+          records,
+          records.map(({ task }) => this.#leaseOf(task)),
+        ),
+      });
       return undefined;
     } catch (error) {
       return error;
@@ -159,11 +163,11 @@ export class Recorder {
   }
 }
 
-function columns(records: AttemptRecord[], nodeId: number): unknown[] {
+function columns(records: AttemptRecord[], leases: number[]): unknown[] {
   const outcomes = records.map((record) => record.outcome);
   return [
-    nodeId,
-    nodeId % TOTAL_SHARDS,
+    intArray(leases),
+    Math.max(...leases) % TOTAL_SHARDS,
     uuidArray(records.map((record) => record.task.tenantId)),
     uuidArray(records.map((record) => record.task.environmentId)),
     uuidArray(records.map((record) => record.task.id)),
