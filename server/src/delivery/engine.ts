@@ -354,6 +354,8 @@ export class DeliveryEngine {
   #doubtOver(): void {
     const lanes = [...this.#inHand.lanes.values()].filter((lane) => lane.inDoubt);
     for (const lane of lanes) lane.inDoubt = false;
+    // A claim whose answer was lost has parked rows, too.
+    this.#order.lookAt(lanes);
     this.#giveUpLanes(lanes);
   }
 
