@@ -86,8 +86,9 @@ export class SendChecks {
     if (row.attempt_count !== request.attempt - 1) wrong(`D5: it was sent after ${row.attempt_count} attempts`);
     if (request.messageId !== formatId('event', row.event_id)) wrong(`D4: its webhook-id is ${request.messageId}`);
     for (const other of transport.underWay) {
-      if (other !== request && other.deliveryId === request.deliveryId && other.nodeId === row.lease_node) {
-        wrong('D3: another request of it is under way under the same lease');
+      if (other === request || other.deliveryId !== request.deliveryId) continue;
+      if (other.node === request.node || other.nodeId === row.lease_node) {
+        wrong('D3: another request of it is under way under the same lease, or by the same node');
       }
     }
     const webhook = this.#system.webhooks[request.webhook];
