@@ -108,7 +108,7 @@ export class LaneAdmission {
     const hasFailover = target.failoverUrl !== null;
     const silenceMs = Math.max(target.circuitBreaker.openMs, target.timeoutMs + PROBE_GRACE_MS);
     const isTime = circuit.reopensAtMs <= clock.monotonicMs();
-    if (isTime) lane.probing = await circuits.takeProbe(lane, silenceMs, hasFailover);
+    if (isTime && (await circuits.takeProbe(lane, silenceMs, hasFailover))) lane.probing = true;
     const waitMs = (circuits.find(lane.webhookId)?.reopensAtMs ?? 0) - clock.monotonicMs();
     const againAtMs = clock.now() + Math.max(1, waitMs);
     // The primary is to be tried when its time has come, also while everything goes to the other URL.
