@@ -330,6 +330,7 @@ async function wish(system: System, step: Extract<Step, { delivery: number }>): 
       system.quiet = false;
       await cancelDelivery(pool, tenantId, row.id, now);
       for (const node of system.sound) node.engine.cancelled([row.id]);
+      if (system.sound.length < system.nodes.length) system.unheard.add(row.id);
       for (const request of system.transport.underWay) request.cancelled ||= request.deliveryId === row.id;
       return ['cancel'];
     }

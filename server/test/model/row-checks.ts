@@ -78,7 +78,14 @@ export class RowChecks {
     const leases = new Map(rows.map((row) => [row.id, row.lease_node]));
     for (const { deliveryId, attempt, nodeId, node, cancelled } of transport.underWay) {
       const lease = leases.get(deliveryId);
-      if (lease === nodeId || cancelled || nodeId !== node.engine.nodeId || !counting.has(nodeId)) continue;
+      if (
+        lease === nodeId ||
+        cancelled ||
+        this.#system.unheard.has(deliveryId) ||
+        nodeId !== node.engine.nodeId ||
+        !counting.has(nodeId)
+      )
+        continue;
       this.#system.violated(`D3: attempt ${attempt} of ${deliveryId} is under way, and its lease is ${lease}`);
     }
   }

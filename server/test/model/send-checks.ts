@@ -81,6 +81,7 @@ export class SendChecks {
       wrong('D1: it was sent without a committed row');
       return;
     }
+    if (this.#system.unheard.has(row.id)) return;
     if (row.lease_node !== request.nodeId) wrong(`D3: it was sent with the lease at ${row.lease_node}`);
     if (row.status !== 'pending' && row.status !== 'failed') wrong(`it was sent while ${row.status}`);
     if (row.attempt_count !== request.attempt - 1) wrong(`D5: it was sent after ${row.attempt_count} attempts`);

@@ -80,6 +80,8 @@ export class System {
   readonly lastWishes = new Set<Command>();
   /** Webhooks were deleted or payloads erased: deliveries may be discarded from now on. */
   discards = false;
+  /** Deliveries that were cancelled while a node was cut off: it did not hear of it, and may send what it holds. */
+  readonly unheard = new Set<string>();
   /** What was found wrong. */
   readonly violations: string[] = [];
   readonly newId: IdSource;
