@@ -118,7 +118,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       if (disabled !== undefined) onDisabled(disabled);
     },
   });
-  const writer = new EventWriter({ pool: enginePool, engine, logger });
+  const writer = new EventWriter({ pool: enginePool, engine, clock, logger });
   const allowUnknownEventTypes = (tenantId: string) => {
     const settings = tenants.settings(tenantId);
     return settings instanceof Promise

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { ManualClock } from '../testing/manual-clock.ts';
 import { GroupCommit } from './group-commit.ts';
 
 test('what arrives while a commit is under way goes into the next one, in order, each once', async () => {
@@ -41,17 +42,21 @@ test('it is idle before the first item and after the last commit', async () => {
   expect(group.waiting).toBe(0);
 });
 
-test('with parallel commits an item does not wait for the one under way, and no slot is used twice at once', async () => {
+test('with parallel commits an item does not wait for the whole of one under way, and no slot is used twice at once', async () => {
+  const clock = new ManualClock();
   const underWay: { items: number[]; slot: number; end: () => void }[] = [];
   const group = new GroupCommit<number>({
     weightMax: 100,
-    parallel: 2,
+    parallel: { commits: 2, clock },
     commit: (items, slot) => new Promise((resolve) => underWay.push({ items, slot, end: resolve })),
   });
   const turn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
   group.add(1);
   await turn();
   group.add(2);
+  await turn();
+  expect(underWay).toHaveLength(1);
+  clock.advance(3);
   await turn();
   group.add(3);
   group.add(4);

@@ -82,6 +82,10 @@ export class DeliveryEngine {
   readonly #order: OrderKeeper;
   /** Lanes whose pace lets them start later. */
   readonly #rests: Wakeups;
+  /** Deliveries of which a request is under way or its result is being recorded. */
+  readonly #underWay = new Map<string, DeliveryTask>();
+  /** Those of them whose leases are not this node's any more: what comes of them moves nothing. */
+  readonly #lost = new WeakSet<DeliveryTask>();
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
   /** Lanes with rows that another node must be told of. */
   readonly #untold = new Map<string, LaneKey>();
@@ -101,8 +105,11 @@ export class DeliveryEngine {
       clock,
       logger,
       onRecorded: (record) => this.#recorded(record),
-      onUnrecordable: ({ task }) =>
-        this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() + UNRECORDABLE_AGAIN_MS }),
+      leaseOf: (task) => (this.#lost.has(task) ? 0 : this.nodeId),
+      onUnrecordable: ({ task }) => {
+        this.#underWay.delete(task.id);
+        this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() + UNRECORDABLE_AGAIN_MS });
+      },
     });
     this.#attempts = new Attempts({ ...options, sender: this.#sender });
     this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
@@ -293,8 +300,8 @@ export class DeliveryEngine {
   #becomeNode(nodeId: number): void {
     // What was leased to the former node is free for everyone now, so nothing of it may be sent from memory.
     for (const task of this.#drainQueues()) this.#letGo(task);
+    for (const task of this.#underWay.values()) this.#lost.add(task);
     this.#rows.nodeId = nodeId;
-    this.#recorder.nodeId = nodeId;
     this.#owners.becomeNode(nodeId);
     for (const lane of this.#inHand.lanes.values()) lane.inDoubt = false;
   }
@@ -347,6 +354,8 @@ export class DeliveryEngine {
   #doubtOver(): void {
     const lanes = [...this.#inHand.lanes.values()].filter((lane) => lane.inDoubt);
     for (const lane of lanes) lane.inDoubt = false;
+    // A claim whose answer was lost has parked rows, too.
+    this.#order.lookAt(lanes);
     this.#giveUpLanes(lanes);
   }
 
@@ -407,27 +416,18 @@ export class DeliveryEngine {
         continue;
       }
       const { task } = row;
-      if (this.#inHand.has(task.id)) {
-        // Cancelled and retried while its request is under way: the retry is for after that.
-        this.#putOff(task, nowMs + STILL_UNDER_WAY_MS);
+      const before = this.#underWay.get(task.id);
+      if (before !== undefined) {
+        // It lost its lease while a request of it was under way, and came back. That request has to end first.
+        this.#lost.add(before);
+        this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs + UNDER_WAY_MS });
         continue;
       }
       this.#inHand.hold(task);
-      if (row.erased) this.#giveBacks.add({ task, to: 'discarded', reason: 'payload_erased', atMs: nowMs });
+      if (row.erased) this.#giveBack({ task, to: 'discarded', reason: 'payload_erased', atMs: nowMs });
       else this.#enqueue(task);
     }
     this.#pump();
-  }
-
-  /** Gives a row back whose delivery memory holds already. */
-  #putOff(task: DeliveryTask, dueAtMs: number): void {
-    this.#rows.giveUp([{ task, to: 'waiting', dueAtMs }]).then(
-      () => this.#claims.expect(this.#inHand.lane(task), dueAtMs),
-      (error) => {
-        this.#options.logger.error({ code: errorCode(error) }, 'a lease could not be given up yet');
-        this.#heartbeat.searchLostLeases();
-      },
-    );
   }
 
   #enqueue(task: DeliveryTask): void {
@@ -503,6 +503,7 @@ export class DeliveryEngine {
       lane.pace.start(this.#options.clock.monotonicMs());
       this.#rest(lane);
     }
+    this.#underWay.set(task.id, task);
     this.#attempts.make(task, target, route, (end) => {
       this.#attempted(lane, target, end);
       this.#endTurn(turn, end.record.durationMs);
@@ -563,6 +564,7 @@ export class DeliveryEngine {
 
   #recorded(record: AttemptRecord): void {
     const { task, outcome } = record;
+    this.#underWay.delete(task.id);
     this.counters.attempts += 1;
     this.counters[outcome.status] += 1;
     const lane = this.#inHand.lane(task);
@@ -614,8 +616,8 @@ export class DeliveryEngine {
   }
 }
 
+const UNDER_WAY_MS = 1_000;
 const UNREADABLE_WEBHOOK_MS = 1_000;
-const STILL_UNDER_WAY_MS = 1_000;
 const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;
 const RELEASE_AGAIN_MS = 1_000;

@@ -56,8 +56,8 @@ export class Recorder {
   readonly #logger: Logger;
   readonly #onRecorded: (record: AttemptRecord) => void;
   readonly #onUnrecordable: (record: AttemptRecord) => void;
+  readonly #leaseOf: (task: DeliveryTask) => number;
   readonly #batches: GroupCommit<AttemptRecord>;
-  #nodeId = 0;
   #stopped = false;
   #failing = false;
 
@@ -69,23 +69,21 @@ export class Recorder {
     onRecorded: (record: AttemptRecord) => void;
     /** Not even a short note of the attempt could be stored. */
     onUnrecordable: (record: AttemptRecord) => void;
+    /** The node's number under which the delivery is leased; 0 when its lease was lost. */
+    leaseOf: (task: DeliveryTask) => number;
   }) {
     this.#pool = options.pool;
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#onRecorded = options.onRecorded;
     this.#onUnrecordable = options.onUnrecordable;
+    this.#leaseOf = options.leaseOf;
     this.#batches = new GroupCommit({
       commit: (records, slot) => this.#write(records, slot),
-      parallel: PARALLEL_COMMITS,
+      parallel: { commits: PARALLEL_COMMITS, clock: options.clock },
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
     });
-  }
-
-  /** The node under whose lease the records are written. */
-  set nodeId(id: number) {
-    this.#nodeId = id;
   }
 
   /** The database does not take records at the moment: nothing new should be sent. */
@@ -123,14 +121,11 @@ export class Recorder {
     }
   }
 
-  #totalsShard(slot: number): number {
-    return (this.#nodeId * PARALLEL_COMMITS + slot) % TOTAL_SHARDS;
-  }
-
   /** Why the database did not take the batch; undefined when it did. */
   async #tryWrite(records: AttemptRecord[], slot: number): Promise<unknown> {
     try {
-      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, this.#nodeId, this.#totalsShard(slot)) });
+      const leases = records.map(({ task }) => this.#leaseOf(task));
+      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, leases, totalsShard(leases, slot)) });
       return undefined;
     } catch (error) {
       return error;
@@ -168,10 +163,15 @@ export class Recorder {
   }
 }
 
-function columns(records: AttemptRecord[], nodeId: number, totalsShard: number): unknown[] {
+/** Commits that are under way at once, on this node and others, count in different rows. */
+function totalsShard(leases: number[], slot: number): number {
+  return (Math.max(...leases) * PARALLEL_COMMITS + slot) % TOTAL_SHARDS;
+}
+
+function columns(records: AttemptRecord[], leases: number[], totalsShard: number): unknown[] {
   const outcomes = records.map((record) => record.outcome);
   return [
-    nodeId,
+    intArray(leases),
     totalsShard,
     uuidArray(records.map((record) => record.task.tenantId)),
     uuidArray(records.map((record) => record.task.environmentId)),

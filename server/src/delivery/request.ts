@@ -22,9 +22,8 @@ export function prepareRequest(
   const { body, contentType } = shapeBody(target.envelope, task.event, number);
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
+  const fixed = fixedHeaders(target);
   const own = [
-    'user-agent',
-    target.userAgent,
     target.eventHeader,
     task.event.type,
     'X-Webhook-Delivery',
@@ -37,13 +36,44 @@ export function prepareRequest(
   return {
     url,
     method: target.method as Dispatcher.HttpMethod,
-    headers: [...own, ...target.customHeaders],
+    headers: [...own, ...fixed.sent],
     body: sentBody.length > 0 ? sentBody : null,
     timeoutMs: target.timeoutMs,
     verifyTls: target.verifyTls,
     ipWhitelist: target.ipWhitelist,
-    recordedHeaders: headersAsJson([...own, ...target.maskedHeaders]),
+    recordedHeaders: `{${jsonMembers(own)},${fixed.recorded}}`,
   };
+}
+
+/** The headers that are the same for all requests to a webhook, and as members of the JSON object that is recorded. */
+interface FixedHeaders {
+  sent: readonly string[];
+  recorded: string;
+}
+
+const fixedOf = new WeakMap<WebhookTarget, FixedHeaders>();
+
+function fixedHeaders(target: WebhookTarget): FixedHeaders {
+  let fixed = fixedOf.get(target);
+  if (fixed === undefined) {
+    const userAgent = ['user-agent', target.userAgent];
+    fixed = {
+      sent: [...userAgent, ...target.customHeaders],
+      recorded: jsonMembers([...userAgent, ...target.maskedHeaders]),
+    };
+    fixedOf.set(target, fixed);
+  }
+  return fixed;
+}
+
+/** Names in lower case. None comes twice: a target names no header of its own that it sets elsewhere. */
+function jsonMembers(headers: readonly string[]): string {
+  let members = '';
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = JSON.stringify(headers[at]?.toLowerCase());
+    members += `${at === 0 ? '' : ','}${name}:${JSON.stringify(headers[at + 1])}`;
+  }
+  return members;
 }
 
 const EMPTY = Buffer.alloc(0);

@@ -99,8 +99,8 @@ async function record(task: DeliveryTask, outcome: Outcome): Promise<void> {
     logger,
     onRecorded: () => recorded.resolve(),
     onUnrecordable: () => recorded.reject(new Error('It could not be recorded.')),
+    leaseOf: () => NODE,
   });
-  recorder.nodeId = NODE;
   const attempt: AttemptRecord = {
     task,
     id: newId(),
@@ -243,7 +243,7 @@ test('the table of SPEC.md is the one that the program keeps to', () => {
   const header = cells.findIndex(([first]) => first === 'command');
   expect(cells[header]?.slice(1, 1 + statuses.length)).toEqual(statuses);
   for (const [at, command] of commands.entries()) {
-    const [name, ...rest] = cells[header + 2 + at] ?? [];
+    const [name, ...rest] = cells[header + 1 + at] ?? [];
     expect(name).toBe(command);
     const { from, to } = COMMANDS[command];
     const expected = statuses

@@ -3,6 +3,7 @@ import { booleanArray, bytesArray, intArray, textArray, timestampArray, uuidArra
 import { GroupCommit } from '../db/group-commit.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
+import type { Clock } from '../kernel/clock.ts';
 import { unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { claimKeys } from './event-keys.ts';
@@ -24,13 +25,13 @@ export class EventWriter {
   readonly #batches: GroupCommit<Submission>;
   #accepted = 0;
 
-  constructor(options: { pool: pg.Pool; engine: DeliveryEngine; logger: Logger }) {
+  constructor(options: { pool: pg.Pool; engine: DeliveryEngine; clock: Clock; logger: Logger }) {
     this.#pool = options.pool;
     this.#engine = options.engine;
     this.#logger = options.logger;
     this.#batches = new GroupCommit({
       commit: (submissions) => this.#commit(submissions),
-      parallel: PARALLEL_COMMITS,
+      parallel: { commits: PARALLEL_COMMITS, clock: options.clock },
       weightMax: COMMIT_EVENTS_MAX,
       weigh: (submission) => submission.events.length + (bytesOf(submission) / COMMIT_BYTES_MAX) * COMMIT_EVENTS_MAX,
     });

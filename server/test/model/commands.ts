@@ -12,7 +12,7 @@ import { type Limits, limitsBody, type ModelWebhook, type Setup, type System, ty
 import type { Answer } from './transport.ts';
 
 /** One event of a publish. */
-interface EventPlan {
+export interface EventPlan {
   type: 'a' | 'b';
   /** Of a few, so that they come twice. */
   eventId: 'k0' | 'k1' | null;
@@ -66,6 +66,7 @@ const webhookSetup: fc.Arbitrary<WebhookSetup> = fc
     failover: fc.constantFrom(false, false, true),
     maxAttempts: fc.integer({ min: 1, max: 4 }),
     priority: fc.constantFrom(0, 0, 5),
+    timeoutSeconds: fc.constantFrom(5, 5, 60),
     receiver: receivers,
   })
   .chain((rest) => limits.map((own) => ({ ...rest, ...own })));
@@ -329,6 +330,8 @@ async function wish(system: System, step: Extract<Step, { delivery: number }>): 
       system.quiet = false;
       await cancelDelivery(pool, tenantId, row.id, now);
       for (const node of system.sound) node.engine.cancelled([row.id]);
+      if (system.sound.length < system.nodes.length) system.unheard.add(row.id);
+      for (const request of system.transport.underWay) request.cancelled ||= request.deliveryId === row.id;
       return ['cancel'];
     }
     case 'erase': {

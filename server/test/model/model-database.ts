@@ -46,7 +46,8 @@ export async function openModelDatabase(): Promise<ModelDatabase> {
   await listener.connect();
   await listener.query('LISTEN posthorn_changes');
   // Sessions that end with the database are no news.
-  for (const each of [pool, apiPool, listener]) each.on('error', () => {});
+  for (const each of [pool, apiPool]) each.on('error', () => {});
+  listener.on('error', () => {});
   const activity = new Activity();
   let tenants = 0;
 

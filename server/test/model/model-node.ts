@@ -82,7 +82,7 @@ export class ModelNode {
       },
       sender: transport.senderOf(this),
     });
-    const writer = new EventWriter({ pool, engine: this.engine, logger });
+    const writer = new EventWriter({ pool, engine: this.engine, clock, logger });
     const { engine } = this;
     this.publisher = new Publisher({
       eventTypes,

@@ -64,8 +64,30 @@ export class RowChecks {
     this.#before = now;
     this.#checkAccepted(rows);
     this.#checkMemory(rows);
+    await this.#checkLeases(rows);
     await this.#noteCircuits();
     return rows;
+  }
+
+  /** While a request is under way its delivery stays with the node that sent it, as long as that node counts. */
+  async #checkLeases(rows: DeliveryRow[]): Promise<void> {
+    const { pool, transport } = this.#system;
+    if (transport.underWay.size === 0) return;
+    const nodes = await pool.query<{ id: number }>({ name: 'nodes', text: 'SELECT id FROM nodes' });
+    const counting = new Set(nodes.rows.map(({ id }) => id));
+    const leases = new Map(rows.map((row) => [row.id, row.lease_node]));
+    for (const { deliveryId, attempt, nodeId, node, cancelled } of transport.underWay) {
+      const lease = leases.get(deliveryId);
+      if (
+        lease === nodeId ||
+        cancelled ||
+        this.#system.unheard.has(deliveryId) ||
+        nodeId !== node.engine.nodeId ||
+        !counting.has(nodeId)
+      )
+        continue;
+      this.#system.violated(`D3: attempt ${attempt} of ${deliveryId} is under way, and its lease is ${lease}`);
+    }
   }
 
   async #noteCircuits(): Promise<void> {

@@ -81,13 +81,15 @@ export class SendChecks {
       wrong('D1: it was sent without a committed row');
       return;
     }
+    if (this.#system.unheard.has(row.id)) return;
     if (row.lease_node !== request.nodeId) wrong(`D3: it was sent with the lease at ${row.lease_node}`);
     if (row.status !== 'pending' && row.status !== 'failed') wrong(`it was sent while ${row.status}`);
     if (row.attempt_count !== request.attempt - 1) wrong(`D5: it was sent after ${row.attempt_count} attempts`);
     if (request.messageId !== formatId('event', row.event_id)) wrong(`D4: its webhook-id is ${request.messageId}`);
     for (const other of transport.underWay) {
-      if (other !== request && other.deliveryId === request.deliveryId && other.nodeId === row.lease_node) {
-        wrong('D3: another request of it is under way under the same lease');
+      if (other === request || other.deliveryId !== request.deliveryId) continue;
+      if (other.node === request.node || other.nodeId === row.lease_node) {
+        wrong('D3: another request of it is under way under the same lease, or by the same node');
       }
     }
     const webhook = this.#system.webhooks[request.webhook];

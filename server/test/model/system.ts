@@ -28,6 +28,7 @@ export interface WebhookSetup extends Limits {
   failover: boolean;
   maxAttempts: number;
   priority: number;
+  timeoutSeconds: number;
   receiver: Answer | 'hold';
 }
 
@@ -79,6 +80,8 @@ export class System {
   readonly lastWishes = new Set<Command>();
   /** Webhooks were deleted or payloads erased: deliveries may be discarded from now on. */
   discards = false;
+  /** Deliveries that were cancelled while a node was cut off: it did not hear of it, and may send what it holds. */
+  readonly unheard = new Set<string>();
   /** What was found wrong. */
   readonly violations: string[] = [];
   readonly newId: IdSource;
@@ -279,7 +282,7 @@ export class System {
       name: `w${place}`,
       url: `http://w${place}.example/`,
       events: place === 0 ? ['*'] : ['a'],
-      timeout_seconds: 5,
+      timeout_seconds: setup.timeoutSeconds,
       retry_policy: { max_attempts: setup.maxAttempts, initial_delay_seconds: 1, jitter: 0 },
       priority: setup.priority,
       ...(setup.failover && { failover_url: `http://f${place}.example/` }),

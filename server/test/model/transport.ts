@@ -18,6 +18,8 @@ export interface SentRequest {
   toFailover: boolean;
   startedAtMs: number;
   deadlineMs: number;
+  /** A person took the delivery away from it. */
+  cancelled: boolean;
   /** Ends it; does nothing when it has ended. */
   answer(answer: Answer): void;
 }
@@ -75,6 +77,7 @@ export class Transport {
       toFailover: outgoing.url.hostname.startsWith('f'),
       startedAtMs,
       deadlineMs: startedAtMs + outgoing.timeoutMs,
+      cancelled: false,
       answer: (answer) => {
         if (!this.underWay.delete(request)) return;
         if (answer === 'ok') this.succeeded.add(request.deliveryId);

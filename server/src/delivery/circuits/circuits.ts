@@ -122,14 +122,16 @@ export class Circuits {
    */
   async takeProbe(lane: LaneKey, silenceMs: number, idle: boolean): Promise<boolean> {
     const { pool, clock, logger } = this.#options;
-    const circuit = this.find(lane.webhookId);
-    if (circuit === undefined) return true;
     const dueBy = idle ? null : new Date(clock.now());
     try {
       const result = await pool.query({ ...TAKE_PROBE, values: [lane.tenantId, lane.webhookId, silenceMs, dueBy] });
       if (result.rowCount === 1) {
-        circuit.state = 'half_open';
-        circuit.reopensAtMs = clock.monotonicMs() + silenceMs;
+        // Not the one of before the question: it may have been read anew meanwhile.
+        const circuit = this.find(lane.webhookId);
+        if (circuit !== undefined) {
+          circuit.state = 'half_open';
+          circuit.reopensAtMs = clock.monotonicMs() + silenceMs;
+        }
         return true;
       }
       // Another node was first, the circuit is closed by now, or nothing is due.

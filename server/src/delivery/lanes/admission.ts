@@ -85,13 +85,15 @@ export class LaneAdmission {
     const room = inHand.room(lane);
     if (room < 1) return { lane, kind: 'full' };
     // Whatever waits for a webhook that is gone or not active is discarded or held, and for that it must be claimed.
-    if (target?.status !== 'active') return { lane, kind: 'claim', room, ordered: false };
+    if (target === undefined) return { lane, kind: 'claim', room, ordered: false };
     if (target.bound && (lane.leaving || !owners.owns(lane.webhookId))) {
       return owners.shouldOwn(lane.webhookId)
         ? { lane, kind: 'wait', untilMs: clock.now() + AGAIN_MS }
         : { lane, kind: 'elsewhere' };
     }
     if (lane.inDoubt) return { lane, kind: 'wait', untilMs: clock.now() + AGAIN_MS };
+    // It may be active again by the time that the claim has brought them.
+    if (target.status !== 'active') return { lane, kind: 'claim', room, ordered: target.ordering !== null };
     lane.configure(target);
     const paced = lane.pace === undefined ? room : Math.ceil((lane.pace.perMinute * PACED_SECONDS) / 60) - lane.queued;
     if (paced < 1) return { lane, kind: 'full' };
@@ -106,7 +108,7 @@ export class LaneAdmission {
     const hasFailover = target.failoverUrl !== null;
     const silenceMs = Math.max(target.circuitBreaker.openMs, target.timeoutMs + PROBE_GRACE_MS);
     const isTime = circuit.reopensAtMs <= clock.monotonicMs();
-    if (isTime) lane.probing = await circuits.takeProbe(lane, silenceMs, hasFailover);
+    if (isTime && (await circuits.takeProbe(lane, silenceMs, hasFailover))) lane.probing = true;
     const waitMs = (circuits.find(lane.webhookId)?.reopensAtMs ?? 0) - clock.monotonicMs();
     const againAtMs = clock.now() + Math.max(1, waitMs);
     // The primary is to be tried when its time has come, also while everything goes to the other URL.

@@ -27,10 +27,6 @@ export class InHand {
     return this.#tasks.size;
   }
 
-  has(deliveryId: string): boolean {
-    return this.#tasks.has(deliveryId);
-  }
-
   ids(): string[] {
     return [...this.#tasks.keys()];
   }

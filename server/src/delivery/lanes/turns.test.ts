@@ -178,3 +178,16 @@ test('the places are never exceeded, and all are given back', () => {
   expect(total).toBe(16);
   expect(turns.inFlight).toBe(0);
 });
+
+test("a tenant's later attempts that hang leave places of its own to its first ones", () => {
+  const turns = new Turns(8);
+  turns.offer(lane('a', 'storm', 40, { late: true }));
+  const held: (Turn | undefined)[] = [];
+  for (let n = 0; n < 8; n++) held.push(begin(turns));
+  expect(held.filter((turn) => turn !== undefined).length).toBeLessThan(4);
+  turns.offer(lane('a', 'usual', 5));
+  const first = begin(turns);
+  expect(first?.lane.webhookId).toBe('usual');
+  end(turns, first, 1);
+  expect(start(turns)).toBe('usual');
+});

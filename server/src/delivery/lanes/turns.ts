@@ -19,7 +19,7 @@ export interface Turn {
  *   each: whoever comes finds a place.
  * - Within a tenant the lane with the most urgent delivery is next, and among equals they take turns.
  * - First attempts and later ones have turns of their own: one in four is for later ones while both wait, and later ones
- *   hold no more places than are free.
+ *   hold no more places than are free, of all and of those that their tenant may have.
  */
 export class Turns {
   readonly #tenants = new Map<string, Tenant>();
@@ -54,7 +54,7 @@ export class Turns {
       if (kind === undefined) return undefined;
       const tenant = this.#nextTenant(kind);
       if (tenant === undefined) continue;
-      if (tenant.inFlight >= this.#placesMax()) {
+      if (!this.#hasPlace(tenant, kind)) {
         this.#full.add(tenant);
         continue;
       }
@@ -75,12 +75,16 @@ export class Turns {
   end({ lane, kind, chargedMs }: Turn, tookMs: number): void {
     const tenant = this.#tenant(lane.tenantId);
     this.#inFlight -= 1;
-    if (kind === 'later') this.#laterInFlight -= 1;
+    if (kind === 'later') {
+      this.#laterInFlight -= 1;
+      tenant.laterInFlight -= 1;
+    }
     tenant.inFlight -= 1;
     tenant.usedMs += tookMs - chargedMs;
     lane.ended(kind);
-    for (const full of this.#full) {
-      if (full.inFlight < this.#placesMax()) {
+    // A copy: who still has no place for one kind goes back in.
+    for (const full of [...this.#full]) {
+      if (this.#hasPlace(full, 'fresh')) {
         this.#full.delete(full);
         this.#queue(full, 'fresh');
         this.#queue(full, 'later');
@@ -101,7 +105,10 @@ export class Turns {
     const chargedMs = lane.expectedMs;
     this.#given += 1;
     this.#inFlight += 1;
-    if (kind === 'later') this.#laterInFlight += 1;
+    if (kind === 'later') {
+      this.#laterInFlight += 1;
+      tenant.laterInFlight += 1;
+    }
     tenant.inFlight += 1;
     tenant.usedMs += chargedMs;
     lane.begun(kind);
@@ -132,7 +139,7 @@ export class Turns {
 
   #queue(tenant: Tenant, kind: TurnKind): void {
     if (tenant.queued[kind] || tenant.lanes[kind].size === 0) return;
-    if (tenant.inFlight >= this.#placesMax()) {
+    if (!this.#hasPlace(tenant, kind)) {
       this.#full.add(tenant);
       return;
     }
@@ -141,9 +148,10 @@ export class Turns {
     this.#rings[kind].push({ tenant, usedMs: tenant.usedMs, order: this.#entries });
   }
 
-  /** Places that one tenant may hold at the moment. */
-  #placesMax(): number {
-    return Math.max(1, this.#inFlightMax - this.#inFlight);
+  #hasPlace(tenant: Tenant, kind: TurnKind): boolean {
+    const placesMax = Math.max(1, this.#inFlightMax - this.#inFlight);
+    if (tenant.inFlight >= placesMax) return false;
+    return kind === 'fresh' || tenant.laterInFlight < Math.max(1, placesMax - tenant.inFlight);
   }
 
   #tenant(id: string): Tenant {
@@ -154,6 +162,7 @@ export class Turns {
         lanes: { fresh: new PriorityQueue(), later: new PriorityQueue() },
         queued: { fresh: false, later: false },
         inFlight: 0,
+        laterInFlight: 0,
         usedMs: this.#markMs,
       };
       this.#tenants.set(id, tenant);
@@ -174,6 +183,7 @@ interface Tenant {
   /** Stands in the ring. */
   queued: Record<TurnKind, boolean>;
   inFlight: number;
+  laterInFlight: number;
   /** Worker time so far, on a scale that all tenants share. */
   usedMs: number;
 }

@@ -16,12 +16,12 @@ WITH input AS (
     $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::uuid[], $11::int[],
     $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::text[],
     $19::text[], $20::int[], $21::text[], $22::bytea[], $23::bool[], $24::text[], $25::text[], $26::int[],
-    $27::text[], $28::bool[]
+    $27::text[], $28::bool[], $1::int[]
   ) AS i (
     tenant_id, environment_id, delivery_id, event_id, webhook_id, event_type, trigger, attempt_id, number,
     status, status_reason, due_at, ended_at, url, http_method, request_headers,
     envelope, response_status, response_headers, response_body, response_truncated, error_class, error_message,
-    duration_ms, next_trigger, parks
+    duration_ms, next_trigger, parks, lease_node
   )
 ),
 stored AS (
@@ -52,7 +52,7 @@ moved AS (
     completed_at = CASE WHEN i.due_at IS NULL THEN i.ended_at END
   FROM input i
   WHERE d.tenant_id = i.tenant_id AND d.environment_id = i.environment_id AND d.id = i.delivery_id
-    AND d.lease_node = $1
+    AND d.lease_node = i.lease_node
   RETURNING
     d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.event_type, i.status, i.status_reason, i.number,
     i.trigger, i.ended_at, i.duration_ms, i.error_class, d.ordering_key, i.parks
