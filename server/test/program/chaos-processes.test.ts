@@ -6,8 +6,8 @@ test('several processes: whatever is killed how often, no accepted event is lost
     name: 'two processes',
     processes: 2,
     targets: [
-      ...Array(12).fill('worker'),
-      ...Array(2).fill('two workers'),
+      ...Array(8).fill('worker'),
+      ...Array(4).fill('two workers'),
       ...Array(6).fill('PostgreSQL'),
       ...Array(3).fill('worker and PostgreSQL'),
       ...Array(2).fill('program'),
