@@ -250,6 +250,7 @@ export class System {
   async end(): Promise<void> {
     for (const node of this.nodes) this.crash(node);
     await this.#database.activity.whenIdle();
+    await this.#checks.done();
     // The next run begins with node 1, and meets no circuit of this one.
     await this.pool.query(`DELETE FROM nodes; DELETE FROM webhooks; SELECT setval('nodes_id_seq', 1, false)`);
   }

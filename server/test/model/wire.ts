@@ -94,7 +94,7 @@ export class Wire {
 
   async #connect() {
     await this.#gate();
-    const client = await this.#options.real.connect();
+    const client = await this.#options.activity.during(() => this.#options.real.connect());
     return {
       query: (config: Statement, values?: unknown[]) =>
         this.#pass(config, () => client.query(config as string, values)),
