@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { runs, setups } from './commands.ts';
 import { openModelDatabase } from './model-database.ts';
 import { Runs } from './run.ts';
+import { newSeed } from './seed.ts';
 
 /** See CONTRIBUTING.md, "The model of the delivery engine". */
 const { MODEL_RUNS = '1000', MODEL_MINUTES = '1.5', MODEL_SEED, MODEL_PATH } = process.env;
@@ -17,7 +18,7 @@ const SHARDS = MODEL_PATH === undefined ? 4 : 1;
 test(
   'whatever happens, the invariants hold, and every delivery comes to its end',
   async () => {
-    const first = MODEL_SEED === undefined ? Math.trunc(Math.random() * 0x7fff_ffff) : Number(MODEL_SEED);
+    const first = MODEL_SEED === undefined ? defaultSeed() : Number(MODEL_SEED);
     const shards = Array.from({ length: SHARDS }, (_, shard) => check(first + shard));
     const results = await Promise.all(shards);
     const played = results.reduce((sum, result) => sum + result.numRuns, 0);
@@ -32,6 +33,13 @@ test(
   },
   LIMIT_MS + 2 * SHRINK_MS,
 );
+
+/** In CI always the same runs: a failure there is about the change. New ones are found with `npm run test:soak`. */
+function defaultSeed(): number {
+  return process.env.CI === undefined ? newSeed() : CI_SEED;
+}
+
+const CI_SEED = 20_261_122;
 
 async function check(seed: number) {
   const database = await openModelDatabase();
