@@ -442,15 +442,18 @@ export class DeliveryEngine {
     // A request that fails before it was sent ends within this call; the loop below goes on with what it left.
     if (this.#pumping) return;
     this.#pumping = true;
-    while (!this.#draining && this.#heartbeat.alive && !this.#recorder.failing) {
-      const turn = this.#turns.next();
-      if (turn === undefined) break;
-      const task = turn.lane.shift(turn.kind);
-      if (task === undefined) this.#endTurn(turn, 0);
-      else this.#begin(turn, task);
-      this.#turns.offer(turn.lane);
+    try {
+      while (!this.#draining && this.#heartbeat.alive && !this.#recorder.failing) {
+        const turn = this.#turns.next();
+        if (turn === undefined) break;
+        const task = turn.lane.shift(turn.kind);
+        if (task === undefined) this.#endTurn(turn, 0);
+        else this.#begin(turn, task);
+        this.#turns.offer(turn.lane);
+      }
+    } finally {
+      this.#pumping = false;
     }
-    this.#pumping = false;
   }
 
   #begin(turn: Turn, task: DeliveryTask): void {

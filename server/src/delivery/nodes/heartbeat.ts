@@ -108,15 +108,16 @@ export class Heartbeat {
 
   async #beat(): Promise<void> {
     const { registry, clock, exclusively, oldestInHand, onAlive } = this.#options;
-    const wasAlive = this.alive;
     const startMs = clock.monotonicMs();
     const oldest = await exclusively(() =>
       registry.beat(this.#nodeId, oldestInHand(), this.#doubtSinceMs !== undefined),
     );
     if (startMs - this.#lastBeatMs > CUT_OFF_MS) this.#judgesFromMs = clock.monotonicMs() + NODE_SILENCE_MS_MAX;
+    // It may have lapsed before this beat, or while the beat took its time: either way it has begun nothing since.
+    const lapsed = !this.alive;
     if (oldest !== undefined) this.#lastBeatMs = startMs;
     else await this.#join();
-    if (!wasAlive) onAlive();
+    if (lapsed) onAlive();
     await this.#takeOver(false);
     if (oldest !== undefined) await this.#findLost(oldest);
     await this.#freeFormer();
