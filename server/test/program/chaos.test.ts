@@ -7,4 +7,4 @@ test('one process: whatever is killed how often, no accepted event is lost, and 
     processes: 1,
     targets: [...Array(14).fill('PostgreSQL'), ...Array(2).fill('program'), ...Array(3).fill('program and PostgreSQL')],
   });
-}, 400_000);
+}, 600_000);

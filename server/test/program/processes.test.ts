@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { createTestDatabase } from '../../src/testing/database.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { childrenOf, type Folder, isAlive, makeFolder, processEnd } from './folder.ts';
@@ -9,7 +9,10 @@ import { type Ledger, startLedger } from './ledger.ts';
 import { runToEnd } from './program.ts';
 import { ENV, OPERATOR_KEY, type Server, startServer } from './server.ts';
 
-const PROCESSES = { ...ENV, POSTHORN_PROCESSES: '2' };
+const PROCESSES = { ...ENV, POSTHORN_PROCESSES: '2', POSTHORN_MAX_IN_FLIGHT: '16' };
+
+// Each start is that of three processes.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let folder: Folder;
 let ledger: Ledger;
@@ -112,7 +115,7 @@ test('a change made at one process counts at the other at once', async () => {
 });
 
 test('a stop under load lets every process finish what is under way; the next start sends the rest: all once', async () => {
-  ledger.onArrival = () => ({ status: 200, afterMs: 800 });
+  ledger.onArrival = () => ({ status: 200, afterMs: 2_000 });
   await publish(100, 200);
   await eventually(
     async () => ledger.arrivals.length,
@@ -128,14 +131,14 @@ test('a stop under load lets every process finish what is under way; the next st
   expect(before).toBeLessThan(200);
 
   ledger.onArrival = () => ({ status: 200, afterMs: 0 });
-  server = await startServer({ cwd: folder.path, env: { ...PROCESSES, POSTHORN_MAX_IN_FLIGHT: '16' } });
+  server = await startServer({ cwd: folder.path, env: PROCESSES });
   await eventually(
     async () => new Set(ledger.arrivals.map(({ event }) => event)).size,
     (arrived) => arrived === 200,
     30_000,
   );
   expect(ledger.arrivals).toHaveLength(200);
-}, 60_000);
+});
 
 test('when the first process is killed the others end by themselves, and the next start finds all free', async () => {
   const left = workers();
@@ -151,7 +154,7 @@ test('when the first process is killed the others end by themselves, and the nex
     async () => ledger.arrivals.filter(({ event }) => event >= 300).length,
     (arrived) => arrived === 4,
   );
-}, 60_000);
+});
 
 test('a receiver that does not answer holds a stop no longer than the drain time', async () => {
   ledger.onArrival = () => ({ status: 200, afterMs: 25_000 });
@@ -163,7 +166,7 @@ test('a receiver that does not answer holds a stop no longer than the drain time
   const beganAtMs = performance.now();
   expect(await server.end('SIGTERM')).toEqual({ code: 0, signal: null });
   expect(performance.now() - beganAtMs).toBeLessThan(10_000);
-}, 60_000);
+});
 
 test('a start that cannot be says why in one line and leaves no process: a taken port, too few connections', async () => {
   const busy = createServer().listen(0, '127.0.0.1');
@@ -190,4 +193,4 @@ test('a start that cannot be says why in one line and leaves no process: a taken
     busy.close();
     await database.drop();
   }
-}, 60_000);
+});
