@@ -194,6 +194,8 @@ export class DeliveryEngine {
     this.#rests.clear();
     const dueAtMs = this.#options.clock.now();
     for (const task of this.#drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
+    const probing = [...this.#inHand.lanes.values()].filter((lane) => lane.probing);
+    await Promise.all(probing.map((lane) => this.#circuits.returnProbe(lane)));
     const deadline = this.#options.clock.monotonicMs() + drainMs;
     while (this.#turns.inFlight > 0 && this.#options.clock.monotonicMs() < deadline) {
       await new Promise<void>((resolve) => this.#options.clock.after(20, resolve));

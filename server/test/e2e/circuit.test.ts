@@ -158,6 +158,23 @@ test('an event that comes long after the circuit opened is tried at once', async
   await circuitIs(webhook.id, 'closed');
 }, 30_000);
 
+test('a node that stops gives the right to probe back, so that another can try at once', async () => {
+  const webhook = await breaking({ failover_url: `${receiver.url}/failover` });
+  receiver.onRequest = (request) => request.respond(request.path === '/failover' ? 200 : 500);
+  await cluster.publishAll(events(4));
+  // With a failover URL the right is taken also while nothing is due, and kept until something comes.
+  await circuitIs(webhook.id, 'half_open');
+  for (const node of cluster.nodes) await node.restart();
+  heal();
+  await eventually(
+    async () => {
+      for (const node of cluster.nodes) await cluster.publish({}, node);
+      return shown(webhook.id);
+    },
+    ({ circuit_state }) => circuit_state === 'closed',
+  );
+});
+
 test('what was under way when the circuit opened adds no request', async () => {
   const webhook = await breaking({ retry_policy: { ...PATIENT, initial_delay_seconds: 0, max_delay_seconds: 0 } });
   const held: (() => void)[] = [];

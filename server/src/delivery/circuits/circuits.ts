@@ -6,7 +6,7 @@ import type { Logger } from '../../kernel/logger.ts';
 import type { CircuitBreaker } from '../../webhooks/circuit-breaker.ts';
 import type { LaneKey } from '../lanes/lane.ts';
 import { CircuitWindow } from './circuit-window.ts';
-import { CLOSE_CIRCUIT, OPEN_CIRCUIT, READ_CIRCUITS, TAKE_PROBE } from './sql.ts';
+import { CLOSE_CIRCUIT, OPEN_CIRCUIT, READ_CIRCUITS, RETURN_PROBE, TAKE_PROBE } from './sql.ts';
 
 /** A circuit that is not closed. */
 export interface Circuit extends LaneKey {
@@ -142,6 +142,11 @@ export class Circuits {
     return false;
   }
 
+  /** This node stops and has not used the right: another may probe at once. */
+  returnProbe(lane: LaneKey): Promise<void> {
+    return this.#write(lane, { ...RETURN_PROBE, values: [lane.tenantId, lane.webhookId] });
+  }
+
   #open(lane: LaneKey, breaker: CircuitBreaker, reason: string): void {
     const { clock, onChange } = this.#options;
     this.#windows.delete(lane.webhookId);
@@ -154,26 +159,25 @@ export class Circuits {
       reopensAt: undefined,
     });
     onChange(lane);
-    this.#write(lane, { ...OPEN_CIRCUIT, values: [lane.tenantId, lane.webhookId, breaker.openMs, reason] });
+    void this.#write(lane, { ...OPEN_CIRCUIT, values: [lane.tenantId, lane.webhookId, breaker.openMs, reason] });
   }
 
   #close(lane: LaneKey): void {
     this.#circuits.delete(lane.webhookId);
     this.#options.onChange(lane);
-    this.#write(lane, { ...CLOSE_CIRCUIT, values: [lane.tenantId, lane.webhookId] });
+    void this.#write(lane, { ...CLOSE_CIRCUIT, values: [lane.tenantId, lane.webhookId] });
   }
 
   /** This node acts on its own word at once; the row, and with it the other nodes, follow. */
-  #write(lane: LaneKey, statement: pg.QueryConfig): void {
+  async #write(lane: LaneKey, statement: pg.QueryConfig): Promise<void> {
     const { pool, logger } = this.#options;
     const { tenantId, environmentId, webhookId } = lane;
-    const notice = changeText({ topic: 'circuits', tenantId, environmentId, webhookId });
-    pool
-      .query(statement)
-      .then(() => pool.query(NOTIFY_SQL, [notice]))
-      .catch((error) =>
-        logger.warn({ code: errorCode(error), webhook_id: webhookId }, 'a circuit could not be stored'),
-      );
+    try {
+      await pool.query(statement);
+      await pool.query(NOTIFY_SQL, [changeText({ topic: 'circuits', tenantId, environmentId, webhookId })]);
+    } catch (error) {
+      logger.warn({ code: errorCode(error), webhook_id: webhookId }, 'a circuit could not be stored');
+    }
   }
 
   #prune(nowMs: number): void {

@@ -26,6 +26,14 @@ WHERE tenant_id = $1 AND webhook_id = $2 AND reopens_at <= now() AND (
 )`,
 } as const;
 
+/** Gives the right to probe back unused. $1 tenant, $2 webhook. */
+export const RETURN_PROBE = {
+  name: 'return-probe',
+  text: `
+UPDATE circuits SET state = 'open', reopens_at = now()
+WHERE tenant_id = $1 AND webhook_id = $2 AND state = 'half_open'`,
+} as const;
+
 /** $1 tenant, $2 webhook. */
 export const CLOSE_CIRCUIT = {
   name: 'close-circuit',

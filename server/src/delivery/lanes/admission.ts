@@ -4,7 +4,7 @@ import type { WebhookTarget } from '../../webhooks/target.ts';
 import type { Circuits } from '../circuits/circuits.ts';
 import type { LaneOwners, WantedLane } from '../nodes/lane-owners.ts';
 import type { InHand } from './in-hand.ts';
-import type { Lane } from './lane.ts';
+import type { Lane, LaneKey } from './lane.ts';
 import { paceIntervalMs } from './pace.ts';
 
 /** What is to be done about a lane with due rows. */
@@ -100,23 +100,26 @@ export class LaneAdmission {
     return this.#throughCircuit(lane, target, Math.min(room, paced));
   }
 
-  async #throughCircuit(lane: Lane, target: WebhookTarget, room: number): Promise<Admission> {
-    const { clock, circuits } = this.#options;
+  async #throughCircuit(key: LaneKey, target: WebhookTarget, room: number): Promise<Admission> {
+    const { clock, circuits, inHand } = this.#options;
+    const { circuitBreaker } = target;
     const ordered = target.ordering !== null;
-    const circuit = target.circuitBreaker === null ? undefined : circuits.find(lane.webhookId);
-    if (circuit === undefined || target.circuitBreaker === null) return { lane, kind: 'claim', room, ordered };
     const hasFailover = target.failoverUrl !== null;
-    const silenceMs = Math.max(target.circuitBreaker.openMs, target.timeoutMs + PROBE_GRACE_MS);
-    const isTime = circuit.reopensAtMs <= clock.monotonicMs();
-    if (isTime && (await circuits.takeProbe(lane, silenceMs, hasFailover))) lane.probing = true;
-    const waitMs = (circuits.find(lane.webhookId)?.reopensAtMs ?? 0) - clock.monotonicMs();
+    const before = circuitBreaker === null ? undefined : circuits.find(key.webhookId);
+    const isTime = before !== undefined && before.reopensAtMs <= clock.monotonicMs();
+    const silenceMs = Math.max(circuitBreaker?.openMs ?? 0, target.timeoutMs + PROBE_GRACE_MS);
+    const mayProbe = isTime && (await circuits.takeProbe(key, silenceMs, hasFailover));
+    // What there was before the question may be gone: a lane that had nothing in hand, or the circuit.
+    const lane = inHand.lane(key);
+    const circuit = circuitBreaker === null ? undefined : circuits.find(key.webhookId);
+    if (circuit === undefined) return { lane, kind: 'claim', room, ordered };
+    if (mayProbe) lane.probing = true;
+    const waitMs = circuit.reopensAtMs - clock.monotonicMs();
     const againAtMs = clock.now() + Math.max(1, waitMs);
     // The primary is to be tried when its time has come, also while everything goes to the other URL.
     if (hasFailover) return { lane, kind: 'claim', room, ordered, againAtMs };
     if (lane.probing) return { lane, kind: 'claim', room: 1, ordered };
-    return isTime && waitMs <= 0 && circuits.find(lane.webhookId) !== undefined
-      ? { lane, kind: 'idle' }
-      : { lane, kind: 'wait', untilMs: againAtMs };
+    return isTime && waitMs <= 0 ? { lane, kind: 'idle' } : { lane, kind: 'wait', untilMs: againAtMs };
   }
 
   /** Takes the lanes that this node should have and has not. */
