@@ -87,6 +87,7 @@ async function runAll(options: Options): Promise<Outcome> {
   for (const scenario of scenarios) {
     const result = noResult(scenario);
     const startMs = performance.now();
+    process.stdout.write(`${scenario.label} ...`);
     results.push(result);
     try {
       if (posthorn !== undefined && needsPosthorn(scenario)) await runWith(posthorn, scenario.processes ?? processes);
