@@ -126,15 +126,7 @@ export class Claims {
   #run(): void {
     if (this.#running || this.#stopped || !this.#options.alive()) return;
     this.#running = true;
-    this.exclusively(async () => {
-      while (!this.#stopped && this.#options.alive() && (this.#sweepDue || this.#wanted.size > 0)) {
-        if (this.#sweepDue) {
-          this.#sweepDue = false;
-          await this.#sweep();
-        }
-        await this.#claim(this.#nextLanes());
-      }
-    })
+    this.#work()
       .catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'waiting deliveries could not be read; trying again');
         // One for all that fails meanwhile: each periodic sweep of an outage would else begin a chain of its own.
@@ -147,6 +139,20 @@ export class Claims {
         this.#running = false;
         if (this.#wanted.size > 0 || this.#sweepDue) this.#run();
       });
+  }
+
+  /** One step at a time, so that a heartbeat need not wait until everything is claimed. */
+  async #work(): Promise<void> {
+    while (!this.#stopped && this.#options.alive() && (this.#sweepDue || this.#wanted.size > 0)) {
+      await this.exclusively(async () => {
+        if (this.#stopped || !this.#options.alive()) return;
+        if (this.#sweepDue) {
+          this.#sweepDue = false;
+          await this.#sweep();
+        }
+        await this.#claim(this.#nextLanes());
+      });
+    }
   }
 
   #nextLanes(): Lane[] {

@@ -445,7 +445,7 @@ export class DeliveryEngine {
     if (this.#pumping) return;
     this.#pumping = true;
     try {
-      while (!this.#draining && this.#heartbeat.alive && !this.#recorder.failing) {
+      while (this.#mayBegin) {
         const turn = this.#turns.next();
         if (turn === undefined) break;
         const task = turn.lane.shift(turn.kind);
@@ -456,6 +456,14 @@ export class DeliveryEngine {
     } finally {
       this.#pumping = false;
     }
+  }
+
+  /**
+   * What was sent and is not recorded yet counts as under way: when this node is killed now, it is what is sent again.
+   */
+  get #mayBegin(): boolean {
+    if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
+    return this.#underWay.size < this.#options.inFlightMax;
   }
 
   #begin(turn: Turn, task: DeliveryTask): void {
@@ -589,7 +597,7 @@ export class DeliveryEngine {
       });
     }
     if (lane.wantsRows(this.#options.clock.now())) this.#claims.claimSoon(lane);
-    if (this.#turns.inFlight === 0) this.#pump();
+    this.#pump();
   }
 
   #giveBack(lease: GiveUp): void {
