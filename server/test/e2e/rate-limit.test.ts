@@ -1,4 +1,4 @@
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type Cluster, startCluster } from './cluster.ts';
@@ -36,7 +36,7 @@ const INTERVAL_MS = 60_000 / PER_MINUTE;
 const JITTER_MS = 100 + 50;
 
 /** How long this process let its events wait: an arrival that is seen so late shortens the stretch after it. */
-let lag: IntervalHistogram;
+let lag: ReturnType<typeof monitorEventLoopDelay>;
 
 /** No stretch of arrivals is shorter than the limit allows. */
 function expectPaced(): void {
