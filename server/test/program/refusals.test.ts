@@ -3,12 +3,15 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../src/testing/database.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type Folder, makeFolder, queryDatabase } from './folder.ts';
 import { runToEnd } from './program.ts';
 import { ENV, type Server, startServer } from './server.ts';
+
+// Some of them start the program several times.
+vi.setConfig({ testTimeout: 60_000 });
 
 let folder: Folder;
 let database: TestDatabase;
