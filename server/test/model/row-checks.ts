@@ -63,7 +63,8 @@ export class RowChecks {
     for (const row of this.#before.values()) if (!now.has(row.id)) this.#wrong(row, 'D2: its row is gone');
     this.#before = now;
     this.#checkAccepted(rows);
-    this.#checkMemory(rows);
+    this.#checkMemory();
+    await this.#checkLost(rows);
     await this.#checkLeases(rows);
     await this.#noteCircuits();
     return rows;
@@ -115,7 +116,7 @@ export class RowChecks {
     }
   }
 
-  #checkMemory(rows: DeliveryRow[]): void {
+  #checkMemory(): void {
     const { inFlightMax, queuedMax, webhooks } = this.#system;
     for (const node of this.#system.nodes) {
       const { inFlight, queued, lanes } = node.engine.gauges;
@@ -125,11 +126,27 @@ export class RowChecks {
       const heldMax = queuedMax + webhooks.length * Math.ceil(queuedMax / 2);
       if (held > heldMax) this.#system.violated(`D7: ${held} deliveries in memory, ${heldMax} may be`);
       if (lanes > webhooks.length) this.#system.violated(`D7: ${lanes} lanes of ${webhooks.length} webhooks`);
-      const leased = rows.filter((row) => row.lease_node === node.engine.nodeId).length;
-      if (leased > held && !node.inDoubt && !node.wire.stalled) {
-        this.#system.violated(`D2: node ${node.engine.nodeId} has ${leased} leases and ${held} deliveries`);
-      }
     }
+  }
+
+  /** A lease that no memory knows would stay: what is only on its way, after one more rest, is none. */
+  async #checkLost(rows: DeliveryRow[]): Promise<void> {
+    if (this.#holdingLess(rows).length === 0) return;
+    await this.#system.rest();
+    for (const { nodeId, leased, held } of this.#holdingLess(await readRows(this.#system))) {
+      this.#system.violated(`D2: node ${nodeId} has ${leased} leases and ${held} deliveries`);
+    }
+  }
+
+  #holdingLess(rows: DeliveryRow[]): { nodeId: number; leased: number; held: number }[] {
+    return this.#system.nodes
+      .filter(({ inDoubt, wire }) => !inDoubt && !wire.stalled)
+      .map(({ engine }) => ({
+        nodeId: engine.nodeId,
+        leased: rows.filter((row) => row.lease_node === engine.nodeId).length,
+        held: engine.gauges.inFlight + engine.gauges.queued,
+      }))
+      .filter(({ leased, held }) => leased > held);
   }
 
   #wrong(row: DeliveryRow, text: string): void {

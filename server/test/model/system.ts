@@ -246,6 +246,11 @@ export class System {
     }
   }
 
+  /** Until nothing has happened for many turns of the event loop. */
+  async rest(): Promise<void> {
+    for (let times = 0; times < 20; times++) await this.#database.activity.whenIdle();
+  }
+
   /** Ends the run: every process is gone. */
   async end(): Promise<void> {
     for (const node of this.nodes) this.crash(node);
