@@ -1,6 +1,7 @@
 import { INTERNAL_ATTEMPTS_MAX } from '../../src/delivery/outcome.ts';
 import { retryNow } from '../../src/delivery/queries.ts';
 import { setWebhookStatus } from '../../src/webhooks/commands.ts';
+import type { ModelNode } from './model-node.ts';
 import { type DeliveryRow, hasEnded, type RowChecks } from './row-checks.ts';
 import type { System } from './system.ts';
 
@@ -19,7 +20,7 @@ export async function heal(system: System, checks: RowChecks): Promise<void> {
     if (rows.length === 0) return await checkAtRest(system);
     // A node that is gone is noticed after some seconds; later on only what is due is waited for.
     if (round < 5) await system.advance(2_500, 1_250);
-    else if (round % 10 === 9) await decideOnParked(system);
+    else if (round % 10 === 9) await decide(system);
     else await passUntilDue(system, rows);
   }
   for (const row of (await checks.look(system.wishes())).filter((each) => !hasEnded(each))) {
@@ -36,15 +37,19 @@ async function mend(system: System): Promise<void> {
   }
   const node = system.nodes[0] ?? (await system.join());
   await system.settle();
+  for (const webhook of system.webhooks) webhook.receiver = 'ok';
+  await activate(system, node);
+  await system.settle();
+  for (const request of [...system.transport.underWay]) request.answer('ok');
+  await system.settle();
+}
+
+async function activate(system: System, node: ModelNode): Promise<void> {
   for (const webhook of system.webhooks) {
-    webhook.receiver = 'ok';
     if (webhook.status === 'deleted') continue;
     webhook.status = 'active';
     await setWebhookStatus(node.store, system.scope, webhook.id, 'active');
   }
-  await system.settle();
-  for (const request of [...system.transport.underWay]) request.answer('ok');
-  await system.settle();
 }
 
 async function passUntilDue(system: System, rows: DeliveryRow[]): Promise<void> {
@@ -55,8 +60,13 @@ async function passUntilDue(system: System, rows: DeliveryRow[]): Promise<void> 
   await system.advance(2_500, 500);
 }
 
-/** Keys wait for deliveries that ended dead, where the webhook wants that: a person looks into it, and tries again. */
-async function decideOnParked(system: System): Promise<void> {
+/**
+ * A person looks into what does not go on by itself: tries again what keys wait for that are parked, and enables webhooks
+ * of which a 410 was recorded late.
+ */
+async function decide(system: System): Promise<void> {
+  const [node] = system.nodes;
+  if (node !== undefined) await activate(system, node);
   system.poisonWorks = false;
   const parking = system.webhooks.filter(({ status, ordering }) => status !== 'deleted' && ordering === 'park');
   const parked = await system.pool.query<{ delivery_id: string }>(
