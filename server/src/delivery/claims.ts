@@ -38,6 +38,9 @@ const SWEEP_SOON_MS = 50;
 
 const RETRY_MS = 500;
 
+/** How long an urgent row waits at most behind a full memory before room is looked for again. */
+const ROOM_AGAIN_MS = 100;
+
 /** Held rows of a lane that become due at once. */
 const RELEASE_ROWS = 2_000;
 
@@ -204,7 +207,7 @@ export class Claims {
   #waitForRoom(lane: Lane): void {
     const now = this.#options.clock.now();
     lane.rowsDueAtMs = Math.min(lane.rowsDueAtMs, now);
-    this.#wakeups.set(lane.webhookId, now + RETRY_MS);
+    this.#wakeups.set(lane.webhookId, now + ROOM_AGAIN_MS);
   }
 
   async #claimRows(rooms: LaneRoom[]): Promise<void> {
