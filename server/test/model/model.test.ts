@@ -46,12 +46,14 @@ async function check(seed: number) {
   try {
     const played = new Runs(database);
     const deadline = performance.now() + LIMIT_MS + SHRINK_MS;
+    let playing: Promise<void> | undefined;
     const property = fc.asyncProperty(setups, runs, async (setup, steps) => {
       // Nothing smaller is looked for any more.
       if (performance.now() > deadline) return;
-      await played.play(setup, steps);
+      playing = played.play(setup, steps);
+      await playing;
     });
-    return await fc.check(property, {
+    const result = await fc.check(property, {
       seed,
       numRuns: MODEL_PATH === undefined ? Math.ceil(Number(MODEL_RUNS) / SHARDS) : 1,
       ...(MODEL_PATH !== undefined && { path: MODEL_PATH }),
@@ -59,6 +61,9 @@ async function check(seed: number) {
       interruptAfterTimeLimit: LIMIT_MS,
       markInterruptAsFailure: false,
     });
+    // Over the time limit the last run was left in the middle: it still uses the database, and may find something.
+    if (result.interrupted && !result.failed) await playing;
+    return result;
   } finally {
     await database.close();
   }

@@ -195,6 +195,11 @@ test('PostgreSQL that is killed under load runs again with its program still the
   process.kill(postmaster, 'SIGKILL');
   await processEnd(postmaster);
   await burst;
+  await eventually(
+    async () => folder.postmasterPid() !== postmaster && (await running.call('GET', '/health/ready')).status,
+    (status) => status === 200,
+    60_000,
+  );
   await expectAllDelivered(type, publishing);
   expect(repeated(ledger.arrivals)).toEqual([]);
   expect(isAlive(running.pid)).toBe(true);
