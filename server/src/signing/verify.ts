@@ -1,5 +1,6 @@
-import { createSecretKey, timingSafeEqual, verify } from 'node:crypto';
+import { timingSafeEqual, verify } from 'node:crypto';
 import type { BodyHmacMethod } from './config.ts';
+import { prepareHmac } from './hmac.ts';
 import { readPublicKey } from './key-pairs.ts';
 import { SIGNING_SCHEMES } from './registry.ts';
 import { signV1 } from './schemes/standard.ts';
@@ -63,7 +64,7 @@ export function verifyLegacy(
 function matcher(prefix: string, rawBody: Buffer, secret: string): (signature: string) => boolean {
   const publicKey = readPublicKey(secret);
   if (publicKey === undefined) {
-    const computed = signV1(createSecretKey(standardKeyBytes(secret)), prefix, rawBody);
+    const computed = signV1(prepareHmac('sha256', standardKeyBytes(secret)), prefix, rawBody);
     return (signature) => isSame(signature, computed);
   }
   const message = Buffer.concat([Buffer.from(prefix), rawBody]);

@@ -1,5 +1,5 @@
-import { createHmac, createSecretKey } from 'node:crypto';
 import type { BodyHmacMethod } from '../config.ts';
+import { prepareHmac } from '../hmac.ts';
 import type { SigningScheme } from '../scheme.ts';
 
 /**
@@ -13,8 +13,8 @@ export function bodyHmac(name: BodyHmacMethod, algorithm: 'sha256' | 'sha1', lab
     header: 'own',
     prepare({ secrets: [newest] }) {
       if (newest === undefined) throw new Error(`The "${name}" signing scheme needs a secret.`);
-      const key = createSecretKey(Buffer.from(newest));
-      return (_prefix, body) => label + createHmac(algorithm, key).update(body).digest('hex');
+      const hmac = prepareHmac(algorithm, Buffer.from(newest));
+      return (_prefix, body) => label + hmac('', body, 'hex');
     },
   };
 }

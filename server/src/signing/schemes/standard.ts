@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+import { type Hmac, prepareHmac } from '../hmac.ts';
 import type { SigningScheme } from '../scheme.ts';
 import { standardKeyBytes } from '../secrets.ts';
 
@@ -11,7 +11,7 @@ export const standard: SigningScheme = {
   name: 'standard',
   header: 'webhook-signature',
   prepare({ secrets }) {
-    const [first, ...others] = secrets.map((secret) => createSecretKey(standardKeyBytes(secret)));
+    const [first, ...others] = secrets.map((secret) => prepareHmac('sha256', standardKeyBytes(secret)));
     if (first === undefined) throw new Error('The "standard" signing scheme needs a secret.');
     return (prefix, body) => {
       let signatures = signV1(first, prefix, body);
@@ -21,7 +21,7 @@ export const standard: SigningScheme = {
   },
 };
 
-/** One `v1` signature. The two updates spare a copy of the body. */
-export function signV1(key: KeyObject, prefix: string, body: Buffer): string {
-  return `v1,${createHmac('sha256', key).update(prefix).update(body).digest('base64')}`;
+/** One `v1` signature, with the HMAC of a secret. */
+export function signV1(hmac: Hmac, prefix: string, body: Buffer): string {
+  return `v1,${hmac(prefix, body, 'base64')}`;
 }
