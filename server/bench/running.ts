@@ -97,12 +97,12 @@ export function newAudience(running: Running, load: LoadShape): Promise<Audience
 }
 
 /**
- * A warm-up is not measured: code is compiled, pools open their connections, caches are filled. It takes half a second
- * and no longer than a measurement; or, where webhooks take turns, each webhook's, and so many of each tenant's that
+ * A warm-up is not measured: code is compiled, pools open their connections, caches are filled. It takes twice as long as
+ * a measurement, since V8 goes on making hot code faster for some ten thousand events; or, where webhooks take turns, each webhook's, and so many of each tenant's that
  * every process has seen the tenant.
  */
 export function warmUp({ audience, webhooks }: LoadShape, seconds: number): Extent {
-  if (audience === 'shared') return { seconds: Math.min(0.5, seconds) };
+  if (audience === 'shared') return { seconds: Math.min(2 * seconds, WARM_UP_SECONDS_MAX) };
   return { seconds: WARM_UP_SECONDS_MAX, events: (audience === 'tenants' ? 10 : 1) * webhooks };
 }
 

@@ -42,39 +42,85 @@ test('it is idle before the first item and after the last commit', async () => {
   expect(group.waiting).toBe(0);
 });
 
-test('with parallel commits an item does not wait for the whole of one under way, and no slot is used twice at once', async () => {
+interface UnderWay {
+  items: number[];
+  slot: number;
+  end: () => void;
+}
+
+function openPaced() {
   const clock = new ManualClock();
-  const underWay: { items: number[]; slot: number; end: () => void }[] = [];
+  const begun: UnderWay[] = [];
   const group = new GroupCommit<number>({
     weightMax: 100,
-    parallel: { commits: 2, clock },
-    commit: (items, slot) => new Promise((resolve) => underWay.push({ items, slot, end: resolve })),
+    pace: { clock, commits: 2, everyMs: 8 },
+    commit: (items, slot) => new Promise((resolve) => begun.push({ items, slot, end: resolve })),
   });
   const turn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  return { clock, begun, group, turn, batches: () => begun.map(({ items }) => items) };
+}
+
+test('with a pace an item does not wait for the whole of a commit under way, and no slot is used twice at once', async () => {
+  const { clock, begun, group, turn, batches } = openPaced();
   group.add(1);
   await turn();
   group.add(2);
+  clock.advance(7);
   await turn();
-  expect(underWay).toHaveLength(1);
-  clock.advance(3);
+  expect(batches()).toEqual([[1]]);
+  clock.advance(1);
   await turn();
   group.add(3);
   group.add(4);
+  clock.advance(20);
   await turn();
-  expect(underWay.map(({ items }) => items)).toEqual([[1], [2]]);
-  expect(underWay[0]?.slot).not.toBe(underWay[1]?.slot);
-  underWay[1]?.end();
+  expect(batches()).toEqual([[1], [2]]);
+  expect(begun[0]?.slot).not.toBe(begun[1]?.slot);
+  begun[1]?.end();
   await turn();
-  expect(underWay.map(({ items }) => items)).toEqual([[1], [2], [3, 4]]);
-  expect(underWay[2]?.slot).toBe(underWay[1]?.slot);
+  expect(batches()).toEqual([[1], [2], [3, 4]]);
+  expect(begun[2]?.slot).toBe(begun[1]?.slot);
   let idle = false;
   void group.whenIdle().then(() => {
     idle = true;
   });
-  underWay[0]?.end();
+  begun[0]?.end();
   await turn();
   expect(idle).toBe(false);
-  underWay[2]?.end();
+  begun[2]?.end();
   await turn();
   expect(idle).toBe(true);
+});
+
+test('with a pace, commits of many items begin so far apart that each is worth it, those of few at once', async () => {
+  const { clock, begun, group, turn, batches } = openPaced();
+  for (const item of [1, 2, 3, 4]) group.add(item);
+  await turn();
+  begun[0]?.end();
+  await turn();
+  group.add(5);
+  clock.advance(7);
+  await turn();
+  expect(batches()).toEqual([[1, 2, 3, 4]]);
+  clock.advance(1);
+  await turn();
+  expect(batches()).toEqual([[1, 2, 3, 4], [5]]);
+  begun[1]?.end();
+  await turn();
+  group.add(6);
+  await turn();
+  expect(batches()).toEqual([[1, 2, 3, 4], [5], [6]]);
+});
+
+test('with a pace, enough items for a commit wait for no time', async () => {
+  const { group, turn, batches } = openPaced();
+  const items = (from: number, count: number) => Array.from({ length: count }, (_, at) => from + at);
+  for (const item of items(0, 4)) group.add(item);
+  await turn();
+  for (const item of items(4, 63)) group.add(item);
+  await turn();
+  expect(batches()).toEqual([items(0, 4)]);
+  group.add(67);
+  await turn();
+  expect(batches()).toEqual([items(0, 4), items(4, 64)]);
 });

@@ -1,45 +1,57 @@
 import type { Clock } from '../kernel/clock.ts';
 
+/** When commits of a kind begin while many items come. */
+export interface CommitPace {
+  clock: Clock;
+  /** Commits that may be under way at once. */
+  commits: number;
+  /** Milliseconds from the beginning of one commit to that of the next. */
+  everyMs: number;
+}
+
 /**
- * Gathers what arrives while earlier commits are under way into the next one. There is no timer: an idle database
- * commits an item at once, a busy one commits many together, so the cost of a commit is shared just when it matters.
+ * Gathers what arrives while earlier commits are under way into the next one. An idle database commits an item at once,
+ * a busy one commits many together, so the cost of a commit is shared just when it matters.
  *
- * With `parallel` above 1 an item need not wait for the whole commit before its own: a commit spends most of its time
- * waiting for the disk, and PostgreSQL writes what several sessions have ready with one flush. A further commit begins
- * beside one under way when its first item has waited for a few milliseconds, so that it is worth its statement.
+ * A `pace` shares it better. The beginning of a statement costs as much as ten of its rows, so with many items commits
+ * begin `everyMs` apart, or as soon as there are enough; with few, at once. And an item need not wait for the whole
+ * commit before its own: a commit spends most of its time waiting for the disk, and PostgreSQL writes what several
+ * sessions have ready with one flush, so a further one may begin beside it.
  */
 export class GroupCommit<Item> {
   readonly #commit: (items: Item[], slot: number) => Promise<void>;
   readonly #weigh: (item: Item) => number;
   readonly #weightMax: number;
+  readonly #pace: CommitPace | undefined;
   /** Numbers of commits that could be under way besides those that are. */
   readonly #freeSlots: number[];
-  readonly #parallel: number;
+  readonly #slots: number;
   #waiting: Item[] = [];
   #scheduled = false;
   #cancelTimer: (() => void) | undefined;
-  readonly #clock: Clock | undefined;
+  #lastBeganMs = Number.NEGATIVE_INFINITY;
+  #lastItems = 0;
   #idle: (() => void)[] = [];
 
   /**
-   * `commit` must take care of its own failures: what it throws is a fault of the program. `slot`, under `parallel`,
-   * is a number that no other commit under way has.
+   * `commit` must take care of its own failures: what it throws is a fault of the program. `slot` is a number below
+   * `pace.commits` that no other commit under way has.
    * A batch takes items until their weights (1 each unless `weigh` says otherwise) reach `weightMax`.
-   * `parallel`: how many commits may be under way at once, in place of one. Batches begin in the order of their items,
-   * and may end in another.
+   * Without a `pace` there is one commit at a time, and the next begins when it has ended. Batches begin in the order of
+   * their items, and with several at once may end in another.
    */
   constructor(options: {
     commit: (items: Item[], slot: number) => Promise<void>;
     weightMax: number;
     weigh?: (item: Item) => number;
-    parallel?: { commits: number; clock: Clock };
+    pace?: CommitPace;
   }) {
     this.#commit = options.commit;
     this.#weightMax = options.weightMax;
     this.#weigh = options.weigh ?? (() => 1);
-    this.#parallel = options.parallel?.commits ?? 1;
-    this.#clock = options.parallel?.clock;
-    this.#freeSlots = Array.from({ length: this.#parallel }, (_, at) => this.#parallel - 1 - at);
+    this.#pace = options.pace;
+    this.#slots = options.pace?.commits ?? 1;
+    this.#freeSlots = Array.from({ length: this.#slots }, (_, at) => this.#slots - 1 - at);
   }
 
   /** Items that no commit has taken yet. */
@@ -49,11 +61,32 @@ export class GroupCommit<Item> {
 
   add(item: Item): void {
     this.#waiting.push(item);
-    if (this.#scheduled || this.#freeSlots.length === 0) return;
-    if (this.#freeSlots.length < this.#parallel) {
-      this.#cancelTimer ??= this.#clock?.after(BESIDE_ANOTHER_MS, () => this.#begin());
+    this.#consider();
+  }
+
+  /** Resolves when nothing waits and nothing is under way. */
+  whenIdle(): Promise<void> {
+    if (this.#isIdle) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  get #isIdle(): boolean {
+    return this.#waiting.length === 0 && this.#freeSlots.length === this.#slots;
+  }
+
+  /** Begins a commit, now or when it is time, if there is something to commit and a slot for it. */
+  #consider(): void {
+    if (this.#scheduled || this.#waiting.length === 0 || this.#freeSlots.length === 0) return;
+    const waitMs = this.#waitMs();
+    if (waitMs > 0) {
+      this.#cancelTimer ??= this.#pace?.clock.after(waitMs, () => {
+        this.#cancelTimer = undefined;
+        this.#begin();
+      });
       return;
     }
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
     this.#scheduled = true;
     // All that the current turn of the event loop brings goes into one batch.
     setImmediate(() => {
@@ -62,23 +95,26 @@ export class GroupCommit<Item> {
     });
   }
 
-  /** Resolves when nothing waits and nothing is under way. */
-  whenIdle(): Promise<void> {
-    if (!this.#scheduled && this.#freeSlots.length === this.#parallel) return Promise.resolve();
-    return new Promise((resolve) => this.#idle.push(resolve));
+  #waitMs(): number {
+    if (this.#pace === undefined || this.#waiting.length >= ENOUGH_ITEMS) return 0;
+    const isBusy = this.#lastItems >= MANY_ITEMS || this.#freeSlots.length < this.#slots;
+    return isBusy ? this.#lastBeganMs + this.#pace.everyMs - this.#pace.clock.monotonicMs() : 0;
   }
 
   #begin(): void {
-    this.#cancelTimer?.();
-    this.#cancelTimer = undefined;
     const slot = this.#waiting.length > 0 ? this.#freeSlots.pop() : undefined;
     if (slot !== undefined) void this.#run(slot);
   }
 
   async #run(slot: number): Promise<void> {
-    while (this.#waiting.length > 0) await this.#commit(this.#take(), slot);
+    const items = this.#take();
+    this.#lastBeganMs = this.#pace?.clock.monotonicMs() ?? 0;
+    this.#lastItems = items.length;
+    this.#consider();
+    await this.#commit(items, slot);
     this.#freeSlots.push(slot);
-    if (this.#scheduled || this.#freeSlots.length < this.#parallel) return;
+    this.#consider();
+    if (!this.#isIdle) return;
     const idle = this.#idle;
     this.#idle = [];
     for (const resolve of idle) resolve();
@@ -95,5 +131,8 @@ export class GroupCommit<Item> {
   }
 }
 
-/** Of a commit of 5 to 15 ms on a virtual disk, the part after which it pays not to wait for the rest. */
-const BESIDE_ANOTHER_MS = 3;
+/** A commit of so many items shows that more are coming. */
+const MANY_ITEMS = 4;
+
+/** For so many items the beginning of a statement is a small part of its cost, and waiting for more gains little. */
+const ENOUGH_ITEMS = 64;

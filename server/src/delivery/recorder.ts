@@ -36,11 +36,15 @@ export interface AttemptRecord {
 }
 
 const BATCH_WEIGHT_MAX = 1_000;
-const PARALLEL_COMMITS = 2;
-/** Refusals that are no outage, after which a batch is taken apart. */
+const COMMITS_AT_ONCE = 2;
+
+/** Only the next delivery of its ordering key waits for a record. */
+const COMMIT_EVERY_MS = 10;
 
 /** Rows a webhook's totals are spread over, so that commits under way at once, and nodes, seldom wait for each other. */
 const TOTAL_SHARDS = 4;
+
+/** Refusals that are no outage, after which a batch is taken apart. */
 const TRIES_OF_A_FAULTY_BATCH = 3;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2_000;
@@ -80,7 +84,7 @@ export class Recorder {
     this.#leaseOf = options.leaseOf;
     this.#batches = new GroupCommit({
       commit: (records, slot) => this.#write(records, slot),
-      parallel: { commits: PARALLEL_COMMITS, clock: options.clock },
+      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
     });
@@ -165,7 +169,7 @@ export class Recorder {
 
 /** Commits that are under way at once, on this node and others, count in different rows. */
 function totalsShard(leases: number[], slot: number): number {
-  return (Math.max(...leases) * PARALLEL_COMMITS + slot) % TOTAL_SHARDS;
+  return (Math.max(...leases) * COMMITS_AT_ONCE + slot) % TOTAL_SHARDS;
 }
 
 function columns(records: AttemptRecord[], leases: number[], totalsShard: number): unknown[] {

@@ -11,7 +11,10 @@ import type { PreparedEvent, StoredEvent, Submission } from './prepared-event.ts
 import { INSERT_EVENTS } from './sql/insert-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
-const PARALLEL_COMMITS = 2;
+const COMMITS_AT_ONCE = 2;
+
+/** About as long as a commit takes; publishers wait for it. */
+const COMMIT_EVERY_MS = 8;
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
@@ -31,7 +34,7 @@ export class EventWriter {
     this.#logger = options.logger;
     this.#batches = new GroupCommit({
       commit: (submissions) => this.#commit(submissions),
-      parallel: { commits: PARALLEL_COMMITS, clock: options.clock },
+      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
       weightMax: COMMIT_EVENTS_MAX,
       weigh: (submission) => submission.events.length + (bytesOf(submission) / COMMIT_BYTES_MAX) * COMMIT_EVENTS_MAX,
     });

@@ -15,7 +15,7 @@ const OUTER_PAD = 0x5c;
  */
 export function prepareHmac(algorithm: 'sha1' | 'sha256', key: Buffer): Hmac {
   const block = Buffer.alloc(BLOCK_BYTES);
-  if (key.length > BLOCK_BYTES) block.latin1Write(hash(algorithm, key, 'latin1'));
+  if (key.length > BLOCK_BYTES) block.write(hash(algorithm, key, 'latin1'), 'latin1');
   else key.copy(block);
   const inner = block.map((byte) => byte ^ INNER_PAD);
   const outer = Buffer.alloc(BLOCK_BYTES + (algorithm === 'sha1' ? 20 : 32));
@@ -24,9 +24,9 @@ export function prepareHmac(algorithm: 'sha1' | 'sha256', key: Buffer): Hmac {
     const bodyAt = BLOCK_BYTES + Buffer.byteLength(prefix);
     const message = Buffer.allocUnsafe(bodyAt + body.length);
     message.set(inner);
-    message.utf8Write(prefix, BLOCK_BYTES);
+    message.write(prefix, BLOCK_BYTES, 'utf8');
     message.set(body, bodyAt);
-    outer.latin1Write(hash(algorithm, message, 'latin1'), BLOCK_BYTES);
+    outer.write(hash(algorithm, message, 'latin1'), BLOCK_BYTES, 'latin1');
     return hash(algorithm, outer, encoding);
   };
 }
