@@ -203,7 +203,19 @@ function columns(records: AttemptRecord[], leases: number[], totalsShard: number
     intArray(records.map((record) => record.durationMs)),
     textArray(records.map(nextTrigger)),
     booleanArray(records.map((record) => record.parksKey)),
+    ...firstAndLast(records),
   ];
+}
+
+/** The bounds of their deliveries' ids. */
+function firstAndLast([record, ...others]: AttemptRecord[]): [first: string, last: string] {
+  let first = record?.task.id ?? '';
+  let last = first;
+  for (const { task } of others) {
+    if (task.id < first) first = task.id;
+    else if (task.id > last) last = task.id;
+  }
+  return [first, last];
 }
 
 /** What the delivery's next attempt is made for, if there is one. */

@@ -7,7 +7,7 @@ import type { Clock } from '../kernel/clock.ts';
 import { unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { claimKeys } from './event-keys.ts';
-import type { PreparedEvent, StoredEvent, Submission } from './prepared-event.ts';
+import type { PlannedDelivery, PreparedEvent, StoredEvent, Submission } from './prepared-event.ts';
 import { INSERT_EVENTS } from './sql/insert-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
@@ -75,8 +75,16 @@ export class EventWriter {
     const events = submissions.flatMap((submission) => submission.events);
     for (const submission of submissions) submission.results = submission.events.map(() => STORED);
     state.sent = true;
-    await this.#pool.query({ ...INSERT_EVENTS, values: columns(events, this.#engine.nodeId) });
+    await this.#insert(events, this.#pool);
     return NOTHING_REFUSED;
+  }
+
+  async #insert(events: PreparedEvent[], connection: pg.Pool | pg.PoolClient): Promise<void> {
+    const result = await connection.query<{ stored: boolean }>({
+      ...INSERT_EVENTS,
+      values: columns(events, this.#engine.nodeId),
+    });
+    if (result.rows[0]?.stored !== true) throw unavailable('This process was taken for dead; it is joining again.', 1);
   }
 
   async #writeKeyed(submissions: Submission[], state: { sent: boolean }): Promise<Map<Submission, unknown>> {
@@ -88,7 +96,7 @@ export class EventWriter {
       const events = submissions
         .filter((submission) => !refused.has(submission))
         .flatMap(({ events, results }) => events.filter((_, at) => results[at]?.kind === 'stored'));
-      if (events.length > 0) await client.query({ ...INSERT_EVENTS, values: columns(events, this.#engine.nodeId) });
+      if (events.length > 0) await this.#insert(events, client);
       state.sent = true;
       await client.query('COMMIT');
       return refused;
@@ -145,6 +153,10 @@ function leasedTasks(prepared: PreparedEvent) {
   return prepared.deliveries.filter(({ place }) => place === 'leased').map(({ task }) => task);
 }
 
+function isLeased({ place }: PlannedDelivery): boolean {
+  return place === 'leased' || place === 'test';
+}
+
 function bytesOf({ events }: Submission): number {
   let bytes = 0;
   for (const { event } of events) bytes += event.data.length;
@@ -178,7 +190,8 @@ function columns(events: PreparedEvent[], nodeId: number): unknown[] {
     intArray(planned.map(({ task }) => task.priority)),
     textArray(planned.map(({ task }) => task.orderingKey)),
     timestampArray(planned.map(({ place, dueAtMs }) => (place === 'held' ? Number.POSITIVE_INFINITY : dueAtMs))),
-    intArray(planned.map(({ place }) => (place === 'leased' || place === 'test' ? nodeId : null))),
+    intArray(planned.map((delivery) => (isLeased(delivery) ? nodeId : null))),
     booleanArray(planned.map(({ ordered }) => ordered)),
+    planned.some(isLeased) ? nodeId : null,
   ];
 }

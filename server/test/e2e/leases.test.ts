@@ -27,6 +27,9 @@ const deliveryOf = async (eventId: string) =>
 const attemptsOf = async (eventId: string) =>
   (await posthorn.call('GET', `/api/v1/deliveries/${(await deliveryOf(eventId)).id}`)).body.attempts;
 
+const INSERTS_THAT_WAIT = `SELECT FROM pg_stat_activity
+  WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO deliveries%'`;
+
 /** A delivery that a node of another process has in hand, the node having been heard of `silence` ago. */
 async function leasedElsewhere(silence: string): Promise<string> {
   const event = await publish({ deliver_at: new Date(Date.now() + 86_400_000).toISOString() });
@@ -87,6 +90,30 @@ test('a node that was taken for dead becomes a new one and goes on', async () =>
   await eventually(
     () => deliveryOf(event),
     (delivery) => delivery.status === 'delivered',
+  );
+});
+
+test('what a node publishes after it was buried is not leased to the dead: nothing of it is stored, and it is told so', async () => {
+  // Whoever buries it holds its row until its leases are free; a publish that comes meanwhile waits for the outcome.
+  await sql.query('BEGIN');
+  await sql.query('DELETE FROM nodes');
+  const published = posthorn.call('POST', '/api/v1/events', { event_type: 'order.buried', data: {} });
+  await eventually(
+    async () => (await sql.query(INSERTS_THAT_WAIT)).rowCount,
+    (waiting) => waiting === 1,
+  );
+  await sql.query('COMMIT');
+  expect(await published).toMatchObject({ status: 503, body: { error: { code: 'unavailable' } } });
+  const stored = await sql.query("SELECT FROM events WHERE event_type = 'order.buried'");
+  expect(stored.rowCount).toBe(0);
+  await eventually(
+    async () => (await posthorn.call('POST', '/api/v1/events', { event_type: 'order.buried', data: {} })).status,
+    (status) => status === 202,
+  );
+  await eventually(
+    async () =>
+      (await sql.query("SELECT FROM deliveries WHERE event_type = 'order.buried' AND status = 'delivered'")).rowCount,
+    (delivered) => delivered === 1,
   );
 });
 

@@ -6,6 +6,8 @@
  * - A webhook that is gone gets no totals again. A success at the failover URL is none
  *   of the webhook itself, and a fault of ours no failure.
  * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
+ * - The bounds of the ids leave the partitions of other days out before any row is looked at: opening 34 of them and
+ *   their indexes would cost as much as recording 20 attempts (measured).
  * - Rows are touched in the order of their keys, so two nodes cannot wait for each other in a circle.
  */
 export const RECORD_ATTEMPTS = {
@@ -53,6 +55,7 @@ moved AS (
   FROM input i
   WHERE d.tenant_id = i.tenant_id AND d.environment_id = i.environment_id AND d.id = i.delivery_id
     AND d.lease_node = i.lease_node
+    AND d.id BETWEEN $29::uuid AND $30::uuid
   RETURNING
     d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.event_type, i.status, i.status_reason, i.number,
     i.trigger, i.ended_at, i.duration_ms, i.error_class, d.ordering_key, i.parks
