@@ -16,7 +16,7 @@ test('dev needs no setting: loopback only, deliveries to loopback, everything in
     egressAllow: ['127.0.0.0/8', '::1/128', 'localhost'],
     logLevel: 'warn',
     maxInFlight: 512,
-    maxQueued: 20_000,
+    maxQueued: 100_000,
     drainSeconds: 20,
     processes: 1,
   });

@@ -155,7 +155,7 @@ export const SETTINGS: readonly Setting[] = [
   ),
   integer(
     'POSTHORN_MAX_QUEUED',
-    20_000,
+    100_000,
     1,
     1_000_000,
     'Deliveries that may wait in memory; more wait in the database.',
@@ -204,7 +204,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     egressProxy: undefined,
     logLevel: dev ? 'warn' : 'info',
     maxInFlight: 512,
-    maxQueued: 20_000,
+    maxQueued: 100_000,
     drainSeconds: 20,
     processes: 1,
   };

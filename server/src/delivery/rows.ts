@@ -231,6 +231,7 @@ function toTask(row: ClaimedColumns, events: Map<string, EventInHand>, nowMs: nu
     trigger: row.trigger,
     priority: row.priority,
     late: row.attempt_count > 0 || row.trigger !== 'scheduled' || nowMs - timeOfId(row.id) > FRESH_MS_MAX,
+    claimed: true,
     orderingKey: row.ordering_key,
     orderNumber: row.order_number,
   };

@@ -26,6 +26,8 @@ export interface DeliveryTask extends Scope {
   priority: number;
   /** Its turn is one of those for retries and what had to wait. */
   late: boolean;
+  /** It was claimed from its row; else it came straight from the commit that stored it. */
+  claimed: boolean;
   /** With `orderNumber`: the sequence it belongs to; not sent before its predecessors have ended. */
   orderingKey: string | null;
   /** Its place in the sequence; null: it is not ordered. */

@@ -145,6 +145,7 @@ function newTask(attemptCount: number): DeliveryTask {
     trigger: 'scheduled',
     priority: 0,
     late: false,
+    claimed: false,
     orderingKey: 'key',
     orderNumber: 2,
   };

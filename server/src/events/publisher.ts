@@ -158,6 +158,7 @@ export class Publisher {
       trigger: 'scheduled',
       priority: request.priority === 0 ? target.priority : request.priority,
       late: false,
+      claimed: false,
       orderingKey: target.ordering === null ? request.orderingKey : orderingKeyOf(request, target.ordering.keyPath),
       orderNumber: null,
     };

@@ -135,6 +135,7 @@ async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget,
     trigger: 'test',
     priority: 0,
     late: false,
+    claimed: false,
     orderingKey: null,
     orderNumber: null,
   };

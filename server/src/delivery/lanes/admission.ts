@@ -52,7 +52,7 @@ export class LaneAdmission {
     // The order of a key is that of the rows, whichever node they came through.
     if (target.ordering !== null || lane.leaving) return false;
     if (target.bound && !this.#options.owners.owns(target.id)) return false;
-    return this.circuitLets(target) && this.#options.inHand.room(lane) >= 1;
+    return this.circuitLets(target) && this.#options.inHand.hasRoom(lane);
   }
 
   /** The circuit is closed, or there is another URL to send to. */
@@ -82,7 +82,7 @@ export class LaneAdmission {
 
   async #admitOne(lane: Lane, target: WebhookTarget | undefined): Promise<Admission> {
     const { clock, inHand, owners } = this.#options;
-    const room = inHand.room(lane);
+    const room = inHand.roomToClaim(lane);
     if (room < 1) return { lane, kind: 'full' };
     // Whatever waits for a webhook that is gone or not active is discarded or held, and for that it must be claimed.
     if (target === undefined) return { lane, kind: 'claim', room, ordered: false };

@@ -3,7 +3,7 @@ import type { DeliveryTask } from '../task.ts';
 import { InHand } from './in-hand.ts';
 
 let made = 0;
-const task = (tenantId: string, webhookId: string, bytes = 10): DeliveryTask => {
+const task = (tenantId: string, webhookId: string, bytes = 10, claimed = false): DeliveryTask => {
   made += 1;
   const id = `00000000-0000-7000-8000-${String(made).padStart(12, '0')}`;
   const event = { data: Buffer.alloc(bytes) } as DeliveryTask['event'];
@@ -17,6 +17,7 @@ const task = (tenantId: string, webhookId: string, bytes = 10): DeliveryTask => 
     trigger: 'scheduled',
     priority: 0,
     late: false,
+    claimed,
     orderingKey: null,
     orderNumber: null,
   };
@@ -24,31 +25,55 @@ const task = (tenantId: string, webhookId: string, bytes = 10): DeliveryTask => 
 
 const key = (tenantId: string, webhookId: string) => ({ tenantId, environmentId: 'e', webhookId });
 
-test('a tenant fills half of the places, a second one half of the rest, and so on', () => {
+const claimed = (tenantId: string, webhookId: string) => task(tenantId, webhookId, 10, true);
+
+test('a tenant fills half of the places for claimed deliveries, a second one half of the rest, and so on', () => {
+  const inHand = new InHand(50);
+  for (let n = 0; n < 5; n++) inHand.hold(claimed('a', 'wa'));
+  expect(inHand.roomToClaim(inHand.lane(key('a', 'wa')))).toBe(0);
+  expect(inHand.roomToClaim(inHand.lane(key('b', 'wb')))).toBe(3);
+  for (let n = 0; n < 3; n++) inHand.hold(claimed('b', 'wb'));
+  expect(inHand.roomToClaim(inHand.lane(key('b', 'wb')))).toBe(0);
+  expect(inHand.roomToClaim(inHand.lane(key('c', 'wc')))).toBe(1);
+});
+
+test('what is published has places of its own, of which a tenant fills half', () => {
   const inHand = new InHand(10);
-  for (let n = 0; n < 5; n++) inHand.hold(task('a', 'wa'));
-  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(0);
-  expect(inHand.room(inHand.lane(key('b', 'wb')))).toBe(3);
-  for (let n = 0; n < 3; n++) inHand.hold(task('b', 'wb'));
-  expect(inHand.room(inHand.lane(key('b', 'wb')))).toBe(0);
-  expect(inHand.room(inHand.lane(key('c', 'wc')))).toBe(1);
+  for (let n = 0; n < 3; n++) inHand.hold(task('a', 'wa'));
+  expect(inHand.hasRoom(inHand.lane(key('a', 'wa')))).toBe(true);
+  inHand.hold(task('a', 'wa'));
+  expect(inHand.hasRoom(inHand.lane(key('a', 'wa')))).toBe(false);
+  expect(inHand.hasRoom(inHand.lane(key('b', 'wb')))).toBe(true);
+  expect(inHand.roomToClaim(inHand.lane(key('a', 'wa')))).toBe(1);
+  inHand.hold(claimed('a', 'wa'));
+  expect(inHand.roomToClaim(inHand.lane(key('a', 'wa')))).toBe(0);
+});
+
+test('a lane has at most 2,000 claimed deliveries in memory, however many were published to it', () => {
+  const inHand = new InHand(100_000);
+  for (let n = 0; n < 3_000; n++) inHand.hold(task('a', 'wa'));
+  for (let n = 0; n < 1_999; n++) inHand.hold(claimed('a', 'wa'));
+  expect(inHand.roomToClaim(inHand.lane(key('a', 'wa')))).toBe(1);
+  expect(inHand.roomToClaim(inHand.lane(key('a', 'wb')))).toBe(2_000);
 });
 
 test('a tenant with large payloads fills half of the bytes', () => {
   const inHand = new InHand(1_000);
   for (let n = 0; n < 128; n++) inHand.hold(task('a', 'wa', 1024 * 1024));
-  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(0);
-  expect(inHand.room(inHand.lane(key('b', 'wb')))).toBeGreaterThan(0);
+  expect(inHand.hasRoom(inHand.lane(key('a', 'wa')))).toBe(false);
+  expect(inHand.roomToClaim(inHand.lane(key('a', 'wa')))).toBe(0);
+  expect(inHand.hasRoom(inHand.lane(key('b', 'wb')))).toBe(true);
+  expect(inHand.roomToClaim(inHand.lane(key('b', 'wb')))).toBeGreaterThan(0);
 });
 
 test('what is let go of makes room, once, and its lane goes when nothing of it waits', () => {
   const inHand = new InHand(2);
   const only = task('a', 'wa');
   inHand.hold(only);
-  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(0);
+  expect(inHand.hasRoom(inHand.lane(key('a', 'wa')))).toBe(false);
   inHand.letGo(only);
   inHand.letGo(only);
-  expect(inHand.room(inHand.lane(key('a', 'wa')))).toBe(1);
+  expect(inHand.hasRoom(inHand.lane(key('a', 'wa')))).toBe(true);
   inHand.lane(key('a', 'wb')).rowsDueAtMs = 5;
   const other = task('a', 'wb');
   inHand.hold(other);

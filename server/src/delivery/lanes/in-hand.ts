@@ -1,8 +1,11 @@
 import type { DeliveryTask } from '../task.ts';
 import { Lane, type LaneKey } from './lane.ts';
 
-/** Deliveries of one webhook in memory at once. */
-const LANE_MAX = 2_000;
+/** Deliveries of one webhook in memory at once that came from their rows. */
+const CLAIMED_OF_LANE_MAX = 2_000;
+
+/** Of all places, those for deliveries that come from their rows. What is just published takes none of them. */
+const CLAIMED_SHARE = 0.2;
 
 /** Payload bytes in memory at once. */
 const BYTES_MAX = 256 * 1024 * 1024;
@@ -10,17 +13,24 @@ const BYTES_MAX = 256 * 1024 * 1024;
 /**
  * Every delivery that this node holds, from the moment it is reserved until its result is recorded, and the lanes they
  * belong to. It bounds memory: by number, by bytes, a lane and a tenant.
+ *
+ * Most places are for what is just published: a row that has to be claimed costs the database as much again as the
+ * delivery itself, so a burst should find room. What comes from rows has places of its own, few, since it waits as well
+ * there: a backlog takes no memory, and does not starve beside a stream of new deliveries.
  */
 export class InHand {
   readonly lanes = new Map<string, Lane>();
   readonly #tasks = new Map<string, DeliveryTask>();
-  readonly #ofTenant = new Map<string, Share>();
-  readonly #max: number;
+  readonly #published: Places;
+  readonly #claimed: Places;
+  readonly #bytesOfTenant = new Map<string, number>();
   #bytes = 0;
 
   /** `max`: deliveries in memory at once. */
   constructor(max: number) {
-    this.#max = max;
+    const claimedMax = Math.ceil(max * CLAIMED_SHARE);
+    this.#claimed = new Places(claimedMax);
+    this.#published = new Places(Math.max(1, max - claimedMax));
   }
 
   get size(): number {
@@ -47,55 +57,70 @@ export class InHand {
     return lane;
   }
 
-  /** How many more deliveries of a lane there is room for. */
-  room(lane: Lane): number {
-    const ofTenant = this.#ofTenant.get(lane.tenantId) ?? NOTHING;
-    // A tenant holds no more than is free, so however many fill their share, the next one finds room.
-    if (ofTenant.bytes >= BYTES_MAX - this.#bytes) return 0;
-    const free = this.#max - this.#tasks.size;
-    return Math.max(0, Math.min(LANE_MAX - lane.held, Math.ceil((free - ofTenant.deliveries) / 2)));
+  /** How many more deliveries of a lane may be claimed. */
+  roomToClaim(lane: Lane): number {
+    if (!this.#hasBytes(lane)) return 0;
+    return Math.max(0, Math.min(CLAIMED_OF_LANE_MAX - lane.claimed, this.#claimed.room(lane.tenantId)));
+  }
+
+  /** There is room for a delivery of a lane that is about to be stored. */
+  hasRoom(lane: Lane): boolean {
+    return this.#hasBytes(lane) && this.#published.room(lane.tenantId) >= 1;
   }
 
   /** One that is held already is replaced: its row came back before it was known that the row had been given up. */
   hold(task: DeliveryTask): void {
     const before = this.#tasks.get(task.id);
-    if (before !== undefined) this.#release(before);
+    if (before !== undefined) this.#count(before, -1);
     this.#tasks.set(task.id, task);
-    this.lane(task).held += 1;
-    this.#bytes += task.event.data.length;
-    let share = this.#ofTenant.get(task.tenantId);
-    if (share === undefined) {
-      share = { ...NOTHING };
-      this.#ofTenant.set(task.tenantId, share);
-    }
-    share.deliveries += 1;
-    share.bytes += task.event.data.length;
+    this.#count(task, 1);
   }
 
   letGo(task: DeliveryTask): void {
     if (this.#tasks.get(task.id) !== task) return;
     this.#tasks.delete(task.id);
-    this.#release(task);
+    this.#count(task, -1);
     const lane = this.lane(task);
     if (lane.idle) this.lanes.delete(lane.webhookId);
   }
 
-  #release(task: DeliveryTask): void {
-    this.lane(task).held -= 1;
-    this.#bytes -= task.event.data.length;
-    const share = this.#ofTenant.get(task.tenantId);
-    if (share !== undefined) {
-      share.deliveries -= 1;
-      share.bytes -= task.event.data.length;
-      if (share.deliveries === 0) this.#ofTenant.delete(task.tenantId);
-    }
+  #hasBytes({ tenantId }: Lane): boolean {
+    return (this.#bytesOfTenant.get(tenantId) ?? 0) < BYTES_MAX - this.#bytes;
+  }
+
+  #count(task: DeliveryTask, by: 1 | -1): void {
+    const lane = this.lane(task);
+    lane.held += by;
+    if (task.claimed) lane.claimed += by;
+    (task.claimed ? this.#claimed : this.#published).count(task.tenantId, by);
+    const bytes = task.event.data.length * by;
+    this.#bytes += bytes;
+    add(this.#bytesOfTenant, task.tenantId, bytes);
   }
 }
 
-/** What a tenant has in memory. */
-interface Share {
-  deliveries: number;
-  bytes: number;
+/** So many deliveries may be in memory. A tenant holds no more than are free, so whoever comes finds room. */
+class Places {
+  readonly #max: number;
+  readonly #ofTenant = new Map<string, number>();
+  #taken = 0;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  room(tenantId: string): number {
+    return Math.ceil((this.#max - this.#taken - (this.#ofTenant.get(tenantId) ?? 0)) / 2);
+  }
+
+  count(tenantId: string, by: 1 | -1): void {
+    this.#taken += by;
+    add(this.#ofTenant, tenantId, by);
+  }
 }
 
-const NOTHING: Share = { deliveries: 0, bytes: 0 };
+function add(sums: Map<string, number>, key: string, by: number): void {
+  const sum = (sums.get(key) ?? 0) + by;
+  if (sum === 0) sums.delete(key);
+  else sums.set(key, sum);
+}

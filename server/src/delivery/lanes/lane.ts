@@ -28,6 +28,8 @@ export class Lane implements LaneKey {
   readonly webhookId: string;
   /** Deliveries in memory: queued, under way, or waiting to be recorded. */
   held = 0;
+  /** Those of them that came from their rows. */
+  claimed = 0;
   inFlight = 0;
   /** Requests under way at most; the webhook's `max_concurrency` once its configuration was seen. */
   concurrency: number = DEFAULT_CONCURRENCY;
