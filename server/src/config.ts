@@ -158,7 +158,7 @@ export const SETTINGS: readonly Setting[] = [
     100_000,
     1,
     1_000_000,
-    'Deliveries that may wait in memory; more wait in the database.',
+    'Deliveries that may wait in memory, a fifth of them from the backlog in the database; more wait there.',
     (config, value) => {
       config.maxQueued = value;
     },
