@@ -39,6 +39,20 @@ test('uuids, integers and texts arrive as they were sent, nulls and none at all 
   await arrivesAsSent('text', textArray, maybe(text));
 });
 
+test('what repeats the element before it arrives as what does not', async () => {
+  const repeating = <T>(values: fc.Arbitrary<T>) =>
+    fc
+      .array(fc.tuple(fc.option(values, { nil: null }), fc.integer({ min: 1, max: 3 })), { maxLength: 8 })
+      .map((runs) => runs.flatMap(([value, times]) => Array<T | null>(times).fill(value)));
+  await arrivesAsSent('uuid', uuidArray, repeating(fc.uuid()));
+  await arrivesAsSent('text', textArray, repeating(text));
+});
+
+test('texts longer than what is set aside for them arrive whole', async () => {
+  const long = 'ü'.repeat(300_000);
+  expect(await read('text', textArray(['a', long, null, long, 'é']))).toEqual(['a', long, null, long, 'é']);
+});
+
 test('bytes arrive to the byte', async () => {
   await fc.assert(
     fc.asyncProperty(maybe(fc.uint8Array({ maxLength: 300 })), async (values) => {
