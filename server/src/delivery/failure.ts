@@ -9,7 +9,7 @@ type FailureClass = Exclude<ErrorClass, 'response' | 'dns' | 'blocked'>;
 type Failure = Extract<AttemptResult, { kind: 'failed' }>;
 
 /**
- * Gives what undici, a socket or the egress guard failed with its class and a text of our own. The error's own text is
+ * Gives what a socket or the egress guard failed with its class and a text of our own. The error's own text is
  * not passed on unless it is ours: it may hold whatever the receiver sent.
  */
 export function failureOf(error: unknown): Failure {
@@ -18,7 +18,7 @@ export function failureOf(error: unknown): Failure {
   }
   const code = codeOf(error);
   const errorClass = classOf(code);
-  return { kind: 'failed', errorClass, message: `${TEXTS_OF_CODES[code] ?? TEXTS[errorClass]} (${code})` };
+  return { kind: 'failed', errorClass, message: `${TEXTS[errorClass]} (${code})` };
 }
 
 const OWN_ERRORS = [
@@ -35,12 +35,6 @@ const TEXTS: Record<FailureClass, string> = {
   internal: 'The request could not be sent.',
 };
 
-const TEXTS_OF_CODES: Record<string, string> = {
-  UND_ERR_HEADERS_OVERFLOW: 'The headers of the answer are too long.',
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'The answer is not as long as its Content-Length says.',
-  HTTPParserError: 'What the receiver answered is not HTTP.',
-};
-
 const CLASSES: Record<string, FailureClass> = {
   ECONNREFUSED: 'connect',
   EHOSTUNREACH: 'connect',
@@ -55,10 +49,6 @@ const CLASSES: Record<string, FailureClass> = {
   ECONNRESET: 'reset',
   ECONNABORTED: 'reset',
   EPIPE: 'reset',
-  UND_ERR_SOCKET: 'reset',
-  UND_ERR_HEADERS_OVERFLOW: 'reset',
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'reset',
-  HTTPParserError: 'reset',
   EPROTO: 'tls',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'tls',
   SELF_SIGNED_CERT_IN_CHAIN: 'tls',

@@ -1,4 +1,3 @@
-import type { Dispatcher } from 'undici';
 import { formatId } from '../kernel/ids.ts';
 import { shapeBody } from '../shaping/envelopes.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
@@ -35,7 +34,7 @@ export function prepareRequest(
   if (sentBody.length > 0) own.push('content-type', contentType);
   return {
     url,
-    method: target.method as Dispatcher.HttpMethod,
+    method: target.method,
     headers: [...own, ...fixed.sent],
     body: sentBody.length > 0 ? sentBody : null,
     timeoutMs: target.timeoutMs,

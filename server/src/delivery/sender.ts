@@ -1,4 +1,3 @@
-import type { Dispatcher } from 'undici';
 import type { Clock } from '../kernel/clock.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { IpWhitelist } from '../webhooks/egress/ip-whitelist.ts';
@@ -11,7 +10,7 @@ import { Exchange } from './sending/exchange.ts';
 export interface OutgoingRequest {
   /** Never changed: what is known of a URL is kept for as long as the object lives. */
   url: URL;
-  method: Dispatcher.HttpMethod;
+  method: string;
   /** Header name and value in turn. */
   headers: string[];
   /** null: a request without a body. */

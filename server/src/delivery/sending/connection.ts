@@ -1,10 +1,11 @@
 import type net from 'node:net';
-import { Client } from 'undici';
 import type { Clock } from '../../kernel/clock.ts';
 import type { ConnectResult, EgressGuard } from '../../webhooks/egress/guard.ts';
 import { type IpWhitelist, isWithinWhitelist } from '../../webhooks/egress/ip-whitelist.ts';
 import type { Destination } from './destination.ts';
 import type { Carrier, Exchange } from './exchange.ts';
+import { requestBytes } from './request-bytes.ts';
+import { ResponseParser } from './response-parser.ts';
 import { startTls } from './start-tls.ts';
 
 export interface ConnectionOptions {
@@ -18,26 +19,23 @@ export interface ConnectionOptions {
   onDead: () => void;
 }
 
-/** Header bytes of an answer, by undici's measure (names and values); more is a failed attempt. */
-const RESPONSE_HEADER_BYTES_MAX = 32_768;
-
-const SLICE_BYTES = 4_096;
-
 /** How long a connection without a request is kept; a receiver's `Keep-Alive: timeout` can only make it shorter. */
 const KEEP_ALIVE_MS = 30_000;
 
-/**
- * One connection to an origin, which carries one exchange at a time: an undici Client that connects when it has a
- * request, and again when its socket was closed in between.
- */
+/** How much earlier than the receiver an idle connection is given up, so that no request meets its end. */
+const KEEP_ALIVE_MARGIN_MS = 1_000;
+
+/** One connection to an origin, which carries one exchange at a time, over HTTP/1.1. It connects for the first. */
 export class Connection implements Carrier {
   readonly #options: ConnectionOptions;
-  readonly #client: Client;
+  readonly #parser = new ResponseParser();
+  #socket: net.Socket | undefined;
   #exchange: Exchange | undefined;
   #stopConnecting: (() => void) | undefined;
   /** The judged addresses of the host at the time of connecting. */
   #addresses: readonly string[] = [];
   #suitsWhitelist: IpWhitelist | null = null;
+  #keepAliveMs = KEEP_ALIVE_MS;
   openedAtMs: number;
   idleSinceMs = 0;
   #dead = false;
@@ -45,19 +43,6 @@ export class Connection implements Carrier {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.openedAtMs = options.clock.monotonicMs();
-    this.#client = new Client(options.destination.origin, {
-      pipelining: 1,
-      allowH2: false,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      // The exchange's own deadline is the only clock that decides.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      maxHeaderSize: RESPONSE_HEADER_BYTES_MAX,
-      connect: (_target, done) =>
-        this.#connect((error, socket) => (socket ? done(null, socket) : done(error ?? new Error(), null))),
-    });
-    this.#client.on('disconnect', () => this.#disconnected());
   }
 
   /** Milliseconds that it was in use for when it became idle. */
@@ -78,16 +63,24 @@ export class Connection implements Carrier {
   }
 
   start(exchange: Exchange): void {
-    const { request, destination } = exchange;
     this.#exchange = exchange;
     exchange.carrier = this;
-    const { path } = destination;
-    const { method, headers, body } = request;
-    this.#client.dispatch({ path, method, headers, body }, exchange);
+    if (this.#socket === undefined) this.#connect(exchange);
+    else this.#send(this.#socket, exchange);
   }
 
   release(): void {
+    const keepAliveMs = this.#keptForMs();
+    // What was answered before it was all read may never be.
+    if (this.#socket === undefined || this.#socket.writableLength > 0 || keepAliveMs <= 0) {
+      this.discard();
+      return;
+    }
     this.#exchange = undefined;
+    if (keepAliveMs !== this.#keepAliveMs) {
+      this.#keepAliveMs = keepAliveMs;
+      this.#socket.setTimeout(keepAliveMs);
+    }
     this.idleSinceMs = this.#options.clock.monotonicMs();
     this.#options.onFree();
   }
@@ -97,50 +90,51 @@ export class Connection implements Carrier {
     this.#dead = true;
     this.#exchange = undefined;
     this.#stopConnecting?.();
-    this.#client.destroy(null, ignore);
+    this.#parser.abandon();
+    this.#socket?.destroy();
     this.#options.onDead();
   }
 
   /** Ends what it carries as a failure of ours; resolves when the socket is closed. */
   async stop(): Promise<void> {
-    this.#stopConnecting?.();
-    await this.#client.destroy();
-  }
-
-  /**
-   * undici reads all that a socket has at once, and goes on with it to the end although the headers are too long by
-   * then: 160 KB of one-letter headers cost 200 ms, for an error object each. So it gets its bytes in slices, and each
-   * is counted.
-   */
-  #measureReads(socket: net.Socket): void {
-    const read = socket.read.bind(socket);
-    socket.read = () => {
-      const chunk: Buffer | null = read(socket.readableLength > SLICE_BYTES ? SLICE_BYTES : undefined);
-      if (chunk === null || this.#exchange === undefined || this.#exchange.receive(chunk.length)) return chunk;
-      return null;
-    };
-  }
-
-  /** The socket is closed. With an exchange that was not sent yet, undici connects anew; without one, that was all. */
-  #disconnected(): void {
+    const socket = this.#socket;
+    const closed = socket?.closed === false && new Promise((resolve) => socket.once('close', resolve));
     if (this.#exchange === undefined) this.discard();
+    else this.#exchange.onError(new Error('The sender stops.'));
+    await closed;
   }
 
-  #connect(done: (error: Error | null, socket?: net.Socket) => void): void {
+  #keptForMs(): number {
+    const seconds = this.#parser.keepAliveSeconds;
+    if (seconds === undefined) return KEEP_ALIVE_MS;
+    return Math.min(KEEP_ALIVE_MS, seconds * 1_000 - KEEP_ALIVE_MARGIN_MS);
+  }
+
+  #send(socket: net.Socket, exchange: Exchange): void {
+    try {
+      const bytes = requestBytes(exchange.request, exchange.destination);
+      this.#parser.begin(exchange);
+      socket.write(bytes);
+    } catch (error) {
+      exchange.onError(error);
+    }
+  }
+
+  #connect(exchange: Exchange): void {
     const { clock, guard, destination, verifyTls } = this.#options;
     const { host, port, tls } = destination;
-    const ipWhitelist = this.#exchange?.request.ipWhitelist ?? null;
+    const ipWhitelist = exchange.request.ipWhitelist ?? null;
     const connected = (result: ConnectResult) => {
       this.#stopConnecting = undefined;
       if (!result.ok) {
-        done(result.error);
+        exchange.onError(result.error);
         return;
       }
-      this.#measureReads(result.socket);
       this.#addresses = result.addresses;
       this.#suitsWhitelist = ipWhitelist;
       this.openedAtMs = clock.monotonicMs();
-      done(null, result.socket);
+      this.#listen(result.socket);
+      this.#send(result.socket, exchange);
     };
     this.#stopConnecting = guard.connect({ host, port, ipWhitelist }, (result) => {
       if (!result.ok || !tls) connected(result);
@@ -152,6 +146,31 @@ export class Connection implements Carrier {
       }
     });
   }
-}
 
-const ignore = (): void => {};
+  #listen(socket: net.Socket): void {
+    this.#socket = socket;
+    socket.setNoDelay(true);
+    // Node looks at it at every read and write; only silence without an exchange counts.
+    socket.setTimeout(KEEP_ALIVE_MS, () => {
+      if (this.#exchange === undefined) this.discard();
+    });
+    socket.on('data', (bytes: Buffer) => this.#receive(bytes));
+    socket.on('end', () => this.#ended());
+    socket.on('close', () => this.#ended());
+    socket.on('error', (error) => {
+      if (this.#exchange === undefined) this.discard();
+      else this.#exchange.onError(error);
+    });
+  }
+
+  #receive(bytes: Buffer): void {
+    // What comes while nothing was asked would be taken for the next answer.
+    if (this.#exchange === undefined) this.discard();
+    else if (this.#exchange.receive(bytes.length)) this.#parser.feed(bytes);
+  }
+
+  #ended(): void {
+    if (this.#exchange === undefined) this.discard();
+    else this.#parser.end();
+  }
+}

@@ -23,9 +23,6 @@ export const CONNECTION_AGE_MS_MAX = 120_000;
 /**
  * The kept-alive connections to all origins. An origin is in memory while it has a connection or a request that waits,
  * so ten thousand receivers that were sent to once leave nothing behind.
- *
- * undici's Pool and Agent are not used: their connections do not say which address they lead to, so a request whose
- * webhook has another `ip_whitelist` could travel on them, and a request that timed out would stay in their line.
  */
 export class Connections {
   readonly #options: ConnectionsOptions;

@@ -5,7 +5,9 @@ export interface Destination {
   /** Why nothing is sent there; undefined: the URL itself gives no reason. */
   readonly refusal: string | undefined;
   readonly origin: string;
-  /** Path and query. */
+  /** Host and port as the `Host` header names them. */
+  readonly authority: string;
+  /** Path and query, percent-encoded. */
   readonly path: string;
   /** Without brackets. */
   readonly host: string;
@@ -33,6 +35,7 @@ export class Destinations {
         // A name is judged when it is looked up, at every connect. An address is what it is.
         refusal: this.#guard.judgeLiteral(url.hostname),
         origin: url.origin,
+        authority: url.host,
         path: url.pathname + url.search,
         host: url.hostname.replace(/^\[|\]$/g, ''),
         port: url.port === '' ? (tls ? 443 : 80) : Number(url.port),

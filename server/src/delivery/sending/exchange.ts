@@ -1,9 +1,9 @@
-import type { Dispatcher } from 'undici';
 import type { Clock } from '../../kernel/clock.ts';
 import { failureOf } from '../failure.ts';
 import type { AttemptResult } from '../outcome.ts';
 import type { OutgoingRequest } from '../sender.ts';
 import type { Destination } from './destination.ts';
+import type { AnswerFault, AnswerSink } from './response-parser.ts';
 
 /** What is kept of an answer's body; the rest is not even read. */
 export const RESPONSE_BYTES_MAX = 65_536;
@@ -12,12 +12,10 @@ export const RESPONSE_BYTES_MAX = 65_536;
 export const INTERIM_ANSWERS_MAX = 32;
 
 /**
- * Bytes that are read for one answer, before its headers are complete and altogether. A status line, a chunk's
- * extension or white space without end is no header and no body, and would keep a processor busy until the deadline;
- * headers of one letter cost 50 times their bytes while they are incomplete. There is room for the longest headers that
- * are taken, and for a full body that comes in chunks of one byte.
+ * Bytes that are read for one answer: chunks without end that hold next to nothing would keep a processor busy until the
+ * deadline. There is room for the longest headers that are taken, and for a full body that comes in chunks of one byte.
  */
-export const RECEIVED_BYTES_MAX = { beforeHeaders: 40_960, altogether: 589_824 } as const;
+export const RECEIVED_BYTES_MAX = 589_824;
 
 /** The connection that an exchange runs on, as far as the exchange knows it. */
 export interface Carrier {
@@ -28,7 +26,7 @@ export interface Carrier {
 }
 
 /** One request under way. It ends once: with an answer, a failure or its deadline; what comes later is ignored. */
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements AnswerSink {
   readonly request: OutgoingRequest;
   readonly destination: Destination;
   /** undefined: it waits for a connection. */
@@ -75,55 +73,51 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** Bytes come in for it; false: these were too many, and it has ended. */
   receive(bytes: number): boolean {
     this.#received += bytes;
-    const { beforeHeaders, altogether } = RECEIVED_BYTES_MAX;
-    if (this.#received <= beforeHeaders || (this.#status !== 0 && this.#received <= altogether)) return true;
-    const what = this.#status === 0 ? 'headers of the answer are' : 'answer is';
-    this.#fail('reset', `The ${what} too long.`);
+    if (this.#received <= RECEIVED_BYTES_MAX) return true;
+    this.#fail('reset', 'The answer is too long.');
     return false;
   }
 
-  /** undici wants it to be there. */
-  onRequestStart(): void {}
-
-  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
-    if (this.#ended) return;
-    if (status >= 200) {
-      this.#status = status;
-      this.#headers = readHeaders(controller.rawHeaders);
-      return;
-    }
+  onInterim(status: number): void {
     this.#interim += 1;
-    if (status < 100) this.#fail('reset', 'The receiver answered with a status that does not exist.', controller);
-    else if (status === 101) this.#fail('reset', 'The receiver wants to speak another protocol.', controller);
-    else if (this.#interim > INTERIM_ANSWERS_MAX) {
-      this.#fail('reset', 'The receiver sent too many 1xx answers.', controller);
-    }
+    if (status < 100) this.#fail('reset', 'The receiver answered with a status that does not exist.');
+    else if (status === 101) this.#fail('reset', 'The receiver wants to speak another protocol.');
+    else if (this.#interim > INTERIM_ANSWERS_MAX) this.#fail('reset', 'The receiver sent too many 1xx answers.');
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#ended) return;
+  onHead(status: number, headers: string[]): void {
+    this.#status = status;
+    this.#headers = headers;
+  }
+
+  onBody(part: Buffer): void {
     const room = RESPONSE_BYTES_MAX - this.#bytes;
-    if (chunk.length <= room) {
+    if (part.length <= room) {
       // A chunk of one byte costs a hundred: they are put together from time to time.
       if (this.#chunks.length === CHUNKS_MAX) this.#chunks = [Buffer.concat(this.#chunks)];
-      this.#chunks.push(chunk);
-      this.#bytes += chunk.length;
+      this.#chunks.push(part);
+      this.#bytes += part.length;
       return;
     }
-    this.#chunks.push(chunk.subarray(0, room));
-    this.#end(this.#answer(true), false, controller);
+    this.#chunks.push(part.subarray(0, room));
+    this.#end(this.#answer(true), false);
   }
 
-  onResponseEnd(): void {
-    this.#end(this.#answer(false), true);
+  onComplete(reusable: boolean): void {
+    this.#end(this.#answer(false), reusable);
   }
 
-  onResponseError(_controller: unknown, error: unknown): void {
+  onFault(fault: AnswerFault): void {
+    this.#fail('reset', FAULTS[fault]);
+  }
+
+  /** The connection broke, or none could be made. */
+  onError(error: unknown): void {
     if (!this.#ended) this.#end(failureOf(error), false);
   }
 
-  #fail(errorClass: 'timeout' | 'reset', message: string, controller?: Dispatcher.DispatchController): void {
-    this.#end({ kind: 'failed', errorClass, message }, false, controller);
+  #fail(errorClass: 'timeout' | 'reset', message: string): void {
+    this.#end({ kind: 'failed', errorClass, message }, false);
   }
 
   #answer(truncated: boolean): AttemptResult {
@@ -132,11 +126,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return { kind: 'answered', status: this.#status, headers: this.#headers, body, truncated };
   }
 
-  /** `controller` is given while an answer is being read, whose rest must not be. */
-  #end(result: AttemptResult, mayReuse: boolean, controller?: Dispatcher.DispatchController): void {
+  #end(result: AttemptResult, mayReuse: boolean): void {
     if (this.#ended) return;
     this.#ended = true;
-    controller?.abort(new Error(ENOUGH_READ));
     const { carrier } = this;
     // Before the result is told: whoever is told may send the next request at once, on this very connection.
     if (carrier === undefined) this.leaveLine?.();
@@ -148,9 +140,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
 const CHUNKS_MAX = 64;
 
-const ENOUGH_READ = 'Enough of the answer has been read.';
-
-function readHeaders(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
-  if (!Array.isArray(raw)) return [];
-  return raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
-}
+const FAULTS: Record<AnswerFault, string> = {
+  'not-http': 'What the receiver answered is not HTTP.',
+  'too-long': 'The headers of the answer are too long.',
+  'cut-off': 'The receiver closed the connection before its answer was complete.',
+};
