@@ -13,7 +13,7 @@ export type RelayCalls = {
   listen(input: { sinkPort: number }): Promise<number>;
 };
 
-/** As many as the generator's. 16 gave the same rate on two cores. */
+/** 16 gave the same rate on two cores. */
 const CONNECTIONS = 64;
 const HEADERS = { 'content-type': 'application/json' };
 const ACCEPTED = JSON.stringify({ status: 'accepted' });

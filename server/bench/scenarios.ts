@@ -117,7 +117,7 @@ export const SINGLE: LoadShape = {
   batchSize: 1,
   audience: 'shared',
   webhooks: 1,
-  connections: 64,
+  connections: 128,
   deliveriesPerSecondMax: 40_000,
   secondsMin: 0,
 };
