@@ -14,9 +14,9 @@ const BYTES_MAX = 256 * 1024 * 1024;
  * Every delivery that this node holds, from the moment it is reserved until its result is recorded, and the lanes they
  * belong to. It bounds memory: by number, by bytes, a lane and a tenant.
  *
- * Most places are for what is just published: a row that has to be claimed costs the database as much again as the
- * delivery itself, so a burst should find room. What comes from rows has places of its own, few, since it waits as well
- * there: a backlog takes no memory, and does not starve beside a stream of new deliveries.
+ * Most places are for what is just published: a row that has to be claimed is locked, changed and read once more, so a
+ * burst should find room. What comes from rows has places of its own, few, since it waits as well there: a backlog takes
+ * little memory, and does not starve beside a stream of new deliveries.
  */
 export class InHand {
   readonly lanes = new Map<string, Lane>();
