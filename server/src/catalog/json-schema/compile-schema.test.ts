@@ -111,6 +111,19 @@ function withoutRefs(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value), (name, member) => (name === '$ref' ? undefined : member));
 }
 
+/**
+ * What Ajv says, or the fault of its own code: with `const` beside `additionalProperties` in `anyOf`, for example, it
+ * notes what it evaluated in a variable that it has not set.
+ */
+function orFault(check: () => unknown): unknown {
+  try {
+    return check();
+  } catch (error) {
+    if (error instanceof TypeError) return error;
+    throw error;
+  }
+}
+
 test('any schema and any data have the same result as with Ajv', () => {
   fc.assert(
     fc.property(withDefinitions, fc.array(data, { minLength: 5, maxLength: 5 }), (schemaValue, generated) => {
@@ -118,7 +131,12 @@ test('any schema and any data have the same result as with Ajv', () => {
       const values: unknown[] = JSON.parse(JSON.stringify(generated));
       const ajv = new Ajv2020({ strict: false, ownProperties: true, validateSchema: false, logger: false });
       const reference = ajv.compile(schemaValue);
-      for (const value of values) expect(fits(schemaValue, value)).toBe(reference(value));
+      for (const value of values) {
+        const ours = fits(schemaValue, value);
+        const theirs = orFault(() => reference(value));
+        if (theirs instanceof TypeError) continue;
+        expect(ours).toBe(theirs);
+      }
     }),
     { numRuns: 300 },
   );
