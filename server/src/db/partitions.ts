@@ -9,7 +9,7 @@ const DAYS_AHEAD = 3;
 /** Tables partitioned by day on their id. Status updates want free room on the page to stay heap-only. */
 const PARTITIONED_TABLES = [
   { table: 'events', fillfactor: 100 },
-  { table: 'deliveries', fillfactor: 70 },
+  { table: 'deliveries', fillfactor: 45 },
   { table: 'attempts', fillfactor: 100 },
 ] as const;
 

@@ -1,11 +1,11 @@
 import type pg from 'pg';
-import { booleanArray, bytesArray, intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
 import { GroupCommit } from '../db/group-commit.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
+import { RowArray } from '../db/row-arrays.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { ErrorClass, Outcome } from './outcome.ts';
-import { RECORD_ATTEMPTS } from './sql/record-attempts.ts';
+import { RECORD_ATTEMPTS, RECORD_ATTEMPTS_AGAIN, RECORD_SUCCESSES } from './sql/record-attempts.ts';
 import type { DeliveryTask, Trigger } from './task.ts';
 
 /** One attempt, with what it means for its delivery. */
@@ -62,6 +62,7 @@ export class Recorder {
   readonly #onUnrecordable: (record: AttemptRecord) => void;
   readonly #leaseOf: (task: DeliveryTask) => number;
   readonly #batches: GroupCommit<AttemptRecord>;
+  readonly #rows = new RecordRows();
   #stopped = false;
   #failing = false;
 
@@ -108,10 +109,10 @@ export class Recorder {
     this.#stopped = true;
   }
 
-  async #write(records: AttemptRecord[], slot: number): Promise<void> {
+  async #write(records: AttemptRecord[], slot: number, again = false): Promise<void> {
     let retryMs = RETRY_MS_MIN;
     for (let tries = 1; !this.#stopped; tries++) {
-      const refusal = await this.#tryWrite(records, slot);
+      const refusal = await this.#tryWrite(records, slot, again || tries > 1);
       if (refusal === undefined) {
         this.#failing = false;
         for (const record of records) this.#onRecorded(record);
@@ -126,10 +127,10 @@ export class Recorder {
   }
 
   /** Why the database did not take the batch; undefined when it did. */
-  async #tryWrite(records: AttemptRecord[], slot: number): Promise<unknown> {
+  async #tryWrite(records: AttemptRecord[], slot: number, again: boolean): Promise<unknown> {
     try {
-      const leases = records.map(({ task }) => this.#leaseOf(task));
-      await this.#pool.query({ ...RECORD_ATTEMPTS, values: columns(records, leases, totalsShard(leases, slot)) });
+      const values = this.#rows.of(records, this.#leaseOf, slot);
+      await this.#pool.query({ ...statementFor(records, again), values });
       return undefined;
     } catch (error) {
       return error;
@@ -141,8 +142,8 @@ export class Recorder {
     const [only] = records;
     if (records.length === 1 && only !== undefined) return this.#setAside(only, slot);
     const half = Math.ceil(records.length / 2);
-    await this.#write(records.slice(0, half), slot);
-    await this.#write(records.slice(half), slot);
+    await this.#write(records.slice(0, half), slot, true);
+    await this.#write(records.slice(half), slot, true);
   }
 
   /** Ends the delivery with a note in place of what the database refuses: sent again, it would come to the same. */
@@ -162,49 +163,89 @@ export class Recorder {
       errorClass: 'internal',
       errorMessage: 'What came of the attempt could not be stored.',
     };
-    if ((await this.#tryWrite([note], slot)) === undefined) this.#onRecorded(note);
+    if ((await this.#tryWrite([note], slot, true)) === undefined) this.#onRecorded(note);
     else this.#onUnrecordable(record);
   }
 }
 
 /** Commits that are under way at once, on this node and others, count in different rows. */
-function totalsShard(leases: number[], slot: number): number {
-  return (Math.max(...leases) * COMMITS_AT_ONCE + slot) % TOTAL_SHARDS;
+function totalsShard(lease: number, slot: number): number {
+  return (lease * COMMITS_AT_ONCE + slot) % TOTAL_SHARDS;
 }
 
-function columns(records: AttemptRecord[], leases: number[], totalsShard: number): unknown[] {
-  const outcomes = records.map((record) => record.outcome);
-  return [
-    intArray(leases),
-    totalsShard,
-    uuidArray(records.map((record) => record.task.tenantId)),
-    uuidArray(records.map((record) => record.task.environmentId)),
-    uuidArray(records.map((record) => record.task.id)),
-    uuidArray(records.map((record) => record.task.event.uuid)),
-    uuidArray(records.map((record) => record.task.webhookId)),
-    textArray(records.map((record) => record.task.event.type)),
-    textArray(records.map((record) => record.trigger)),
-    uuidArray(records.map((record) => record.id)),
-    intArray(records.map((record) => record.number)),
-    textArray(outcomes.map((outcome) => outcome.status)),
-    textArray(outcomes.map((outcome) => (outcome.status === 'dead' ? outcome.reason : null))),
-    timestampArray(outcomes.map((outcome) => (outcome.status === 'failed' ? outcome.dueAtMs : null))),
-    timestampArray(records.map((record) => record.endedAtMs)),
-    textArray(records.map((record) => record.url)),
-    textArray(records.map((record) => record.method)),
-    textArray(records.map((record) => record.requestHeaders)),
-    textArray(records.map((record) => record.envelope)),
-    intArray(records.map((record) => record.responseStatus)),
-    textArray(records.map((record) => record.responseHeaders)),
-    bytesArray(records.map((record) => record.responseBody)),
-    booleanArray(records.map((record) => record.responseTruncated)),
-    textArray(records.map((record) => record.errorClass)),
-    textArray(records.map((record) => record.errorMessage)),
-    intArray(records.map((record) => record.durationMs)),
-    textArray(records.map(nextTrigger)),
-    booleanArray(records.map((record) => record.parksKey)),
-    ...firstAndLast(records),
-  ];
+/** The parameters of the statements that record. */
+class RecordRows {
+  readonly #attempts = new RowArray(20);
+  readonly #outcomes = new RowArray(16);
+
+  of(records: AttemptRecord[], leaseOf: (task: DeliveryTask) => number, slot: number): unknown[] {
+    let highestLease = 0;
+    for (const record of records) {
+      const lease = leaseOf(record.task);
+      this.#addAttempt(record);
+      this.#addOutcome(record, lease);
+      highestLease = Math.max(highestLease, lease);
+    }
+    const shard = totalsShard(highestLease, slot);
+    return [this.#attempts.finish(), this.#outcomes.finish(), shard, ...firstAndLast(records)];
+  }
+
+  #addAttempt(record: AttemptRecord): void {
+    const { task } = record;
+    const row = this.#attempts;
+    row.row();
+    row.uuid(task.tenantId);
+    row.uuid(task.environmentId);
+    row.uuid(record.id);
+    row.uuid(task.id);
+    row.uuid(task.event.uuid);
+    row.uuid(task.webhookId);
+    row.text(task.event.type);
+    row.int(record.number);
+    row.text(record.trigger);
+    row.text(record.url);
+    row.text(record.method);
+    row.text(record.requestHeaders);
+    row.text(record.envelope);
+    row.int(record.responseStatus);
+    row.text(record.responseHeaders);
+    row.bytes(record.responseBody);
+    row.boolean(record.responseTruncated);
+    row.text(record.errorClass);
+    row.text(record.errorMessage);
+    row.int(record.durationMs);
+  }
+
+  #addOutcome(record: AttemptRecord, lease: number): void {
+    const { task, outcome } = record;
+    const row = this.#outcomes;
+    row.row();
+    row.uuid(task.tenantId);
+    row.uuid(task.environmentId);
+    row.uuid(task.id);
+    row.int(lease);
+    row.int(record.number);
+    row.text(record.trigger);
+    row.text(outcome.status);
+    row.text(outcome.status === 'dead' ? outcome.reason : null);
+    row.timestamp(outcome.status === 'failed' ? outcome.dueAtMs : null);
+    row.text(nextTrigger(record));
+    row.int(record.responseStatus);
+    row.int(record.durationMs);
+    row.text(record.errorClass);
+    row.text(record.errorMessage);
+    row.timestamp(record.endedAtMs);
+    row.boolean(record.parksKey);
+  }
+}
+
+/** The cheapest statement that does all they need. */
+function statementFor(records: AttemptRecord[], again: boolean) {
+  if (again) return RECORD_ATTEMPTS_AGAIN;
+  const allSucceeded = records.every(
+    ({ outcome, task }) => outcome.status === 'delivered' && task.orderingKey === null,
+  );
+  return allSucceeded ? RECORD_SUCCESSES : RECORD_ATTEMPTS;
 }
 
 /** The bounds of their deliveries' ids. */

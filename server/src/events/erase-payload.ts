@@ -1,11 +1,12 @@
 import type { Database } from '../db/pool.ts';
+import { unparkKeys } from '../delivery/parked-keys.ts';
 import type { Scope } from '../http/caller.ts';
 import { notify } from '../tenants/queries.ts';
 
 /**
  * Removes what an event carried; its type, time and deliveries stay on record. Deliveries of it that wait or are held
- * end as discarded in the same commit; one that a node has in memory may still be sent. Gives false for an event that
- * is not there.
+ * end as discarded in the same commit; one that a node has in memory may still be sent. An ordering key that a dead one
+ * of them parks goes on. Gives false for an event that is not there.
  */
 export function erasePayload(db: Database, scope: Scope, id: string, now: Date): Promise<boolean> {
   return db.transaction().execute(async (trx) => {
@@ -17,6 +18,18 @@ export function erasePayload(db: Database, scope: Scope, id: string, now: Date):
       .where('id', '=', id)
       .executeTakeFirst();
     if (erased.numUpdatedRows === 0n) return false;
+    const deliveries = await trx
+      .selectFrom('deliveries')
+      .select('id')
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('event_id', '=', id)
+      .execute();
+    await unparkKeys(
+      trx,
+      scope,
+      deliveries.map((delivery) => delivery.id),
+    );
     const ended = await trx
       .updateTable('deliveries')
       .set({ status: 'discarded', status_reason: 'payload_erased', due_at: null, completed_at: now })

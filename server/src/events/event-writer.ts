@@ -1,7 +1,7 @@
 import type pg from 'pg';
-import { booleanArray, bytesArray, intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
 import { GroupCommit } from '../db/group-commit.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
+import { RowArray } from '../db/row-arrays.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { unavailable } from '../kernel/errors.ts';
@@ -24,6 +24,7 @@ const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 export class EventWriter {
   readonly #pool: pg.Pool;
   readonly #engine: DeliveryEngine;
+  readonly #rows = new EventRows();
   readonly #logger: Logger;
   readonly #batches: GroupCommit<Submission>;
   #accepted = 0;
@@ -82,7 +83,7 @@ export class EventWriter {
   async #insert(events: PreparedEvent[], connection: pg.Pool | pg.PoolClient): Promise<void> {
     const result = await connection.query<{ stored: boolean }>({
       ...INSERT_EVENTS,
-      values: columns(events, this.#engine.nodeId),
+      values: this.#rows.of(events, this.#engine.nodeId),
     });
     if (result.rows[0]?.stored !== true) throw unavailable('This process was taken for dead; it is joining again.', 1);
   }
@@ -163,35 +164,58 @@ function bytesOf({ events }: Submission): number {
   return bytes;
 }
 
-function columns(events: PreparedEvent[], nodeId: number): unknown[] {
-  const planned = events.flatMap((prepared) => prepared.deliveries.map((delivery) => ({ prepared, ...delivery })));
-  return [
-    uuidArray(events.map((prepared) => prepared.tenantId)),
-    uuidArray(events.map((prepared) => prepared.environmentId)),
-    uuidArray(events.map((prepared) => prepared.event.uuid)),
-    textArray(events.map((prepared) => prepared.externalId)),
-    textArray(events.map((prepared) => prepared.event.type)),
-    timestampArray(events.map((prepared) => prepared.occurredAtMs)),
-    bytesArray(events.map((prepared) => prepared.event.data)),
-    bytesArray(events.map((prepared) => prepared.event.metadata)),
-    textArray(events.map((prepared) => prepared.orderingKey)),
-    intArray(events.map((prepared) => prepared.priority)),
-    timestampArray(events.map((prepared) => prepared.deliverAtMs)),
-    intArray(events.map((prepared) => prepared.deliveries.length)),
-    booleanArray(events.map((prepared) => prepared.isTest)),
-    uuidArray(planned.map(({ task }) => task.tenantId)),
-    uuidArray(planned.map(({ task }) => task.environmentId)),
-    uuidArray(planned.map(({ task }) => task.id)),
-    uuidArray(planned.map(({ task }) => task.event.uuid)),
-    uuidArray(planned.map(({ task }) => task.webhookId)),
-    textArray(planned.map(({ task }) => task.event.type)),
-    textArray(planned.map(({ place }) => (place === 'held' ? 'held' : 'pending'))),
-    textArray(planned.map(({ task }) => task.trigger)),
-    intArray(planned.map(({ task }) => task.priority)),
-    textArray(planned.map(({ task }) => task.orderingKey)),
-    timestampArray(planned.map(({ place, dueAtMs }) => (place === 'held' ? Number.POSITIVE_INFINITY : dueAtMs))),
-    intArray(planned.map((delivery) => (isLeased(delivery) ? nodeId : null))),
-    booleanArray(planned.map(({ ordered }) => ordered)),
-    planned.some(isLeased) ? nodeId : null,
-  ];
+/** The parameters of `INSERT_EVENTS`. */
+class EventRows {
+  readonly #events = new RowArray(13);
+  readonly #deliveries = new RowArray(13);
+
+  of(prepared: PreparedEvent[], nodeId: number): unknown[] {
+    let leases = false;
+    for (const event of prepared) {
+      this.#addEvent(event);
+      for (const delivery of event.deliveries) {
+        const leased = isLeased(delivery);
+        this.#addDelivery(delivery, leased ? nodeId : null);
+        leases ||= leased;
+      }
+    }
+    return [this.#events.finish(), this.#deliveries.finish(), leases ? nodeId : null];
+  }
+
+  #addEvent(prepared: PreparedEvent): void {
+    const row = this.#events;
+    const { event } = prepared;
+    row.row();
+    row.uuid(prepared.tenantId);
+    row.uuid(prepared.environmentId);
+    row.uuid(event.uuid);
+    row.text(prepared.externalId);
+    row.text(event.type);
+    row.timestamp(prepared.occurredAtMs);
+    row.bytes(event.data);
+    row.bytes(event.metadata);
+    row.text(prepared.orderingKey);
+    row.int(prepared.priority);
+    row.timestamp(prepared.deliverAtMs);
+    row.int(prepared.deliveries.length);
+    row.boolean(prepared.isTest);
+  }
+
+  #addDelivery({ task, place, dueAtMs, ordered }: PlannedDelivery, leaseNode: number | null): void {
+    const row = this.#deliveries;
+    row.row();
+    row.uuid(task.tenantId);
+    row.uuid(task.environmentId);
+    row.uuid(task.id);
+    row.uuid(task.event.uuid);
+    row.uuid(task.webhookId);
+    row.text(task.event.type);
+    row.text(place === 'held' ? 'held' : 'pending');
+    row.text(task.trigger);
+    row.int(task.priority);
+    row.text(task.orderingKey);
+    row.timestamp(place === 'held' ? Number.POSITIVE_INFINITY : dueAtMs);
+    row.int(leaseNode);
+    row.boolean(ordered);
+  }
 }

@@ -215,6 +215,39 @@ describe('when the first of a key cannot be delivered', () => {
     expect(await cluster.query('SELECT FROM parked_keys')).toEqual([]);
   });
 
+  test.for([
+    [
+      'the payload of the dead one is erased',
+      async (_deliveryId: string, eventId: string) => {
+        expect((await cluster.first.call('DELETE', `/api/v1/events/${eventId}/payload`)).status).toBeLessThan(300);
+      },
+    ],
+    [
+      'the payload is erased while the dead one is tried again',
+      async (deliveryId: string, eventId: string) => {
+        await cluster.first.call('POST', `/api/v1/deliveries/${deliveryId}/retry`);
+        expect((await cluster.first.call('DELETE', `/api/v1/events/${eventId}/payload`)).status).toBeLessThan(300);
+      },
+    ],
+    [
+      'the dead one is cancelled after it was set going again',
+      async (deliveryId: string) => {
+        await cluster.query(
+          "UPDATE deliveries SET status = 'failed', due_at = now() + interval '1 day', completed_at = NULL WHERE status = 'dead'",
+        );
+        expect((await cluster.first.call('POST', `/api/v1/deliveries/${deliveryId}/cancel`)).status).toBe(200);
+      },
+    ],
+  ] as const)('a parked key goes on when %s', async ([, end]) => {
+    await ordered({ ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' }, retry_policy: ONCE });
+    watchOrder(({ n }, request) => request.respond(n === 0 ? 500 : 200));
+    const ids = await publishBehindFailure(3);
+    const [first = '', , last = ''] = ids;
+    await end((await deliveryOf(first)).id, first);
+    await becomes(last, 'delivered');
+    expect(await cluster.query('SELECT FROM parked_keys')).toEqual([]);
+  });
+
   test('a parked key goes on when nothing parks it any more', async () => {
     await ordered({ ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' }, retry_policy: ONCE });
     watchOrder(({ n }, request) => request.respond(n === 0 ? 500 : 200));

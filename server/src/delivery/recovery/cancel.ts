@@ -2,6 +2,7 @@ import type { Database } from '../../db/pool.ts';
 import type { Scope } from '../../http/caller.ts';
 import { type AppError, conflict, notFound } from '../../kernel/errors.ts';
 import { notify } from '../../tenants/queries.ts';
+import { unparkKeys } from '../parked-keys.ts';
 import type { DeliveryRow } from '../queries.ts';
 
 /**
@@ -30,6 +31,7 @@ export function cancelDelivery(db: Database, scope: Scope, id: string | undefine
       const { tenantId, environmentId } = scope;
       await notify(trx, { topic: 'deliveries_cancelled', tenantId, environmentId, deliveryIds: [id] });
     }
+    await unparkKeys(trx, scope, [id]);
     return trx
       .updateTable('deliveries')
       .set({ status: 'cancelled', status_reason: null, due_at: null, lease_node: null, completed_at: now })

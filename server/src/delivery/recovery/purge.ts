@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Database } from '../../db/pool.ts';
 import type { Scope } from '../../http/caller.ts';
-import { notify } from '../../tenants/queries.ts';
+import { unparkKeys } from '../parked-keys.ts';
 import type { RecoveryFilter } from './filter.ts';
 import { firstCursor, nextStretch } from './walk.ts';
 
@@ -25,20 +25,9 @@ export async function purgeDeadLetters(
       DELETE FROM dead_letters
       WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
         AND delivery_id = ANY (${stretch.ids}::uuid[])`.execute(db);
-    await unpark(db, scope, stretch.ids);
+    await db.transaction().execute((trx) => unparkKeys(trx, scope, stretch.ids));
     purged += Number(removed.numAffectedRows ?? 0);
     if (stretch.isLast) return purged;
     cursor = stretch.cursor;
   }
-}
-
-/** Keys that waited for these deliveries go on without them; every node is told. */
-async function unpark(db: Database, scope: Scope, deliveryIds: readonly string[]): Promise<void> {
-  await db.transaction().execute(async (trx) => {
-    const unparked = await sql`
-      DELETE FROM parked_keys
-      WHERE tenant_id = ${scope.tenantId} AND delivery_id = ANY (${deliveryIds}::uuid[])`.execute(trx);
-    if (Number(unparked.numAffectedRows ?? 0) === 0) return;
-    await notify(trx, { topic: 'deliveries_cancelled', ...scope, deliveryIds: [] });
-  });
 }
