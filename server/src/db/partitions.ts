@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { firstIdAt } from '../kernel/ids.ts';
+import { firstIdAt, timeOfId } from '../kernel/ids.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -18,7 +18,7 @@ const PARTITIONED_TABLES = [
  * not stand yet. Safe to run on several nodes at once.
  */
 export async function ensurePartitions(pool: pg.Pool, nowMs: number): Promise<void> {
-  const today = Math.floor(nowMs / DAY_MS) * DAY_MS;
+  const today = startOfDay(nowMs);
   const client = await pool.connect();
   try {
     await client.query('SELECT pg_advisory_lock($1)', [PARTITION_LOCK]);
@@ -38,8 +38,32 @@ export async function ensurePartitions(pool: pg.Pool, nowMs: number): Promise<vo
 
 const PARTITION_LOCK = 7_678_002;
 
+/** A table partitioned by day. */
+export type PartitionedTable = (typeof PARTITIONED_TABLES)[number]['table'];
+
+/**
+ * The partition that has the rows with these ids, when all of them are of one day; else the table itself. A statement
+ * that names the partition opens no other one, and its plan cannot be one for several.
+ */
+export function partitionOf(table: PartitionedTable, ids: readonly string[]): string {
+  const [first] = ids;
+  if (first === undefined) return table;
+  const dayMs = startOfDay(timeOfId(first));
+  const from = firstIdAt(dayMs);
+  const to = firstIdAt(dayMs + DAY_MS);
+  // UUIDs in lower case sort as texts like their values.
+  return ids.every((id) => id >= from && id < to) ? partitionName(table, dayMs) : table;
+}
+
 function createPartition(table: string, fillfactor: number, dayMs: number): string {
-  const name = `${table}_${new Date(dayMs).toISOString().slice(0, 10).replaceAll('-', '')}`;
-  return `CREATE TABLE IF NOT EXISTS ${name} PARTITION OF ${table}
+  return `CREATE TABLE IF NOT EXISTS ${partitionName(table, dayMs)} PARTITION OF ${table}
     FOR VALUES FROM ('${firstIdAt(dayMs)}') TO ('${firstIdAt(dayMs + DAY_MS)}') WITH (fillfactor = ${fillfactor})`;
+}
+
+function partitionName(table: string, dayMs: number): string {
+  return `${table}_${new Date(dayMs).toISOString().slice(0, 10).replaceAll('-', '')}`;
+}
+
+function startOfDay(timeMs: number): number {
+  return Math.floor(timeMs / DAY_MS) * DAY_MS;
 }

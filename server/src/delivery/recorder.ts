@@ -1,11 +1,15 @@
 import type pg from 'pg';
+import { uuidArray } from '../db/binary-arrays.ts';
+import { CopyRows } from '../db/copy-rows.ts';
 import { GroupCommit } from '../db/group-commit.ts';
+import { partitionOf } from '../db/partitions.ts';
+import { runPipeline, type Step } from '../db/pipeline.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
-import { RowArray } from '../db/row-arrays.ts';
+import { RowArray } from '../db/row-array.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { ErrorClass, Outcome } from './outcome.ts';
-import { RECORD_ATTEMPTS, RECORD_ATTEMPTS_AGAIN, RECORD_SUCCESSES } from './sql/record-attempts.ts';
+import { copyAttempts, FORGET_ATTEMPTS, recordOutcomes, recordSuccesses } from './sql/record-attempts.ts';
 import type { DeliveryTask, Trigger } from './task.ts';
 
 /** One attempt, with what it means for its delivery. */
@@ -84,7 +88,7 @@ export class Recorder {
     this.#onUnrecordable = options.onUnrecordable;
     this.#leaseOf = options.leaseOf;
     this.#batches = new GroupCommit({
-      commit: (records, slot) => this.#write(records, slot),
+      commit: (records, slot) => this.#writeByDay(records, slot),
       pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
@@ -109,6 +113,13 @@ export class Recorder {
     this.#stopped = true;
   }
 
+  /** Deliveries of several days are in several partitions, and each has a statement of its own. */
+  async #writeByDay(records: AttemptRecord[], slot: number): Promise<void> {
+    if (partitionOfAll(records) !== undefined) return this.#write(records, slot);
+    const days = Map.groupBy(records, ({ task }) => partitionOf('deliveries', [task.id]));
+    for (const ofDay of days.values()) await this.#write(ofDay, slot);
+  }
+
   async #write(records: AttemptRecord[], slot: number, again = false): Promise<void> {
     let retryMs = RETRY_MS_MIN;
     for (let tries = 1; !this.#stopped; tries++) {
@@ -129,8 +140,14 @@ export class Recorder {
   /** Why the database did not take the batch; undefined when it did. */
   async #tryWrite(records: AttemptRecord[], slot: number, again: boolean): Promise<unknown> {
     try {
-      const values = this.#rows.of(records, this.#leaseOf, slot);
-      await this.#pool.query({ ...statementFor(records, again), values });
+      const { attempts, outcomes, shard } = this.#rows.of(records, this.#leaseOf, slot);
+      const ids = records.map(({ id }) => id);
+      const steps: Step[] = [
+        { ...copyAttempts(partitionOf('attempts', ids)), rows: attempts },
+        { ...outcomesStatement(records, again), values: [outcomes, String(shard)] },
+      ];
+      if (again) steps.unshift({ ...FORGET_ATTEMPTS, values: keysOf(records) });
+      await runPipeline(this.#pool, 'record-attempts', steps);
       return undefined;
     } catch (error) {
       return error;
@@ -173,12 +190,14 @@ function totalsShard(lease: number, slot: number): number {
   return (lease * COMMITS_AT_ONCE + slot) % TOTAL_SHARDS;
 }
 
-/** The parameters of the statements that record. */
+/** What the statements that record take. */
 class RecordRows {
-  readonly #attempts = new RowArray(20);
+  readonly #attempts = new CopyRows(20);
   readonly #outcomes = new RowArray(16);
 
-  of(records: AttemptRecord[], leaseOf: (task: DeliveryTask) => number, slot: number): unknown[] {
+  of(records: AttemptRecord[], leaseOf: (task: DeliveryTask) => number, slot: number) {
+    this.#attempts.reset();
+    this.#outcomes.reset();
     let highestLease = 0;
     for (const record of records) {
       const lease = leaseOf(record.task);
@@ -187,7 +206,7 @@ class RecordRows {
       highestLease = Math.max(highestLease, lease);
     }
     const shard = totalsShard(highestLease, slot);
-    return [this.#attempts.finish(), this.#outcomes.finish(), shard, ...firstAndLast(records)];
+    return { attempts: this.#attempts.finish(), outcomes: this.#outcomes.finish(), shard };
   }
 
   #addAttempt(record: AttemptRecord): void {
@@ -239,24 +258,31 @@ class RecordRows {
   }
 }
 
-/** The cheapest statement that does all they need. */
-function statementFor(records: AttemptRecord[], again: boolean) {
-  if (again) return RECORD_ATTEMPTS_AGAIN;
+/**
+ * The cheapest statement that does all they need. What is written again may be of a day whose partition is gone
+ * meanwhile, and the whole table knows nothing of that.
+ */
+function outcomesStatement(records: AttemptRecord[], again: boolean): { name: string; text: string } {
+  const table = again ? 'deliveries' : (partitionOfAll(records) ?? 'deliveries');
   const allSucceeded = records.every(
     ({ outcome, task }) => outcome.status === 'delivered' && task.orderingKey === null,
   );
-  return allSucceeded ? RECORD_SUCCESSES : RECORD_ATTEMPTS;
+  return allSucceeded ? recordSuccesses(table) : recordOutcomes(table);
 }
 
-/** The bounds of their deliveries' ids. */
-function firstAndLast([record, ...others]: AttemptRecord[]): [first: string, last: string] {
-  let first = record?.task.id ?? '';
-  let last = first;
-  for (const { task } of others) {
-    if (task.id < first) first = task.id;
-    else if (task.id > last) last = task.id;
-  }
-  return [first, last];
+/** The partition that has all their deliveries; undefined when there are several. */
+function partitionOfAll(records: AttemptRecord[]): string | undefined {
+  const ids = records.map(({ task }) => task.id);
+  const table = partitionOf('deliveries', ids);
+  return table === 'deliveries' ? undefined : table;
+}
+
+function keysOf(records: AttemptRecord[]): Buffer[] {
+  return [
+    uuidArray(records.map(({ task }) => task.tenantId)),
+    uuidArray(records.map(({ task }) => task.environmentId)),
+    uuidArray(records.map(({ id }) => id)),
+  ];
 }
 
 /** What the delivery's next attempt is made for, if there is one. */

@@ -1,14 +1,24 @@
 import type pg from 'pg';
+import type { BinaryRows } from '../db/binary-rows.ts';
+import { CopyRows } from '../db/copy-rows.ts';
 import { GroupCommit } from '../db/group-commit.ts';
+import { partitionOf } from '../db/partitions.ts';
+import { runPipeline, type Step } from '../db/pipeline.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
-import { RowArray } from '../db/row-arrays.ts';
+import { RowArray } from '../db/row-array.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { claimKeys } from './event-keys.ts';
 import type { PlannedDelivery, PreparedEvent, StoredEvent, Submission } from './prepared-event.ts';
-import { INSERT_EVENTS } from './sql/insert-events.ts';
+import {
+  copyDeliveries,
+  copyEvents,
+  HOLD_NODE,
+  INSERT_ORDERED_DELIVERIES,
+  NODE_IS_BURIED,
+} from './sql/store-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
 const COMMITS_AT_ONCE = 2;
@@ -81,11 +91,12 @@ export class EventWriter {
   }
 
   async #insert(events: PreparedEvent[], connection: pg.Pool | pg.PoolClient): Promise<void> {
-    const result = await connection.query<{ stored: boolean }>({
-      ...INSERT_EVENTS,
-      values: this.#rows.of(events, this.#engine.nodeId),
-    });
-    if (result.rows[0]?.stored !== true) throw unavailable('This process was taken for dead; it is joining again.', 1);
+    try {
+      await runPipeline(connection, 'store-events', this.#rows.stepsFor(events, this.#engine.nodeId));
+    } catch (error) {
+      if (errorCode(error) !== NODE_IS_BURIED) throw error;
+      throw unavailable('This process was taken for dead; it is joining again.', 1, error);
+    }
   }
 
   async #writeKeyed(submissions: Submission[], state: { sent: boolean }): Promise<Map<Submission, unknown>> {
@@ -164,22 +175,41 @@ function bytesOf({ events }: Submission): number {
   return bytes;
 }
 
-/** The parameters of `INSERT_EVENTS`. */
+/** Writes events and their deliveries as the statements take them. */
 class EventRows {
-  readonly #events = new RowArray(13);
-  readonly #deliveries = new RowArray(13);
+  readonly #events = new CopyRows(13);
+  readonly #deliveries = new CopyRows(13);
+  readonly #ordered = new RowArray(12);
 
-  of(prepared: PreparedEvent[], nodeId: number): unknown[] {
+  stepsFor(prepared: PreparedEvent[], nodeId: number): Step[] {
+    this.#events.reset();
+    this.#deliveries.reset();
+    this.#ordered.reset();
+    const eventIds: string[] = [];
+    const deliveryIds: string[] = [];
     let leases = false;
     for (const event of prepared) {
       this.#addEvent(event);
+      eventIds.push(event.event.uuid);
       for (const delivery of event.deliveries) {
         const leased = isLeased(delivery);
-        this.#addDelivery(delivery, leased ? nodeId : null);
         leases ||= leased;
+        if (delivery.ordered) {
+          this.#addDelivery(this.#ordered, delivery, leased ? nodeId : null);
+          continue;
+        }
+        this.#addDelivery(this.#deliveries, delivery, leased ? nodeId : null);
+        this.#deliveries.int(0);
+        deliveryIds.push(delivery.task.id);
       }
     }
-    return [this.#events.finish(), this.#deliveries.finish(), leases ? nodeId : null];
+    const steps: Step[] = [{ ...copyEvents(partitionOf('events', eventIds)), rows: this.#events.finish() }];
+    if (deliveryIds.length > 0) {
+      steps.push({ ...copyDeliveries(partitionOf('deliveries', deliveryIds)), rows: this.#deliveries.finish() });
+    }
+    if (this.#ordered.count > 0) steps.push({ ...INSERT_ORDERED_DELIVERIES, values: [this.#ordered.finish()] });
+    if (leases) steps.unshift({ ...HOLD_NODE, values: [String(nodeId)] });
+    return steps;
   }
 
   #addEvent(prepared: PreparedEvent): void {
@@ -195,14 +225,13 @@ class EventRows {
     row.bytes(event.data);
     row.bytes(event.metadata);
     row.text(prepared.orderingKey);
-    row.int(prepared.priority);
+    row.smallint(prepared.priority);
     row.timestamp(prepared.deliverAtMs);
     row.int(prepared.deliveries.length);
     row.boolean(prepared.isTest);
   }
 
-  #addDelivery({ task, place, dueAtMs, ordered }: PlannedDelivery, leaseNode: number | null): void {
-    const row = this.#deliveries;
+  #addDelivery(row: BinaryRows, { task, place, dueAtMs }: PlannedDelivery, leaseNode: number | null): void {
     row.row();
     row.uuid(task.tenantId);
     row.uuid(task.environmentId);
@@ -212,10 +241,9 @@ class EventRows {
     row.text(task.event.type);
     row.text(place === 'held' ? 'held' : 'pending');
     row.text(task.trigger);
-    row.int(task.priority);
+    row.smallint(task.priority);
     row.text(task.orderingKey);
     row.timestamp(place === 'held' ? Number.POSITIVE_INFINITY : dueAtMs);
     row.int(leaseNode);
-    row.boolean(ordered);
   }
 }

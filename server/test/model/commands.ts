@@ -89,7 +89,7 @@ const event: fc.Arbitrary<EventPlan> = fc.record({
 
 /** Statements that may fail; a commit of keyed events has no name but its text. */
 const FAULTY = [
-  'insert-events',
+  'store-events',
   'COMMIT',
   'record-attempts',
   'claim-due',

@@ -76,7 +76,7 @@ test('what an earlier owner parked goes on when the delivery before it has ended
 
 test('a publish whose commit is in doubt is delivered although its node stops', async () => {
   await runs.play(setup(), [
-    { do: 'fault', node: 0, statement: 'insert-events', when: 'after' },
+    { do: 'fault', node: 0, statement: 'store-events', when: 'after' },
     publish(event()),
     { do: 'leave', node: 0, drainMs: 0 },
   ]);

@@ -66,9 +66,7 @@ export class Wire {
   constructor(options: WireOptions) {
     this.#options = options;
     const { real } = options;
-    const query = (config: Statement, values?: unknown[]) =>
-      this.#pass(config, () => real.query(config as string, values));
-    this.pool = { query, connect: () => this.#connect() } as unknown as pg.Pool;
+    this.pool = { query: this.#queryBy(real), connect: () => this.#connect() } as unknown as pg.Pool;
   }
 
   get stalled(): boolean {
@@ -96,16 +94,28 @@ export class Wire {
     await this.#gate();
     const client = await this.#options.activity.during(() => this.#options.real.connect());
     return {
-      query: (config: Statement, values?: unknown[]) =>
-        this.#pass(config, () => client.query(config as string, values)),
+      query: this.#queryBy(client),
       release: (error?: Error) => client.release(error),
+    };
+  }
+
+  /** The driver's `query`, for a statement, which gives a promise, and for a pipeline, which calls back. */
+  #queryBy(real: pg.Pool | pg.PoolClient) {
+    return (config: Statement, values?: unknown[], done?: (error?: Error) => void) => {
+      if (done === undefined) return this.#pass(config, () => real.query(config as string, values));
+      const send = () =>
+        new Promise<void>((resolve, reject) => {
+          const settle = (error?: Error | null) => (error ? reject(error) : resolve());
+          (real as unknown as Queries).query(config, undefined, settle);
+        });
+      return this.#pass(config, send).then(() => done(), done);
     };
   }
 
   async #pass<T>(config: Statement, send: () => Promise<T>): Promise<T> {
     await this.#gate();
-    const text = typeof config === 'string' ? config : config.text;
-    const name = typeof config === 'string' ? config : (config.name ?? config.text);
+    const text = typeof config === 'string' ? config : (config.text ?? '');
+    const name = typeof config === 'string' ? config : (config.name ?? text);
     const fault = this.fault?.statement === name ? this.fault.when : undefined;
     if (fault !== undefined) this.fault = undefined;
     if (fault === 'before') throw lost('ECONNREFUSED');
@@ -130,7 +140,11 @@ export class Wire {
   }
 }
 
-type Statement = string | { name?: string; text: string };
+interface Queries {
+  query(config: Statement, values: undefined, settle: (error?: Error | null) => void): void;
+}
+
+type Statement = string | { name?: string; text?: string };
 
 function lost(code: string): Error {
   return Object.assign(new Error('The connection was lost.'), { code });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { RowArray } from './row-arrays.ts';
+import { RowArray } from './row-array.ts';
 
 let client: pg.Client;
 const array = new RowArray(7);
