@@ -6,11 +6,21 @@ const DAY_MS = 86_400_000;
 /** Days ahead for which partitions stand ready: the program may be unable to make new ones for so long. */
 const DAYS_AHEAD = 3;
 
-/** Tables partitioned by day on their id. Status updates want free room on the page to stay heap-only. */
+/**
+ * Tables partitioned by day on their id.
+ *
+ * Updates of deliveries want free room on the page to stay heap-only. Rows of events and attempts are never changed and
+ * go with their day, so a vacuum of what was inserted gains them nothing; while a day grows, its statistics stay near
+ * enough when it has grown by a fifth. At the usual settings both took a tenth of PostgreSQL's time (measured).
+ */
 const PARTITIONED_TABLES = [
-  { table: 'events', fillfactor: 100 },
-  { table: 'deliveries', fillfactor: 45 },
-  { table: 'attempts', fillfactor: 100 },
+  { table: 'events', settings: 'autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0.2' },
+  {
+    table: 'deliveries',
+    settings:
+      'fillfactor = 45, autovacuum_vacuum_scale_factor = 0.2, autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0.2',
+  },
+  { table: 'attempts', settings: 'autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0.2' },
 ] as const;
 
 /**
@@ -24,8 +34,8 @@ export async function ensurePartitions(pool: pg.Pool, nowMs: number): Promise<vo
     await client.query('SELECT pg_advisory_lock($1)', [PARTITION_LOCK]);
     try {
       for (let day = -1; day <= DAYS_AHEAD; day++) {
-        for (const { table, fillfactor } of PARTITIONED_TABLES) {
-          await client.query(createPartition(table, fillfactor, today + day * DAY_MS));
+        for (const { table, settings } of PARTITIONED_TABLES) {
+          await client.query(createPartition(table, settings, today + day * DAY_MS));
         }
       }
     } finally {
@@ -55,9 +65,9 @@ export function partitionOf(table: PartitionedTable, ids: readonly string[]): st
   return ids.every((id) => id >= from && id < to) ? partitionName(table, dayMs) : table;
 }
 
-function createPartition(table: string, fillfactor: number, dayMs: number): string {
+function createPartition(table: string, settings: string, dayMs: number): string {
   return `CREATE TABLE IF NOT EXISTS ${partitionName(table, dayMs)} PARTITION OF ${table}
-    FOR VALUES FROM ('${firstIdAt(dayMs)}') TO ('${firstIdAt(dayMs + DAY_MS)}') WITH (fillfactor = ${fillfactor})`;
+    FOR VALUES FROM ('${firstIdAt(dayMs)}') TO ('${firstIdAt(dayMs + DAY_MS)}') WITH (${settings})`;
 }
 
 function partitionName(table: string, dayMs: number): string {
