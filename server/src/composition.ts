@@ -11,6 +11,7 @@ import { DeliveryEngine } from './delivery/engine.ts';
 import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes.ts';
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
+import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { createOperationalEvents } from './events/operational-events.ts';
 import { registerPublishRoutes } from './events/publish-routes.ts';
@@ -19,6 +20,7 @@ import { findEventId } from './events/queries.ts';
 import { registerEventReplayRoute } from './events/replay.ts';
 import { registerEventRoutes } from './events/routes.ts';
 import { registerTestRoute } from './events/test-send.ts';
+import { DirectServer } from './http/direct/direct-server.ts';
 import { registerIdempotency } from './http/idempotency.ts';
 import { registerOpenApi } from './http/openapi.ts';
 import { createHttpServer, type HttpServer } from './http/server.ts';
@@ -68,6 +70,8 @@ export interface Composition {
   enginePool: pg.Pool;
   engine: DeliveryEngine;
   http: HttpServer;
+  /** Of callers, whatever is under way on them. */
+  cutConnections: () => void;
   newId: IdSource;
   /** This process's own metrics, as `prom-client` adds them up. */
   metrics: () => Promise<MetricsSnapshot>;
@@ -161,6 +165,16 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
   registerPublishRoutes(http, { publisher, clock });
+  const { authenticate } = authenticator;
+  const direct = new DirectServer(
+    http.server,
+    clock,
+    directPublish({ authenticate, publisher, clock, logger, databaseOutage }),
+  );
+  http.addHook('preClose', (done) => {
+    direct.close();
+    done();
+  });
   registerEventRoutes(http, { db, clock });
   registerEventReplayRoute(http, { db, clock, newId, webhooks });
   registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
@@ -173,6 +187,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     enginePool,
     engine,
     http,
+    cutConnections: () => {
+      direct.destroy();
+      http.server.closeAllConnections();
+    },
     newId,
     metrics,
     applyChange,

@@ -71,7 +71,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => replays.stop());
     const url = await listen(parts.http, config);
     // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
-    running.push(() => closeWithin(parts.http, drainMs / 2, clock));
+    running.push(() => closeWithin(parts, drainMs / 2, clock));
     return { url, nodeId: () => parts.engine.nodeId, metrics: parts.metrics, stop };
   } catch (error) {
     await stop();
@@ -80,8 +80,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 }
 
 /** Answers what is under way; connections on which that takes too long are cut. */
-async function closeWithin(http: HttpServer, ms: number, clock: Clock): Promise<void> {
-  const cancel = clock.after(ms, () => http.server.closeAllConnections());
+async function closeWithin({ http, cutConnections }: Composition, ms: number, clock: Clock): Promise<void> {
+  const cancel = clock.after(ms, cutConnections);
   await http.close();
   cancel();
 }

@@ -1,5 +1,4 @@
 import { hash, timingSafeEqual } from 'node:crypto';
-import type { FastifyRequest } from 'fastify';
 import type { Database } from '../db/pool.ts';
 import type { Authenticate, Caller } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -56,7 +55,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   const refused = createRefusedKeys(clock);
   const uses = createKeyUses(options);
 
-  function admit(known: KnownKey, request: FastifyRequest): Caller {
+  function admit(known: KnownKey, request: Asking): Caller {
     const now = clock.now();
     if (now >= known.expiresAtMs) throw unauthorized();
     const tenant = request.headers['x-tenant-id'];
@@ -74,7 +73,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     return known.caller;
   }
 
-  async function lookUp(key: string, digest: string, request: FastifyRequest): Promise<Caller> {
+  async function lookUp(key: string, digest: string, request: Asking): Promise<Caller> {
     const known = await keys.load(digest, async () => {
       const row = await findKeyByHash(db, box.hashKey(key));
       return row && knownKey(row);
@@ -86,7 +85,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     return admit(known, request);
   }
 
-  function asOperator(request: FastifyRequest): Caller | Promise<Caller> {
+  function asOperator(request: Asking): Caller | Promise<Caller> {
     const environment = request.headers['x-environment'] ?? DEFAULT_ENVIRONMENT;
     const tenant = tenants.find(String(request.headers['x-tenant-id'] ?? DEFAULT_TENANT_SLUG));
     return tenant instanceof Promise
@@ -110,6 +109,9 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     stop: uses.stop,
   };
 }
+
+/** What of a request says who is asking. */
+type Asking = Parameters<Authenticate>[0];
 
 /** A resolved API key. Everything a request is judged by is here, so that a hit needs no query and no allocation. */
 interface KnownKey {

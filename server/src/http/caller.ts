@@ -15,7 +15,7 @@ export interface Caller extends Scope {
 }
 
 /** Finds out who is asking. Implemented by `access/`; it throws AppError 401 or 404. */
-export type Authenticate = (request: FastifyRequest) => Caller | Promise<Caller>;
+export type Authenticate = (request: Pick<FastifyRequest, 'headers'>) => Caller | Promise<Caller>;
 
 declare module 'fastify' {
   interface FastifyContextConfig {

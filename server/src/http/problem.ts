@@ -1,9 +1,10 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
+import type { Logger } from '../kernel/logger.ts';
 
 /** The one shape of every error answer. */
 export const ProblemSchema = Type.Object(
@@ -19,40 +20,61 @@ export const ProblemSchema = Type.Object(
   { $id: 'Problem', title: 'Problem' },
 );
 
+/** An error as an answer. */
+export interface Problem {
+  status: number;
+  headers: Record<string, string>;
+  body: Static<typeof ProblemSchema>;
+}
+
+export interface ProblemContext {
+  requestId: string;
+  /** Takes the reasons of faults, which are not told. */
+  logger: Pick<Logger, 'error'>;
+  /** Why the database is away, when that is known: a full disk is named. */
+  outage: DatabaseOutage | undefined;
+}
+
 /**
  * Turns anything thrown in a request into its answer. What is not expected becomes a 500 that says nothing of the inside.
- *
- * @param outage why the database is away, when that is known: a full disk is named.
  */
+export function problemOf(thrown: unknown, { requestId, logger, outage }: ProblemContext): Problem {
+  const error = nameFullDisk(toAppError(thrown), outage);
+  if (error.status >= 500) {
+    const cause = error.cause ?? error;
+    logger.error({ request_id: requestId, code: error.code, fault: describeFault(cause) }, 'request failed');
+  }
+  const { retryAfterSeconds } = error;
+  return {
+    status: error.status,
+    headers: {
+      ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
+      // RFC 9110, section 11.6.1: a 401 names what would be accepted.
+      ...(error.status === 401 && { 'www-authenticate': 'Bearer realm="posthorn"' }),
+    },
+    body: {
+      error: {
+        code: error.code,
+        message: error.message,
+        ...(error.details && { details: error.details }),
+        request_id: requestId,
+        ...(retryAfterSeconds !== undefined && {
+          retry_after: new Date(systemClock.now() + retryAfterSeconds * 1000).toISOString(),
+        }),
+      },
+    },
+  };
+}
+
+/** Answers a request with what was thrown in it. */
 export function answerProblem(
   thrown: unknown,
   request: FastifyRequest,
   reply: FastifyReply,
   outage?: DatabaseOutage,
 ): void {
-  const error = nameFullDisk(toAppError(thrown), outage);
-  if (error.status >= 500) {
-    const cause = error.cause ?? error;
-    request.log.error({ request_id: request.id, code: error.code, fault: describeFault(cause) }, 'request failed');
-  }
-  if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
-  // RFC 9110, section 11.6.1: a 401 names what would be accepted.
-  if (error.status === 401) reply.header('www-authenticate', 'Bearer realm="posthorn"');
-  reply
-    .code(error.status)
-    .type('application/json; charset=utf-8')
-    .serializer(JSON.stringify)
-    .send({
-      error: {
-        code: error.code,
-        message: error.message,
-        ...(error.details && { details: error.details }),
-        request_id: request.id,
-        ...(error.retryAfterSeconds !== undefined && {
-          retry_after: new Date(systemClock.now() + error.retryAfterSeconds * 1000).toISOString(),
-        }),
-      },
-    });
+  const { status, headers, body } = problemOf(thrown, { requestId: request.id, logger: request.log, outage });
+  reply.headers(headers).code(status).type('application/json; charset=utf-8').serializer(JSON.stringify).send(body);
 }
 
 /** Name, code and place of a fault, without its message: messages of drivers and parsers quote values. */

@@ -2,8 +2,6 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { Ajv } from 'ajv';
-import addFormats from 'ajv-formats';
 import {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -19,6 +17,7 @@ import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
 import { type Authenticate, type Caller, requirePermission } from './caller.ts';
 import { answerProblem, ProblemSchema } from './problem.ts';
+import { compileBody, compileText } from './validation.ts';
 
 export type HttpServer = FastifyInstance<
   Server,
@@ -43,7 +42,7 @@ declare module 'fastify' {
 export const BODY_BYTES_MAX = 1_048_576 + 65_536;
 
 /** Levels that what a body carries may nest. */
-const BODY_DEPTH_MAX = 64;
+export const BODY_DEPTH_MAX = 64;
 
 /**
  * The HTTP server with its rules: bodies keep their bytes, every route declares a permission, a caller is known before
@@ -75,13 +74,8 @@ export function createHttpServer(options: {
     clientErrorHandler: answerUnreadable,
   }).withTypeProvider<TypeBoxTypeProvider>();
 
-  const strict = new Ajv({ allErrors: true, useDefaults: true, strict: false });
-  const coercing = new Ajv({ allErrors: true, useDefaults: true, coerceTypes: true, strict: false });
-  addFormats.default(strict);
-  addFormats.default(coercing);
   app.setValidatorCompiler<FastifySchema>(({ schema, httpPart }) =>
-    // Query strings and path parameters are text and become what the schema says; a JSON body already has its types.
-    (httpPart === 'body' ? strict : coercing).compile(schema),
+    httpPart === 'body' ? compileBody(schema) : compileText(schema),
   );
 
   app.addSchema(ProblemSchema);
@@ -195,7 +189,7 @@ const REQUEST_PREFIX = `req_${randomBytes(8).toString('hex')}`;
 let requests = 0;
 
 /** Unique among all processes by its random half, and within this one by its count. */
-function newRequestId(): string {
+export function newRequestId(): string {
   requests += 1;
   return REQUEST_PREFIX + requests.toString(16).padStart(16, '0');
 }
