@@ -4,6 +4,7 @@ import type { ConnectResult, EgressGuard } from '../../webhooks/egress/guard.ts'
 import { type IpWhitelist, isWithinWhitelist } from '../../webhooks/egress/ip-whitelist.ts';
 import type { Destination } from './destination.ts';
 import type { Carrier, Exchange } from './exchange.ts';
+import type { Outbox, Sends } from './outbox.ts';
 import { requestBytes } from './request-bytes.ts';
 import { ResponseParser } from './response-parser.ts';
 import { startTls } from './start-tls.ts';
@@ -13,6 +14,7 @@ export interface ConnectionOptions {
   guard: EgressGuard;
   destination: Destination;
   verifyTls: boolean;
+  outbox: Outbox;
   /** It has carried its exchange to the end and may carry another one. */
   onFree: () => void;
   /** It will carry nothing more. May be called more than once. */
@@ -26,11 +28,13 @@ const KEEP_ALIVE_MS = 30_000;
 const KEEP_ALIVE_MARGIN_MS = 1_000;
 
 /** One connection to an origin, which carries one exchange at a time, over HTTP/1.1. It connects for the first. */
-export class Connection implements Carrier {
+export class Connection implements Carrier, Sends {
   readonly #options: ConnectionOptions;
   readonly #parser = new ResponseParser();
   #socket: net.Socket | undefined;
   #exchange: Exchange | undefined;
+  /** Its request, until the outbox sends it. */
+  #unsent: Buffer | undefined;
   #stopConnecting: (() => void) | undefined;
   /** The judged addresses of the host at the time of connecting. */
   #addresses: readonly string[] = [];
@@ -66,13 +70,14 @@ export class Connection implements Carrier {
     this.#exchange = exchange;
     exchange.carrier = this;
     if (this.#socket === undefined) this.#connect(exchange);
-    else this.#send(this.#socket, exchange);
+    else this.#send(exchange);
   }
 
   release(): void {
     const keepAliveMs = this.#keptForMs();
     // What was answered before it was all read may never be.
-    if (this.#socket === undefined || this.#socket.writableLength > 0 || keepAliveMs <= 0) {
+    const isSent = this.#unsent === undefined && this.#socket?.writableLength === 0;
+    if (this.#socket === undefined || !isSent || keepAliveMs <= 0) {
       this.discard();
       return;
     }
@@ -110,11 +115,17 @@ export class Connection implements Carrier {
     return Math.min(KEEP_ALIVE_MS, seconds * 1_000 - KEEP_ALIVE_MARGIN_MS);
   }
 
-  #send(socket: net.Socket, exchange: Exchange): void {
+  flush(): void {
+    const bytes = this.#unsent;
+    this.#unsent = undefined;
+    if (bytes !== undefined && !this.#dead) this.#socket?.write(bytes);
+  }
+
+  #send(exchange: Exchange): void {
     try {
-      const bytes = requestBytes(exchange.request, exchange.destination);
+      this.#unsent = requestBytes(exchange.request, exchange.destination);
       this.#parser.begin(exchange);
-      socket.write(bytes);
+      this.#options.outbox.add(this);
     } catch (error) {
       exchange.onError(error);
     }
@@ -134,7 +145,7 @@ export class Connection implements Carrier {
       this.#suitsWhitelist = ipWhitelist;
       this.openedAtMs = clock.monotonicMs();
       this.#listen(result.socket);
-      this.#send(result.socket, exchange);
+      this.#send(exchange);
     };
     this.#stopConnecting = guard.connect({ host, port, ipWhitelist }, (result) => {
       if (!result.ok || !tls) connected(result);

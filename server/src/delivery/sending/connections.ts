@@ -2,6 +2,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import type { EgressGuard } from '../../webhooks/egress/guard.ts';
 import { Connection } from './connection.ts';
 import type { Exchange } from './exchange.ts';
+import { Outbox } from './outbox.ts';
 
 export interface ConnectionsOptions {
   clock: Clock;
@@ -30,6 +31,7 @@ export class Connections {
   readonly #verified = new Map<string, Origin>();
   readonly #unverified = new Map<string, Origin>();
   readonly #all = new Set<Connection>();
+  readonly #outbox = new Outbox();
   #idleCount = 0;
   #stopped = false;
 
@@ -100,6 +102,7 @@ export class Connections {
       ...this.#options,
       destination: exchange.destination,
       verifyTls: exchange.request.verifyTls,
+      outbox: this.#outbox,
       onFree: () => this.#free(origin, connection),
       onDead: () => this.#remove(origin, connection),
     });
