@@ -158,7 +158,7 @@ export const SETTINGS: readonly Setting[] = [
     100_000,
     1,
     1_000_000,
-    'Deliveries that may wait in memory, a fifth of them from the backlog in the database; more wait there.',
+    'Deliveries that may wait in memory, a tenth of them from the backlog in the database; more wait there.',
     (config, value) => {
       config.maxQueued = value;
     },
@@ -204,7 +204,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     egressProxy: undefined,
     logLevel: dev ? 'warn' : 'info',
     maxInFlight: 512,
-    maxQueued: 100_000,
+    maxQueued: 200_000,
     drainSeconds: 20,
     processes: 1,
   };

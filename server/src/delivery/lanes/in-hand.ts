@@ -5,7 +5,7 @@ import { Lane, type LaneKey } from './lane.ts';
 const CLAIMED_OF_LANE_MAX = 2_000;
 
 /** Of all places, those for deliveries that come from their rows. What is just published takes none of them. */
-const CLAIMED_SHARE = 0.2;
+const CLAIMED_SHARE = 0.1;
 
 /** Payload bytes in memory at once. */
 const BYTES_MAX = 256 * 1024 * 1024;
