@@ -84,6 +84,7 @@ export class Attempts {
       random: random(),
     });
     const parksKey = outcome.status === 'dead' && task.orderNumber !== null && target.ordering?.onDead === 'park';
+    const answer = recordedResult(result);
     const record: AttemptRecord = {
       task,
       id: newId(),
@@ -95,9 +96,14 @@ export class Attempts {
       method: target.method,
       envelope: target.envelope,
       requestHeaders,
+      responseStatus: answer.responseStatus,
+      responseHeaders: answer.responseHeaders,
+      responseBody: answer.responseBody,
+      responseTruncated: answer.responseTruncated,
+      errorClass: answer.errorClass,
+      errorMessage: answer.errorMessage,
       durationMs,
       endedAtMs,
-      ...recordedResult(result),
     };
     return { record, route };
   }

@@ -11,7 +11,7 @@ export type AttemptResult =
       kind: 'answered';
       status: number;
       /** Header name and value in turn, as received. */
-      headers: string[];
+      headers: readonly string[];
       /** The first bytes of the body. */
       body: Buffer;
       /** The body went on beyond what was kept. */
@@ -100,14 +100,14 @@ function afterInternalFault({ policy, attemptNumber, nowMs, random }: OutcomeInp
 }
 
 /** `Retry-After` (RFC 9110, section 10.2.3) in milliseconds from now: seconds or an HTTP date; 0 where absent or unreadable. */
-export function retryAfterMs(headers: string[], nowMs: number): number {
+export function retryAfterMs(headers: readonly string[], nowMs: number): number {
   const value = headerValue(headers, 'retry-after')?.trim();
   if (value === undefined) return 0;
   const wait = /^\d+$/.test(value) ? Number(value) * 1000 : /GMT$/.test(value) ? Date.parse(value) - nowMs : Number.NaN;
   return Number.isNaN(wait) ? 0 : Math.min(Math.max(wait, 0), RETRY_AFTER_MS_MAX);
 }
 
-function headerValue(headers: string[], name: string): string | undefined {
+function headerValue(headers: readonly string[], name: string): string | undefined {
   for (let at = 0; at < headers.length; at += 2) {
     if (headers[at]?.toLowerCase() === name) return headers[at + 1];
   }

@@ -213,12 +213,12 @@ class RecordRows {
     const { task } = record;
     const row = this.#attempts;
     row.row();
-    row.uuid(task.tenantId);
-    row.uuid(task.environmentId);
+    row.sameUuid(0, task.tenantId);
+    row.sameUuid(1, task.environmentId);
     row.uuid(record.id);
     row.uuid(task.id);
     row.uuid(task.event.uuid);
-    row.uuid(task.webhookId);
+    row.sameUuid(2, task.webhookId);
     row.text(task.event.type);
     row.int(record.number);
     row.text(record.trigger);
@@ -239,8 +239,8 @@ class RecordRows {
     const { task, outcome } = record;
     const row = this.#outcomes;
     row.row();
-    row.uuid(task.tenantId);
-    row.uuid(task.environmentId);
+    row.sameUuid(0, task.tenantId);
+    row.sameUuid(1, task.environmentId);
     row.uuid(task.id);
     row.int(lease);
     row.int(record.number);

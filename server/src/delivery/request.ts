@@ -35,7 +35,8 @@ export function prepareRequest(
   return {
     url,
     method: target.method,
-    headers: [...own, ...fixed.sent],
+    headers: own,
+    fixedHeaders: fixed.sent,
     body: sentBody.length > 0 ? sentBody : null,
     timeoutMs: target.timeoutMs,
     verifyTls: target.verifyTls,
@@ -69,23 +70,28 @@ function fixedHeaders(target: WebhookTarget): FixedHeaders {
 function jsonMembers(headers: readonly string[]): string {
   let members = '';
   for (let at = 0; at < headers.length; at += 2) {
-    const name = JSON.stringify(headers[at]?.toLowerCase());
-    members += `${at === 0 ? '' : ','}${name}:${JSON.stringify(headers[at + 1])}`;
+    const value = headers[at + 1] as string;
+    const text = PLAIN.test(value) ? `"${value}"` : JSON.stringify(value);
+    members += `${at === 0 ? '' : ','}${memberName(headers[at] as string)}${text}`;
   }
   return members;
 }
 
-const EMPTY = Buffer.alloc(0);
+/** A text that JSON leaves as it is. */
+const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
-/** Names in lower case; a name that comes twice has its values joined, as RFC 9110 (section 5.3) joins them. */
-export function headersAsJson(headers: readonly string[]): string {
-  // Without a prototype: a receiver may well send a header called "constructor" or "__proto__".
-  const merged: Record<string, string> = Object.create(null);
-  for (let at = 0; at < headers.length; at += 2) {
-    const name = (headers[at] ?? '').toLowerCase();
-    const value = headers[at + 1] ?? '';
-    const known = merged[name];
-    merged[name] = known === undefined ? value : `${known}, ${value}`;
+const memberNames = new Map<string, string>();
+const MEMBER_NAMES_MAX = 1_000;
+
+/** `"name":`, which is made once for a name. */
+function memberName(name: string): string {
+  let text = memberNames.get(name);
+  if (text === undefined) {
+    if (memberNames.size >= MEMBER_NAMES_MAX) memberNames.clear();
+    text = `${JSON.stringify(name.toLowerCase())}:`;
+    memberNames.set(name, text);
   }
-  return JSON.stringify(merged);
+  return text;
 }
+
+const EMPTY = Buffer.alloc(0);

@@ -13,6 +13,8 @@ export interface OutgoingRequest {
   method: string;
   /** Header name and value in turn. */
   headers: string[];
+  /** The same for those of all requests to a webhook, in one array for all of them. They come after the others. */
+  fixedHeaders?: readonly string[];
   /** null: a request without a body. */
   body: Buffer | null;
   /** For the whole exchange, from the name lookup to the last byte of the answer. */

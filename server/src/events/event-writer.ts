@@ -216,8 +216,8 @@ class EventRows {
     const row = this.#events;
     const { event } = prepared;
     row.row();
-    row.uuid(prepared.tenantId);
-    row.uuid(prepared.environmentId);
+    row.sameUuid(0, prepared.tenantId);
+    row.sameUuid(1, prepared.environmentId);
     row.uuid(event.uuid);
     row.text(prepared.externalId);
     row.text(event.type);
@@ -233,11 +233,11 @@ class EventRows {
 
   #addDelivery(row: BinaryRows, { task, place, dueAtMs }: PlannedDelivery, leaseNode: number | null): void {
     row.row();
-    row.uuid(task.tenantId);
-    row.uuid(task.environmentId);
+    row.sameUuid(0, task.tenantId);
+    row.sameUuid(1, task.environmentId);
     row.uuid(task.id);
     row.uuid(task.event.uuid);
-    row.uuid(task.webhookId);
+    row.sameUuid(2, task.webhookId);
     row.text(task.event.type);
     row.text(place === 'held' ? 'held' : 'pending');
     row.text(task.trigger);

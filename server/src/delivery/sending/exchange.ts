@@ -38,7 +38,7 @@ export class Exchange implements AnswerSink {
   readonly #clock: Clock;
   readonly #done: (result: AttemptResult, durationMs: number) => void;
   #status = 0;
-  #headers: string[] = [];
+  #headers: readonly string[] = [];
   #chunks: Buffer[] = [];
   #bytes = 0;
   #interim = 0;
@@ -85,7 +85,7 @@ export class Exchange implements AnswerSink {
     else if (this.#interim > INTERIM_ANSWERS_MAX) this.#fail('reset', 'The receiver sent too many 1xx answers.');
   }
 
-  onHead(status: number, headers: string[]): void {
+  onHead(status: number, headers: readonly string[]): void {
     this.#status = status;
     this.#headers = headers;
   }

@@ -7,14 +7,11 @@ import type { Destination } from './destination.ts';
  * @throws RangeError for a header that would end early or say something else than was meant, by a line break, a control
  * character or a character beyond Latin-1. Webhooks are checked when they are written; this is the last look.
  */
-export function requestBytes({ method, headers, body }: OutgoingRequest, destination: Destination): Buffer {
+export function requestBytes(request: OutgoingRequest, destination: Destination): Buffer {
+  const { method, headers, fixedHeaders, body } = request;
   let head = `${method} ${destination.path} HTTP/1.1\r\nhost: ${destination.authority}\r\nconnection: keep-alive\r\n`;
-  for (let at = 0; at < headers.length; at += 2) {
-    const name = headers[at] as string;
-    const value = headers[at + 1] as string;
-    if (!TOKEN.test(name) || NO_FIELD_VALUE.test(value)) throw new RangeError('A header of the request is not valid.');
-    head += `${name}: ${value}\r\n`;
-  }
+  head += fieldLines(headers);
+  if (fixedHeaders !== undefined) head += fixedLines(fixedHeaders);
   if (body === null) {
     return Buffer.from(method === 'GET' ? `${head}\r\n` : `${head}content-length: 0\r\n\r\n`, 'latin1');
   }
@@ -23,6 +20,28 @@ export function requestBytes({ method, headers, body }: OutgoingRequest, destina
   bytes.write(head, 'latin1');
   bytes.set(body, head.length);
   return bytes;
+}
+
+const linesOf = new WeakMap<readonly string[], string>();
+
+function fixedLines(headers: readonly string[]): string {
+  let lines = linesOf.get(headers);
+  if (lines === undefined) {
+    lines = fieldLines(headers);
+    linesOf.set(headers, lines);
+  }
+  return lines;
+}
+
+function fieldLines(headers: readonly string[]): string {
+  let lines = '';
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] as string;
+    const value = headers[at + 1] as string;
+    if (!TOKEN.test(name) || NO_FIELD_VALUE.test(value)) throw new RangeError('A header of the request is not valid.');
+    lines += `${name}: ${value}\r\n`;
+  }
+  return lines;
 }
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;

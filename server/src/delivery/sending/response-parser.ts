@@ -1,11 +1,11 @@
-import { readFields, readFraming } from './response-head.ts';
+import { type Framing, readFields, readFraming } from './response-head.ts';
 
 /** Who is told what an answer says. After `onFault` and `onComplete` nothing more comes, nor after `abandon`. */
 export interface AnswerSink {
   /** Another answer before the real one: 101 to 199, or a status below 100, which does not exist. */
   onInterim(status: number): void;
   /** Header name and value in turn, as received. */
-  onHead(status: number, headers: string[]): void;
+  onHead(status: number, headers: readonly string[]): void;
   /** A part of the body, which shares memory with what was fed. */
   onBody(part: Buffer): void;
   /** `reusable`: the connection may carry another request. */
@@ -23,6 +23,9 @@ export type AnswerFault = 'not-http' | 'too-long' | 'cut-off';
 /** Bytes of a status line with its headers, and more of all 1xx answers before it. */
 const HEAD_BYTES_MAX = 32_768;
 const HEADS_EXTRA_BYTES = 8_192;
+
+/** Longer heads are read anew each time: a thousand idle connections keep one each. */
+const HEAD_KEPT_MAX = 2_048;
 
 /** Bytes of a chunk's extensions, and of all trailers. */
 const CHUNK_LINE_BYTES_MAX = 1_024;
@@ -76,6 +79,9 @@ export class ResponseParser {
   #digits = 0;
   #lineBytes = 0;
   #keepsAlive = false;
+  /** A receiver's answers often have the same head, so the last one is read once. */
+  #lastText = '';
+  #lastHead: Head | undefined;
   #keepAliveSeconds: number | undefined;
 
   /** For how long the receiver keeps an idle connection, by its last answer (`Keep-Alive: timeout=`). */
@@ -170,23 +176,30 @@ export class ResponseParser {
     this.#headsBytes += next - from;
     if (end - from > HEAD_BYTES_MAX || this.#headsBytes > HEAD_BYTES_MAX + HEADS_EXTRA_BYTES) this.#fail('too-long');
     else {
-      const lines = bytes.toString('latin1', from, end).split('\r\n');
-      const statusLine = STATUS_LINE.exec(lines[0] as string);
-      const headers = statusLine === null ? undefined : readFields(lines);
-      if (statusLine === null || headers === undefined) this.#fail('not-http');
-      else this.#takeAnswer(Number(statusLine[2]), statusLine[1] === '1', headers);
+      const head = this.#headOf(bytes.toString('latin1', from, end));
+      if (head === undefined) this.#fail('not-http');
+      else this.#takeAnswer(head);
     }
     return next;
   }
 
-  #takeAnswer(status: number, isHttp11: boolean, headers: string[]): void {
+  #headOf(text: string): Head | undefined {
+    if (text === this.#lastText) return this.#lastHead;
+    const head = readHead(text);
+    if (text.length <= HEAD_KEPT_MAX) {
+      this.#lastText = text;
+      this.#lastHead = head;
+    }
+    return head;
+  }
+
+  #takeAnswer({ status, isHttp11, headers, framing }: Head): void {
     if (status < 200) {
       // 100 is for a request that asks whether to go on (RFC 9110, section 10.1.1), which none of ours does.
       if (status === 100) this.#fail('not-http');
       else this.#sink?.onInterim(status);
       return;
     }
-    const framing = readFraming(headers);
     if (framing === undefined) {
       this.#fail('not-http');
       return;
@@ -284,6 +297,23 @@ export class ResponseParser {
     this.abandon();
     sink?.onFault(fault);
   }
+}
+
+interface Head {
+  status: number;
+  isHttp11: boolean;
+  /** Header name and value in turn. */
+  headers: readonly string[];
+  /** undefined: they contradict each other. */
+  framing: Framing | undefined;
+}
+
+function readHead(text: string): Head | undefined {
+  const lines = text.split('\r\n');
+  const statusLine = STATUS_LINE.exec(lines[0] as string);
+  const headers = statusLine === null ? undefined : readFields(lines);
+  if (statusLine === null || headers === undefined) return undefined;
+  return { status: Number(statusLine[2]), isHttp11: statusLine[1] === '1', headers, framing: readFraming(headers) };
 }
 
 function couldBeHttp(head: Buffer): boolean {
