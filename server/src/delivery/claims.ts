@@ -30,6 +30,12 @@ export interface ClaimsOptions {
 const CLAIM_ROWS_MAX = 1_000;
 const CLAIM_LANES_MAX = 50;
 
+/**
+ * Payload bytes that one statement brings at most, unless its lanes are so many, and each has a payload so large, that a
+ * row of each is more.
+ */
+const CLAIM_BYTES_MAX = 32 * 1024 * 1024;
+
 /** How often the rows are searched for lanes that this node knows nothing of. */
 const SWEEP_MS = 5_000;
 
@@ -190,12 +196,14 @@ export class Claims {
 
   /** What to claim; the other lanes are put off, or left to another node. */
   #rooms(admissions: Admission[]): LaneRoom[] {
-    const share = Math.floor(CLAIM_ROWS_MAX / Math.max(1, admissions.length));
+    const lanes = Math.max(1, admissions.length);
+    const rowsMax = Math.floor(CLAIM_ROWS_MAX / lanes);
+    const bytesMax = Math.floor(CLAIM_BYTES_MAX / lanes);
     const rooms: LaneRoom[] = [];
     for (const admission of admissions) {
       if (admission.kind === 'claim') {
         const { lane, room, ordered } = admission;
-        rooms.push({ lane, room: Math.min(share, room), ordered });
+        rooms.push({ lane, room: Math.min(rowsMax, room.rows), bytes: Math.min(bytesMax, room.bytes), ordered });
       }
       if (admission.kind === 'full') this.#waitForRoom(this.#options.lane(admission.lane));
       if (admission.kind === 'wait') this.expect(this.#options.lane(admission.lane), admission.untilMs);

@@ -221,10 +221,11 @@ export class DeliveryEngine {
     return this.#heartbeat.alive && !this.#recorder.failing;
   }
 
-  get gauges(): { inFlight: number; queued: number; lanes: number; openCircuits: number } {
+  get gauges(): { inFlight: number; queued: number; payloadBytes: number; lanes: number; openCircuits: number } {
     return {
       inFlight: this.#turns.inFlight,
       queued: this.#inHand.size - this.#turns.inFlight,
+      payloadBytes: this.#inHand.payloadBytes,
       lanes: this.#inHand.lanes.size,
       openCircuits: this.#circuits.size,
     };

@@ -30,10 +30,13 @@ export interface WaitingLane extends LaneKey {
   holds: boolean;
 }
 
-/** How many rows to claim for a lane. */
+/** What to claim for a lane. */
 export interface LaneRoom {
   lane: LaneKey;
+  /** Rows at most. */
   room: number;
+  /** Bytes of their payloads at most; one row is claimed however large it is. */
+  bytes: number;
   /** Its webhook keeps an order; rows of one that does so no longer go as they come. */
   ordered: boolean;
 }
@@ -85,6 +88,7 @@ export class DeliveryRows {
         new Date(nowMs),
         this.nodeId,
         booleanArray(lanes.map(({ ordered }) => ordered)),
+        intArray(lanes.map(({ bytes }) => bytes)),
       ],
     });
     const events = new Map<string, EventInHand>();

@@ -15,14 +15,15 @@ function metricsOf(gauges: DeliveryEngine['gauges']): Promise<MetricsSnapshot> {
 
 test('of several processes, what each has is added up, and what each knows of all is counted once', async () => {
   const text = await new ProgramMetrics().text([
-    await metricsOf({ inFlight: 2, queued: 10, lanes: 4, openCircuits: 3 }),
-    await metricsOf({ inFlight: 3, queued: 20, lanes: 6, openCircuits: 3 }),
+    await metricsOf({ inFlight: 2, queued: 10, payloadBytes: 300, lanes: 4, openCircuits: 3 }),
+    await metricsOf({ inFlight: 3, queued: 20, payloadBytes: 500, lanes: 6, openCircuits: 3 }),
   ]);
   const value = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
   expect(value('posthorn_events_accepted_total')).toBe(14);
   expect(value('posthorn_attempts_total')).toBe(10);
   expect(value('posthorn_requests_in_flight')).toBe(5);
   expect(value('posthorn_deliveries_queued')).toBe(30);
+  expect(value('posthorn_payload_bytes')).toBe(800);
   expect(value('posthorn_circuits_open')).toBe(3);
   expect(value('posthorn_lanes')).toBe(6);
 });

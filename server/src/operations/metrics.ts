@@ -45,6 +45,12 @@ export function registerMetricsRoute(
   );
   gauge(
     registry,
+    'posthorn_payload_bytes',
+    'Payload bytes of the deliveries in memory or under way.',
+    () => engine.gauges.payloadBytes,
+  );
+  gauge(
+    registry,
     'posthorn_circuits_open',
     'Webhooks whose circuit is not closed.',
     () => engine.gauges.openCircuits,

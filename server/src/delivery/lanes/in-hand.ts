@@ -7,8 +7,15 @@ const CLAIMED_OF_LANE_MAX = 2_000;
 /** Of all places, those for deliveries that come from their rows. What is just published takes none of them. */
 const CLAIMED_SHARE = 0.2;
 
-/** Payload bytes in memory at once. */
-const BYTES_MAX = 256 * 1024 * 1024;
+/** Payload bytes in memory at once; one claim may come on top. */
+const PAYLOAD_BYTES_MAX = 256 * 1024 * 1024;
+
+/** How much more of a lane may be claimed. */
+export interface ClaimRoom {
+  rows: number;
+  /** Of their payloads. */
+  bytes: number;
+}
 
 /**
  * Every delivery that this node holds, from the moment it is reserved until its result is recorded, and the lanes they
@@ -23,8 +30,7 @@ export class InHand {
   readonly #tasks = new Map<string, DeliveryTask>();
   readonly #published: Places;
   readonly #claimed: Places;
-  readonly #bytesOfTenant = new Map<string, number>();
-  #bytes = 0;
+  readonly #payloadBytes = new Places(PAYLOAD_BYTES_MAX);
 
   /** `max`: deliveries in memory at once. */
   constructor(max: number) {
@@ -35,6 +41,11 @@ export class InHand {
 
   get size(): number {
     return this.#tasks.size;
+  }
+
+  /** Of all deliveries in memory; a payload that goes to several webhooks counts for each. */
+  get payloadBytes(): number {
+    return this.#payloadBytes.taken;
   }
 
   ids(): string[] {
@@ -57,15 +68,16 @@ export class InHand {
     return lane;
   }
 
-  /** How many more deliveries of a lane may be claimed. */
-  roomToClaim(lane: Lane): number {
-    if (!this.#hasBytes(lane)) return 0;
-    return Math.max(0, Math.min(CLAIMED_OF_LANE_MAX - lane.claimed, this.#claimed.room(lane.tenantId)));
+  /** How many more deliveries of a lane may be claimed; no rows where there are no bytes. */
+  roomToClaim(lane: Lane): ClaimRoom {
+    const bytes = this.#payloadBytes.room(lane.tenantId);
+    const rows = Math.min(CLAIMED_OF_LANE_MAX - lane.claimed, this.#claimed.room(lane.tenantId));
+    return bytes < 1 ? { rows: 0, bytes: 0 } : { rows: Math.max(0, rows), bytes };
   }
 
   /** There is room for a delivery of a lane that is about to be stored. */
   hasRoom(lane: Lane): boolean {
-    return this.#hasBytes(lane) && this.#published.room(lane.tenantId) >= 1;
+    return this.#payloadBytes.room(lane.tenantId) >= 1 && this.#published.room(lane.tenantId) >= 1;
   }
 
   /** One that is held already is replaced: its row came back before it was known that the row had been given up. */
@@ -84,43 +96,33 @@ export class InHand {
     if (lane.idle) this.lanes.delete(lane.webhookId);
   }
 
-  #hasBytes({ tenantId }: Lane): boolean {
-    return (this.#bytesOfTenant.get(tenantId) ?? 0) < BYTES_MAX - this.#bytes;
-  }
-
   #count(task: DeliveryTask, by: 1 | -1): void {
     const lane = this.lane(task);
     lane.held += by;
     if (task.claimed) lane.claimed += by;
     (task.claimed ? this.#claimed : this.#published).count(task.tenantId, by);
-    const bytes = task.event.data.length * by;
-    this.#bytes += bytes;
-    add(this.#bytesOfTenant, task.tenantId, bytes);
+    this.#payloadBytes.count(task.tenantId, task.event.data.length * by);
   }
 }
 
-/** So many deliveries may be in memory. A tenant holds no more than are free, so whoever comes finds room. */
+/** So many deliveries, or bytes, may be in memory. A tenant holds no more than are free, so whoever comes finds room. */
 class Places {
   readonly #max: number;
   readonly #ofTenant = new Map<string, number>();
-  #taken = 0;
+  taken = 0;
 
   constructor(max: number) {
     this.#max = max;
   }
 
   room(tenantId: string): number {
-    return Math.ceil((this.#max - this.#taken - (this.#ofTenant.get(tenantId) ?? 0)) / 2);
+    return Math.ceil((this.#max - this.taken - (this.#ofTenant.get(tenantId) ?? 0)) / 2);
   }
 
-  count(tenantId: string, by: 1 | -1): void {
-    this.#taken += by;
-    add(this.#ofTenant, tenantId, by);
+  count(tenantId: string, change: number): void {
+    this.taken += change;
+    const ofTenant = (this.#ofTenant.get(tenantId) ?? 0) + change;
+    if (ofTenant === 0) this.#ofTenant.delete(tenantId);
+    else this.#ofTenant.set(tenantId, ofTenant);
   }
-}
-
-function add(sums: Map<string, number>, key: string, by: number): void {
-  const sum = (sums.get(key) ?? 0) + by;
-  if (sum === 0) sums.delete(key);
-  else sums.set(key, sum);
 }

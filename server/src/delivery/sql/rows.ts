@@ -2,40 +2,59 @@
 
 /**
  * Leases rows that are due, lane by lane, at most `room` of each: the urgent ones first, then those that are due for
- * longest. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
+ * longest. Their payloads together have no more bytes than the lane has room for, but one row is leased however large
+ * it is. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
  * same commit: were the node killed now, the search for its leases must begin there. A node that others have taken for
  * dead leases nothing, and whoever buries one waits for its claim (`NodeRegistry.bury`).
+ *
+ * The length of a payload is read without the payload, which is read only with the rows that were leased.
  *
  * In a lane that keeps an order, a row whose predecessor still waits, or whose key is parked, is not leased: it is
  * parked, and `blocked` tells. The predecessors of a key are looked at once, not for each of its rows: the rows to be
  * leased are compared with the waiting ones place by place, and what comes after the first that differs is blocked.
- * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node, $6 whether they keep an order.
+ * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node, $6 whether they keep an order, $7 rooms in bytes.
  */
 export const CLAIM_DUE = {
   name: 'claim-due',
   text: `
 WITH me AS MATERIALIZED (SELECT id FROM nodes WHERE id = $5 FOR KEY SHARE),
 lane AS (
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $6::bool[]) AS l (tenant_id, webhook_id, room, ordered)
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $6::bool[], $7::int[])
+    AS l (tenant_id, webhook_id, room, ordered, byte_room)
   WHERE EXISTS (SELECT FROM me)
 ),
 urgent AS MATERIALIZED (
-  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
-    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
+  SELECT d.*, lane.ordered, lane.byte_room FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, event_id, webhook_id, ordering_key, order_number, priority, due_at
+    FROM deliveries
     WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority > 0
     ORDER BY priority DESC, due_at LIMIT lane.room
     FOR UPDATE SKIP LOCKED
   ) d
 ),
 plain AS MATERIALIZED (
-  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
-    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
+  SELECT d.*, lane.ordered, lane.byte_room FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, event_id, webhook_id, ordering_key, order_number, priority, due_at
+    FROM deliveries
     WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority <= 0
     ORDER BY due_at LIMIT greatest(0, lane.room - (SELECT count(*) FROM urgent u WHERE u.webhook_id = lane.webhook_id))
     FOR UPDATE SKIP LOCKED
   ) d
 ),
-due AS MATERIALIZED (SELECT * FROM urgent UNION ALL SELECT * FROM plain),
+sized AS MATERIALIZED (
+  SELECT found.*, coalesce((
+    SELECT octet_length(e.data) FROM events e
+    WHERE e.tenant_id = found.tenant_id AND e.environment_id = found.environment_id AND e.id = found.event_id
+  ), 0) AS bytes
+  FROM (SELECT * FROM urgent UNION ALL SELECT * FROM plain) found
+),
+due AS MATERIALIZED (
+  SELECT * FROM (
+    SELECT *, sum(bytes) OVER (PARTITION BY webhook_id ORDER BY greatest(priority, 0) DESC, due_at, id) AS bytes_so_far
+    FROM sized
+  ) counted
+  WHERE bytes_so_far <= byte_room OR bytes_so_far = bytes
+),
 keys AS MATERIALIZED (
   SELECT tenant_id, environment_id, webhook_id, ordering_key, count(*) AS rows,
     array_agg(id ORDER BY order_number) AS ids, array_agg(order_number ORDER BY order_number) AS numbers
