@@ -121,6 +121,7 @@ export class DeliveryEngine {
       lanes: this.#inHand.lanes,
       offer: (lane) => this.#turns.offer(lane),
       expect: (lane) => this.#claims.expect(lane, clock.now()),
+      again: () => this.#claims.sweepSoon(),
       park: (tasks) => {
         for (const task of tasks) this.#giveBack({ task, to: 'parked' });
       },

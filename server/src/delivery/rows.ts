@@ -6,11 +6,11 @@ import {
   CLAIM_DUE,
   FREE_LEASES_OF,
   GIVE_UP_LEASES,
+  JUDGE_PARKED_KEYS,
   NEXT_DUE,
-  PARKED_KEYS,
   RELEASE_KEYS,
   RELEASE_STRANDED,
-  STRANDED_KEYS,
+  WAITING_KEYS,
   WAITING_LANES,
 } from './sql/rows.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
@@ -141,22 +141,30 @@ export class DeliveryRows {
     return new Map(result.rows.map((row) => [row.webhook_id, row.released]));
   }
 
-  /** Keys of an ordered lane of which rows are parked, `keysMax` at most. `stranded`: nothing before them waits. */
-  async parkedKeys(lane: LaneKey, keysMax: number): Promise<{ key: string; stranded: boolean }[]> {
-    const result = await this.#pool.query<{ ordering_key: string; stranded: boolean }>({
-      ...PARKED_KEYS,
-      values: [lane.tenantId, lane.webhookId, keysMax],
+  /**
+   * Keys of an ordered lane of which rows wait, in their order from `from` on, `keysMax` at most. `parked`: some of them
+   * wait for a predecessor; `stranded`: all of them, and there is none.
+   */
+  async waitingKeys(
+    lane: LaneKey,
+    from: string,
+    keysMax: number,
+  ): Promise<{ key: string; parked: boolean; stranded: boolean }[]> {
+    const result = await this.#pool.query<{ ordering_key: string; parked: boolean; stranded: boolean }>({
+      ...WAITING_KEYS,
+      values: [lane.tenantId, lane.webhookId, from, keysMax],
     });
-    return result.rows.map((row) => ({ key: row.ordering_key, stranded: row.stranded }));
+    return result.rows.map(({ ordering_key, parked, stranded }) => ({ key: ordering_key, parked, stranded }));
   }
 
-  /** Those of the keys whose rows are parked although nothing before them waits. */
-  async strandedKeys(lane: LaneKey, keys: string[]): Promise<string[]> {
-    const result = await this.#pool.query<{ ordering_key: string }>({
-      ...STRANDED_KEYS,
+  /** Those of parked keys whose rows wait for nothing any more, and those of which no row waits at all. */
+  async judgeParkedKeys(lane: LaneKey, keys: string[]): Promise<{ stranded: string[]; gone: string[] }> {
+    const result = await this.#pool.query<{ ordering_key: string; gone: boolean }>({
+      ...JUDGE_PARKED_KEYS,
       values: [lane.tenantId, lane.webhookId, textArray(keys)],
     });
-    return result.rows.map((row) => row.ordering_key);
+    const keysOf = (gone: boolean) => result.rows.filter((row) => row.gone === gone).map((row) => row.ordering_key);
+    return { stranded: keysOf(false), gone: keysOf(true) };
   }
 
   /** Makes the first parked rows of these keys due, `rowsMax` of each at most; gives the keys of which there were some. */
