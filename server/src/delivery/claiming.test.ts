@@ -1,10 +1,11 @@
 import type pg from 'pg';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ensurePartitions } from '../db/partitions.ts';
 import { openEnginePool } from '../db/pool.ts';
 import { createIdSource } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { firstAttemptDueAtMs } from './first-attempts.ts';
 import type { LaneKey } from './lanes/lane.ts';
 import { DeliveryRows, type LaneRoom } from './rows.ts';
 
@@ -37,12 +38,14 @@ interface Waiting {
   priority?: number;
   /** With a place in it. */
   orderingKey?: string;
+  /** A first attempt that waits for its turn only. */
+  first?: boolean;
 }
 
 /** Deliveries that became due one after the other, in this order; gives their ids. */
 async function addWaiting(lane: LaneKey, waiting: Waiting[]): Promise<string[]> {
   const ids: string[] = [];
-  for (const [at, { bytes = 10, priority = 0, orderingKey = null }] of waiting.entries()) {
+  for (const [at, { bytes = 10, priority = 0, orderingKey = null, first = false }] of waiting.entries()) {
     const [id, eventId] = [newId(), newId()];
     await pool.query(
       `INSERT INTO events (tenant_id, environment_id, id, event_type, occurred_at, data, priority, delivery_count, is_test)
@@ -60,7 +63,7 @@ async function addWaiting(lane: LaneKey, waiting: Waiting[]): Promise<string[]> 
         eventId,
         lane.webhookId,
         priority,
-        new Date(NOW_MS - 60_000 + at),
+        new Date(first ? firstAttemptDueAtMs(NOW_MS + at) : NOW_MS - 60_000 + at),
         orderingKey,
         orderingKey === null ? null : at + 1,
       ],
@@ -72,7 +75,10 @@ async function addWaiting(lane: LaneKey, waiting: Waiting[]): Promise<string[]> 
 
 /** Ids of what a claim leases. */
 async function claim(lane: LaneKey, room: Partial<LaneRoom>): Promise<string[]> {
-  const claimed = await rows.claim([{ lane, room: 100, bytes: 1_000_000, ordered: false, ...room }], NOW_MS);
+  const claimed = await rows.claim(
+    [{ lane, room: 100, first: 75, later: 100, bytes: 1_000_000, ordered: false, ...room }],
+    NOW_MS,
+  );
   return claimed.flatMap((row) => ('task' in row ? [row.task.id] : []));
 }
 
@@ -108,7 +114,7 @@ test('the lanes of a claim have rooms of their own, and a missing payload has no
   const inErased = await addWaiting(erased, [{ bytes: 900 }, { bytes: 900 }]);
   await pool.query('UPDATE events SET data = NULL WHERE tenant_id = $1', [erased.tenantId]);
   const claimed = await rows.claim(
-    [large, small, erased].map((lane) => ({ lane, room: 10, bytes: 1_000, ordered: false })),
+    [large, small, erased].map((lane) => ({ lane, room: 10, first: 10, later: 10, bytes: 1_000, ordered: false })),
     NOW_MS,
   );
   const ids = claimed.flatMap((row) => ('task' in row ? [row.task.id] : []));
@@ -128,4 +134,39 @@ test('of an ordered key those that found no room for their bytes stop the ones b
     [lane.webhookId],
   );
   expect(waiting.rows.map(({ id }) => id)).toEqual(behind);
+});
+
+describe('first attempts that wait for their turn', () => {
+  const LATER = Array.from({ length: 20 }, (): Waiting => ({}));
+  const FIRST = Array.from({ length: 20 }, (): Waiting => ({ first: true }));
+
+  test('are claimed before retries that are due for longer, and leave some of the room to these', async () => {
+    const lane = newLane();
+    const ids = await addWaiting(lane, [...LATER, ...FIRST]);
+    const claimed = await claim(lane, { room: 8, first: 6, later: 8 });
+    expect(claimed.sort()).toEqual([...ids.slice(0, 2), ...ids.slice(20, 26)].sort());
+  });
+
+  test('find room while memory has no more for what is later', async () => {
+    const lane = newLane();
+    const ids = await addWaiting(lane, [...LATER, ...FIRST]);
+    expect(await claim(lane, { room: 8, first: 6, later: 0 })).toEqual(ids.slice(20, 26));
+  });
+
+  test('find it also behind urgent retries', async () => {
+    const lane = newLane();
+    const urgent = LATER.map((each) => ({ ...each, priority: 3 }));
+    const ids = await addWaiting(lane, [...urgent, ...FIRST]);
+    expect((await claim(lane, { room: 8, first: 6, later: 5 })).sort()).toEqual(
+      [...ids.slice(0, 5), ...ids.slice(20, 23)].sort(),
+    );
+  });
+
+  test('leave all the room that they do not need', async () => {
+    const lane = newLane();
+    const ids = await addWaiting(lane, [...LATER, { first: true }]);
+    expect((await claim(lane, { room: 8, first: 6, later: 8 })).sort()).toEqual(
+      [...ids.slice(0, 7), ...ids.slice(20)].sort(),
+    );
+  });
 });

@@ -1,6 +1,7 @@
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { isFirstAttemptDue } from './first-attempts.ts';
 import type { Admission } from './lanes/admission.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
 import type { ClaimedRow, DeliveryRows, LaneRoom, WaitingLane } from './rows.ts';
@@ -203,7 +204,9 @@ export class Claims {
     for (const admission of admissions) {
       if (admission.kind === 'claim') {
         const { lane, room, ordered } = admission;
-        rooms.push({ lane, room: Math.min(rowsMax, room.rows), bytes: Math.min(bytesMax, room.bytes), ordered });
+        const rows = Math.min(rowsMax, room.rows);
+        const first = lane.shareOfFirst(rows);
+        rooms.push({ lane, room: rows, first, later: room.later, bytes: Math.min(bytesMax, room.bytes), ordered });
       }
       if (admission.kind === 'full') this.#waitForRoom(this.#options.lane(admission.lane));
       if (admission.kind === 'wait') this.expect(this.#options.lane(admission.lane), admission.untilMs);
@@ -223,10 +226,13 @@ export class Claims {
     begin(rooms.map(({ lane }) => lane));
     take(await this.#lease(rooms));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));
-    for (const { lane } of rooms) {
-      const dueAtMs = due.get(lane.webhookId);
+    for (const { lane: key, later } of rooms) {
+      const dueAtMs = due.get(key.webhookId);
+      if (dueAtMs === undefined) continue;
       // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
-      if (dueAtMs !== undefined) this.#waitFor(laneOf(lane), dueAtMs);
+      const lane = laneOf(key);
+      if (later < 1 && !isFirstAttemptDue(dueAtMs) && dueAtMs <= clock.now()) this.#waitForRoom(lane);
+      else this.#waitFor(lane, dueAtMs);
     }
     const now = clock.now();
     const claimed = rooms.filter(({ lane }) => (due.get(lane.webhookId) ?? Number.POSITIVE_INFINITY) > now);

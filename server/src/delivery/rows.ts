@@ -35,6 +35,10 @@ export interface LaneRoom {
   lane: LaneKey;
   /** Rows at most. */
   room: number;
+  /** Of these at most for first attempts that wait for their turn. */
+  first: number;
+  /** Of these at most for what is later: retries, replays, and what waited for something. */
+  later: number;
   /** Bytes of their payloads at most; one row is claimed however large it is. */
   bytes: number;
   /** Its webhook keeps an order; rows of one that does so no longer go as they come. */
@@ -59,6 +63,7 @@ interface ClaimedColumns {
   priority: number;
   ordering_key: string | null;
   order_number: number | null;
+  later: boolean;
   blocked: boolean;
   external_id: string | null;
   event_type: string | null;
@@ -89,6 +94,8 @@ export class DeliveryRows {
         this.nodeId,
         booleanArray(lanes.map(({ ordered }) => ordered)),
         intArray(lanes.map(({ bytes }) => bytes)),
+        intArray(lanes.map(({ first }) => first)),
+        intArray(lanes.map(({ later }) => later)),
       ],
     });
     const events = new Map<string, EventInHand>();
@@ -243,7 +250,7 @@ function toTask(row: ClaimedColumns, events: Map<string, EventInHand>, nowMs: nu
     trigger: row.trigger,
     priority: row.priority,
     late: row.attempt_count > 0 || row.trigger !== 'scheduled' || nowMs - timeOfId(row.id) > FRESH_MS_MAX,
-    claimed: true,
+    claimed: row.later ? 'later' : 'first',
     orderingKey: row.ordering_key,
     orderNumber: row.order_number,
   };

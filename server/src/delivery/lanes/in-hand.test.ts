@@ -5,7 +5,12 @@ import { InHand } from './in-hand.ts';
 const MEBIBYTE = 1024 * 1024;
 
 let made = 0;
-const task = (tenantId: string, webhookId: string, bytes = 10, claimed = false): DeliveryTask => {
+const task = (
+  tenantId: string,
+  webhookId: string,
+  bytes = 10,
+  claimed: DeliveryTask['claimed'] = false,
+): DeliveryTask => {
   made += 1;
   const id = `00000000-0000-7000-8000-${String(made).padStart(12, '0')}`;
   const event = { data: Buffer.alloc(bytes) } as DeliveryTask['event'];
@@ -30,7 +35,7 @@ const key = (tenantId: string, webhookId: string) => ({ tenantId, environmentId:
 const rowsFor = (inHand: InHand, tenantId: string, webhookId: string) =>
   inHand.roomToClaim(inHand.lane(key(tenantId, webhookId))).rows;
 
-const claimed = (tenantId: string, webhookId: string) => task(tenantId, webhookId, 10, true);
+const claimed = (tenantId: string, webhookId: string) => task(tenantId, webhookId, 10, 'first');
 
 test('a tenant fills half of the places for claimed deliveries, a second one half of the rest, and so on', () => {
   const inHand = new InHand(50);
@@ -69,6 +74,19 @@ test('a tenant with large payloads fills half of the bytes', () => {
   expect(rowsFor(inHand, 'a', 'wa')).toBe(0);
   expect(inHand.hasRoom(inHand.lane(key('b', 'wb')))).toBe(true);
   expect(rowsFor(inHand, 'b', 'wb')).toBeGreaterThan(0);
+});
+
+test('retries leave a quarter of the places for claimed deliveries to first attempts', () => {
+  const inHand = new InHand(100_000);
+  const storm = (webhookId: string, count: number) => {
+    for (let n = 0; n < count; n++) inHand.hold(task('a', webhookId, 10, 'later'));
+  };
+  storm('wa', 1_500);
+  expect(inHand.roomToClaim(inHand.lane(key('a', 'wa')))).toMatchObject({ rows: 500, later: 0 });
+  for (const webhookId of ['wb', 'wc', 'wd', 'we']) storm(webhookId, 1_500);
+  const room = inHand.roomToClaim(inHand.lane(key('a', 'wf')));
+  expect(room.later).toBe(0);
+  expect(room.rows).toBe(2_000);
 });
 
 test('a claim of a tenant takes half of the bytes that it may still have, so that there is room beside it', () => {

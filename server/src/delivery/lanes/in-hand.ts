@@ -4,8 +4,14 @@ import { Lane, type LaneKey } from './lane.ts';
 /** Deliveries of one webhook in memory at once that came from their rows. */
 const CLAIMED_OF_LANE_MAX = 2_000;
 
+/** Those of them that are no first attempts that waited for their turn: a storm of retries leaves places to these. */
+const LATER_OF_LANE_MAX = 1_500;
+
 /** Of all places, those for deliveries that come from their rows. What is just published takes none of them. */
 const CLAIMED_SHARE = 0.2;
+
+/** Of these, those that may be taken by what is later. */
+const LATER_SHARE = 0.75;
 
 /** Payload bytes in memory at once; one claim may come on top. */
 const PAYLOAD_BYTES_MAX = 256 * 1024 * 1024;
@@ -13,6 +19,8 @@ const PAYLOAD_BYTES_MAX = 256 * 1024 * 1024;
 /** How much more of a lane may be claimed. */
 export interface ClaimRoom {
   rows: number;
+  /** Of the rows, those for anything but first attempts that wait for their turn. */
+  later: number;
   /** Of their payloads. */
   bytes: number;
 }
@@ -30,12 +38,14 @@ export class InHand {
   readonly #tasks = new Map<string, DeliveryTask>();
   readonly #published: Places;
   readonly #claimed: Places;
+  readonly #later: Places;
   readonly #payloadBytes = new Places(PAYLOAD_BYTES_MAX);
 
   /** `max`: deliveries in memory at once. */
   constructor(max: number) {
     const claimedMax = Math.ceil(max * CLAIMED_SHARE);
     this.#claimed = new Places(claimedMax);
+    this.#later = new Places(Math.ceil(claimedMax * LATER_SHARE));
     this.#published = new Places(Math.max(1, max - claimedMax));
   }
 
@@ -70,9 +80,12 @@ export class InHand {
 
   /** How many more deliveries of a lane may be claimed; no rows where there are no bytes. */
   roomToClaim(lane: Lane): ClaimRoom {
-    const bytes = this.#payloadBytes.room(lane.tenantId);
-    const rows = Math.min(CLAIMED_OF_LANE_MAX - lane.claimed, this.#claimed.room(lane.tenantId));
-    return bytes < 1 ? { rows: 0, bytes: 0 } : { rows: Math.max(0, rows), bytes };
+    const { tenantId, claimed } = lane;
+    const bytes = this.#payloadBytes.room(tenantId);
+    if (bytes < 1) return { rows: 0, later: 0, bytes: 0 };
+    const rows = Math.min(CLAIMED_OF_LANE_MAX - claimed.first - claimed.later, this.#claimed.room(tenantId));
+    const later = Math.min(LATER_OF_LANE_MAX - claimed.later, this.#later.room(tenantId), rows);
+    return { rows: Math.max(0, rows), later: Math.max(0, later), bytes };
   }
 
   /** There is room for a delivery of a lane that is about to be stored. */
@@ -99,7 +112,8 @@ export class InHand {
   #count(task: DeliveryTask, by: 1 | -1): void {
     const lane = this.lane(task);
     lane.held += by;
-    if (task.claimed) lane.claimed += by;
+    if (task.claimed) lane.claimed[task.claimed] += by;
+    if (task.claimed === 'later') this.#later.count(task.tenantId, by);
     (task.claimed ? this.#claimed : this.#published).count(task.tenantId, by);
     this.#payloadBytes.count(task.tenantId, task.event.data.length * by);
   }
