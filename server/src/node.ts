@@ -24,7 +24,10 @@ export interface RunningNode {
   /** Its number in the database at the moment; a node that was taken for dead gets a new one. */
   nodeId(): number;
   metrics: Composition['metrics'];
-  /** Finishes what is under way within `drainSeconds`, gives back what waits, and closes everything. */
+  /**
+   * Finishes what is under way within `drainSeconds`, gives back what waits, and closes everything; `STOP_GRACE_MS` later
+   * it waits for nothing more.
+   */
   stop(): Promise<void>;
 }
 
@@ -39,9 +42,15 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const drainMs = config.drainSeconds * 1000;
   let drainedByMs = Number.POSITIVE_INFINITY;
   const running: (() => Promise<unknown>)[] = [];
+  /** What of it waits for a database that does not answer must leave the engine its time. */
+  const beforeDrained = (work: Promise<void>) => atMost(drainedByMs - clock.monotonicMs(), work, clock);
   const stop = async () => {
     drainedByMs = clock.monotonicMs() + drainMs;
-    for (let last = running.pop(); last !== undefined; last = running.pop()) await last();
+    // A database that does not answer closes no connection either.
+    const endMs = drainedByMs + STOP_GRACE_MS;
+    for (let last = running.pop(); last !== undefined; last = running.pop()) {
+      await atMost(endMs - clock.monotonicMs(), last(), clock);
+    }
   };
   try {
     const parts = await compose(options);
@@ -66,9 +75,9 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
-    running.push(() => maintenance.stop());
+    running.push(() => beforeDrained(maintenance.stop()));
     const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
-    running.push(() => replays.stop());
+    running.push(() => beforeDrained(replays.stop()));
     const url = await listen(parts.http, config);
     // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
     running.push(() => closeWithin(parts, drainMs / 2, clock));
@@ -77,6 +86,17 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     await stop();
     throw error;
   }
+}
+
+/** What the engine may take after the drain time to write down what has ended, and then the pools to close. */
+const STOP_GRACE_MS = 7_000;
+
+/** Waits for work, for so long at most. */
+async function atMost(ms: number, work: Promise<unknown>, clock: Clock): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const cancel = clock.after(Math.max(0, ms), late.resolve);
+  await Promise.race([work, late.promise]);
+  cancel();
 }
 
 /** Answers what is under way; connections on which that takes too long are cut. */

@@ -29,11 +29,16 @@ export async function runServer(terminal: Terminal, run: ServerRun): Promise<voi
     if (!stop.signal.aborted) run.onReady(running);
     await stop.requested;
     await running.stop();
+    // What still holds the process then is a connection to a database that does not answer: it cannot be closed.
+    terminal.clock.after(LINGER_MS, () => terminal.exit(0));
   } finally {
     clearInterval(alive);
     stop.dispose();
   }
 }
+
+/** Time to write out what was printed last. */
+const LINGER_MS = 1_000;
 
 /** The program is loaded when it is needed, so that commands that only talk to a server start without it. */
 async function startHere(config: Config, options: { logger?: Logger }): Promise<RunningPosthorn> {

@@ -1,6 +1,7 @@
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { isFirstAttemptDue } from './first-attempts.ts';
 import type { Admission } from './lanes/admission.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
 import type { ClaimedRow, DeliveryRows, LaneRoom, WaitingLane } from './rows.ts';
@@ -29,6 +30,12 @@ export interface ClaimsOptions {
 /** Rows leased by one statement at most. */
 const CLAIM_ROWS_MAX = 1_000;
 const CLAIM_LANES_MAX = 50;
+
+/**
+ * Payload bytes that one statement brings at most, unless its lanes are so many, and each has a payload so large, that a
+ * row of each is more.
+ */
+const CLAIM_BYTES_MAX = 32 * 1024 * 1024;
 
 /** How often the rows are searched for lanes that this node knows nothing of. */
 const SWEEP_MS = 5_000;
@@ -190,12 +197,16 @@ export class Claims {
 
   /** What to claim; the other lanes are put off, or left to another node. */
   #rooms(admissions: Admission[]): LaneRoom[] {
-    const share = Math.floor(CLAIM_ROWS_MAX / Math.max(1, admissions.length));
+    const lanes = Math.max(1, admissions.length);
+    const rowsMax = Math.floor(CLAIM_ROWS_MAX / lanes);
+    const bytesMax = Math.floor(CLAIM_BYTES_MAX / lanes);
     const rooms: LaneRoom[] = [];
     for (const admission of admissions) {
       if (admission.kind === 'claim') {
         const { lane, room, ordered } = admission;
-        rooms.push({ lane, room: Math.min(share, room), ordered });
+        const rows = Math.min(rowsMax, room.rows);
+        const first = lane.shareOfFirst(rows);
+        rooms.push({ lane, room: rows, first, later: room.later, bytes: Math.min(bytesMax, room.bytes), ordered });
       }
       if (admission.kind === 'full') this.#waitForRoom(this.#options.lane(admission.lane));
       if (admission.kind === 'wait') this.expect(this.#options.lane(admission.lane), admission.untilMs);
@@ -215,10 +226,13 @@ export class Claims {
     begin(rooms.map(({ lane }) => lane));
     take(await this.#lease(rooms));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));
-    for (const { lane } of rooms) {
-      const dueAtMs = due.get(lane.webhookId);
+    for (const { lane: key, later } of rooms) {
+      const dueAtMs = due.get(key.webhookId);
+      if (dueAtMs === undefined) continue;
       // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
-      if (dueAtMs !== undefined) this.#waitFor(laneOf(lane), dueAtMs);
+      const lane = laneOf(key);
+      if (later < 1 && !isFirstAttemptDue(dueAtMs) && dueAtMs <= clock.now()) this.#waitForRoom(lane);
+      else this.#waitFor(lane, dueAtMs);
     }
     const now = clock.now();
     const claimed = rooms.filter(({ lane }) => (due.get(lane.webhookId) ?? Number.POSITIVE_INFINITY) > now);

@@ -64,7 +64,7 @@ async function insert(place: typeof IN_HAND | typeof WAITING): Promise<[Delivery
     trigger: 'scheduled' as const,
     priority: 0,
     late: false,
-    claimed: false,
+    claimed: false as const,
     orderingKey: 'key',
   };
   const taskOf = (n: number): DeliveryTask => ({
@@ -182,7 +182,9 @@ test('leases are given up', async () => {
 
 test('due deliveries are claimed', async () => {
   const tasks = await insert(WAITING);
-  await whileFirstChanges(tasks, () => rows.claim([{ lane: tasks[0], room: 100, ordered: true }], Date.now()));
+  await whileFirstChanges(tasks, () =>
+    rows.claim([{ lane: tasks[0], room: 100, first: 100, later: 100, bytes: 1_000, ordered: true }], Date.now()),
+  );
   expect(await placesOf(tasks)).toEqual([
     { status: 'pending', leased: true, parked: null, attempt_count: 0, count: 40 },
   ]);

@@ -121,6 +121,7 @@ export class DeliveryEngine {
       lanes: this.#inHand.lanes,
       offer: (lane) => this.#turns.offer(lane),
       expect: (lane) => this.#claims.expect(lane, clock.now()),
+      again: () => this.#claims.sweepSoon(),
       park: (tasks) => {
         for (const task of tasks) this.#giveBack({ task, to: 'parked' });
       },
@@ -187,29 +188,45 @@ export class DeliveryEngine {
     await this.#claims.start();
   }
 
-  /** Stops taking work, lets what is under way end for `drainMs`, and gives the rest back to the rows. */
+  /**
+   * Stops taking work, lets what is under way end for `drainMs`, and gives the rest back to the rows. It takes
+   * `RECORD_DEADLINE_MS` more at most, whatever the database does: what was not written by then is in doubt, and others
+   * take it over from a silent node.
+   */
   async stop(drainMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const drainedByMs = clock.monotonicMs() + drainMs;
+    const endMs = drainedByMs + RECORD_DEADLINE_MS;
     this.#draining = true;
-    await this.#claims.stop();
+    const claimsEnded = await this.#endsBy(endMs, this.#claims.stop());
     this.#rests.clear();
-    const dueAtMs = this.#options.clock.now();
+    const dueAtMs = clock.now();
     for (const task of this.#drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
     const probing = [...this.#inHand.lanes.values()].filter((lane) => lane.probing);
-    await Promise.all(probing.map((lane) => this.#circuits.returnProbe(lane)));
-    const deadline = this.#options.clock.monotonicMs() + drainMs;
-    while (this.#turns.inFlight > 0 && this.#options.clock.monotonicMs() < deadline) {
-      await new Promise<void>((resolve) => this.#options.clock.after(20, resolve));
+    await this.#endsBy(endMs, Promise.all(probing.map((lane) => this.#circuits.returnProbe(lane))));
+    while (this.#turns.inFlight > 0 && clock.monotonicMs() < drainedByMs) {
+      await new Promise<void>((resolve) => clock.after(20, resolve));
     }
-    const written = Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]);
-    const late = new Promise<void>((resolve) => this.#options.clock.after(RECORD_DEADLINE_MS, resolve));
-    await Promise.race([written, late]);
+    await this.#endsBy(endMs, Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]));
     this.#recorder.stop();
-    await this.#sender.stop();
+    await this.#endsBy(endMs, this.#sender.stop());
     // With something in hand still, the node is found silent by others, and its lanes with it.
-    if (this.#inHand.size === 0) {
-      await this.#releaseLanes(this.#owners.owned.filter((key) => !this.#inHand.lane(key).inDoubt));
+    const leavesNothing = claimsEnded && this.#inHand.size === 0;
+    if (leavesNothing) {
+      const sure = this.#owners.owned.filter((key) => !this.#inHand.lane(key).inDoubt);
+      await this.#endsBy(endMs, this.#releaseLanes(sure));
     }
-    await this.#heartbeat.stop(this.#inHand.size);
+    await this.#endsBy(endMs, this.#heartbeat.stop(leavesNothing));
+  }
+
+  /** Waits for work, but not beyond a time on the monotonic clock; false: it has not ended. */
+  async #endsBy(atMs: number, work: Promise<unknown>): Promise<boolean> {
+    const { clock } = this.#options;
+    const late = Promise.withResolvers<false>();
+    const cancel = clock.after(Math.max(0, atMs - clock.monotonicMs()), () => late.resolve(false));
+    const ended = await Promise.race([work.then(() => true), late.promise]);
+    cancel();
+    return ended;
   }
 
   /** This node's number, with which its new deliveries are leased. */
@@ -221,10 +238,11 @@ export class DeliveryEngine {
     return this.#heartbeat.alive && !this.#recorder.failing;
   }
 
-  get gauges(): { inFlight: number; queued: number; lanes: number; openCircuits: number } {
+  get gauges(): { inFlight: number; queued: number; payloadBytes: number; lanes: number; openCircuits: number } {
     return {
       inFlight: this.#turns.inFlight,
       queued: this.#inHand.size - this.#turns.inFlight,
+      payloadBytes: this.#inHand.payloadBytes,
       lanes: this.#inHand.lanes.size,
       openCircuits: this.#circuits.size,
     };

@@ -6,11 +6,11 @@ import {
   CLAIM_DUE,
   FREE_LEASES_OF,
   GIVE_UP_LEASES,
+  JUDGE_PARKED_KEYS,
   NEXT_DUE,
-  PARKED_KEYS,
   RELEASE_KEYS,
   RELEASE_STRANDED,
-  STRANDED_KEYS,
+  WAITING_KEYS,
   WAITING_LANES,
 } from './sql/rows.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
@@ -30,10 +30,17 @@ export interface WaitingLane extends LaneKey {
   holds: boolean;
 }
 
-/** How many rows to claim for a lane. */
+/** What to claim for a lane. */
 export interface LaneRoom {
   lane: LaneKey;
+  /** Rows at most. */
   room: number;
+  /** Of these at most for first attempts that wait for their turn. */
+  first: number;
+  /** Of these at most for what is later: retries, replays, and what waited for something. */
+  later: number;
+  /** Bytes of their payloads at most; one row is claimed however large it is. */
+  bytes: number;
   /** Its webhook keeps an order; rows of one that does so no longer go as they come. */
   ordered: boolean;
 }
@@ -56,6 +63,7 @@ interface ClaimedColumns {
   priority: number;
   ordering_key: string | null;
   order_number: number | null;
+  later: boolean;
   blocked: boolean;
   external_id: string | null;
   event_type: string | null;
@@ -85,6 +93,9 @@ export class DeliveryRows {
         new Date(nowMs),
         this.nodeId,
         booleanArray(lanes.map(({ ordered }) => ordered)),
+        intArray(lanes.map(({ bytes }) => bytes)),
+        intArray(lanes.map(({ first }) => first)),
+        intArray(lanes.map(({ later }) => later)),
       ],
     });
     const events = new Map<string, EventInHand>();
@@ -137,22 +148,30 @@ export class DeliveryRows {
     return new Map(result.rows.map((row) => [row.webhook_id, row.released]));
   }
 
-  /** Keys of an ordered lane of which rows are parked, `keysMax` at most. `stranded`: nothing before them waits. */
-  async parkedKeys(lane: LaneKey, keysMax: number): Promise<{ key: string; stranded: boolean }[]> {
-    const result = await this.#pool.query<{ ordering_key: string; stranded: boolean }>({
-      ...PARKED_KEYS,
-      values: [lane.tenantId, lane.webhookId, keysMax],
+  /**
+   * Keys of an ordered lane of which rows wait, in their order from `from` on, `keysMax` at most. `parked`: some of them
+   * wait for a predecessor; `stranded`: all of them, and there is none.
+   */
+  async waitingKeys(
+    lane: LaneKey,
+    from: string,
+    keysMax: number,
+  ): Promise<{ key: string; parked: boolean; stranded: boolean }[]> {
+    const result = await this.#pool.query<{ ordering_key: string; parked: boolean; stranded: boolean }>({
+      ...WAITING_KEYS,
+      values: [lane.tenantId, lane.webhookId, from, keysMax],
     });
-    return result.rows.map((row) => ({ key: row.ordering_key, stranded: row.stranded }));
+    return result.rows.map(({ ordering_key, parked, stranded }) => ({ key: ordering_key, parked, stranded }));
   }
 
-  /** Those of the keys whose rows are parked although nothing before them waits. */
-  async strandedKeys(lane: LaneKey, keys: string[]): Promise<string[]> {
-    const result = await this.#pool.query<{ ordering_key: string }>({
-      ...STRANDED_KEYS,
+  /** Those of parked keys whose rows wait for nothing any more, and those of which no row waits at all. */
+  async judgeParkedKeys(lane: LaneKey, keys: string[]): Promise<{ stranded: string[]; gone: string[] }> {
+    const result = await this.#pool.query<{ ordering_key: string; gone: boolean }>({
+      ...JUDGE_PARKED_KEYS,
       values: [lane.tenantId, lane.webhookId, textArray(keys)],
     });
-    return result.rows.map((row) => row.ordering_key);
+    const keysOf = (gone: boolean) => result.rows.filter((row) => row.gone === gone).map((row) => row.ordering_key);
+    return { stranded: keysOf(false), gone: keysOf(true) };
   }
 
   /** Makes the first parked rows of these keys due, `rowsMax` of each at most; gives the keys of which there were some. */
@@ -231,7 +250,7 @@ function toTask(row: ClaimedColumns, events: Map<string, EventInHand>, nowMs: nu
     trigger: row.trigger,
     priority: row.priority,
     late: row.attempt_count > 0 || row.trigger !== 'scheduled' || nowMs - timeOfId(row.id) > FRESH_MS_MAX,
-    claimed: true,
+    claimed: row.later ? 'later' : 'first',
     orderingKey: row.ordering_key,
     orderNumber: row.order_number,
   };

@@ -1,25 +1,32 @@
 import { formatId, timeOfId } from '../kernel/ids.ts';
 import { type Envelope, shapeBody } from '../shaping/envelopes.ts';
+import { isFirstAttemptDue } from './first-attempts.ts';
 import type { AttemptRow, DeadLetterRow, DeliveryRow } from './queries.ts';
 import { EVENT_SOURCE } from './rows.ts';
 import { type AttemptShown, type DeliveryShown, shownIds } from './shown.ts';
 
 export function showDelivery(row: DeliveryRow): DeliveryShown {
+  const createdAtMs = timeOfId(row.id);
   return {
     id: formatId('delivery', row.id),
     ...shownIds(row),
     status: row.status,
     status_reason: row.status_reason,
     attempt_count: row.attempt_count,
-    // A held delivery waits for its webhook, not for a time.
-    next_attempt_at: row.due_at instanceof Date ? row.due_at.toISOString() : null,
+    next_attempt_at: nextAttemptAt(row, createdAtMs),
     response_status: row.response_status,
     response_time_ms: row.response_time_ms,
     error_class: row.error_class,
     error_message: row.error_message,
-    created_at: new Date(timeOfId(row.id)).toISOString(),
+    created_at: new Date(createdAtMs).toISOString(),
     completed_at: row.completed_at?.toISOString() ?? null,
   };
+}
+
+/** A held delivery waits for its webhook, not for a time. */
+function nextAttemptAt({ due_at }: DeliveryRow, createdAtMs: number): string | null {
+  if (!(due_at instanceof Date)) return null;
+  return new Date(isFirstAttemptDue(due_at.getTime()) ? createdAtMs : due_at).toISOString();
 }
 
 /** `bodyCharactersMax` cuts the bodies shown; what was sent and kept is not touched. */

@@ -26,8 +26,11 @@ export interface DeliveryTask extends Scope {
   priority: number;
   /** Its turn is one of those for retries and what had to wait. */
   late: boolean;
-  /** It was claimed from its row; else it came straight from the commit that stored it. */
-  claimed: boolean;
+  /**
+   * It was claimed from its row, as a first attempt that waited for its turn only, or as something later; false: it came
+   * straight from the commit that stored it.
+   */
+  claimed: 'first' | 'later' | false;
   /** With `orderNumber`: the sequence it belongs to; not sent before its predecessors have ended. */
   orderingKey: string | null;
   /** Its place in the sequence; null: it is not ordered. */

@@ -62,7 +62,7 @@ const PLACES: Record<DeliveryStatus, readonly Place[]> = {
 
 /** The statement of each command, as the program has it. */
 const STATEMENTS: Record<Command, (task: DeliveryTask, place: Place) => Promise<unknown>> = {
-  claim: (task) => rows.claim([{ lane: task, room: 1, ordered: false }], Date.now()),
+  claim: (task) => rows.claim([{ lane: task, room: 1, first: 1, later: 1, bytes: 1_000, ordered: false }], Date.now()),
   // A claim parks what has a waiting predecessor; what is in hand is given up.
   park: (task, place) => (place === 'in_hand' ? giveUp({ task, to: 'parked' }) : parkByClaim(task)),
   succeed: (task) => record(task, { status: 'delivered' }),
@@ -87,7 +87,7 @@ const giveUp = (lease: GiveUp) => rows.giveUp([lease]);
 
 async function parkByClaim(task: DeliveryTask): Promise<void> {
   const before = await insert({ ...task, id: newId(), orderNumber: 1 }, 'pending', 'waiting', Date.now() + 60_000);
-  await rows.claim([{ lane: task, room: 1, ordered: true }], Date.now());
+  await rows.claim([{ lane: task, room: 1, first: 1, later: 1, bytes: 1_000, ordered: true }], Date.now());
   await pool.query('DELETE FROM deliveries WHERE id = $1', [before.id]);
 }
 

@@ -1,5 +1,6 @@
 import type { EventTypeDirectory, EventTypeEntry } from '../catalog/directory.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
+import { firstAttemptDueAtMs } from '../delivery/first-attempts.ts';
 import { EVENT_SOURCE } from '../delivery/rows.ts';
 import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
 import type { Scope } from '../http/caller.ts';
@@ -165,7 +166,7 @@ export class Publisher {
     if (target.status !== 'active') return { task, place: 'held', dueAtMs: null, ordered };
     if (deliverAtMs !== null) return { task, place: 'waiting', dueAtMs: deliverAtMs, ordered };
     if (this.#options.engine.reserve(task, target)) return { task, place: 'leased', dueAtMs: null, ordered };
-    return { task, place: 'waiting', dueAtMs: this.#options.clock.now(), ordered };
+    return { task, place: 'waiting', dueAtMs: firstAttemptDueAtMs(this.#options.clock.now()), ordered };
   }
 }
 

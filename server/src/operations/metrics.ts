@@ -43,8 +43,26 @@ export function registerMetricsRoute(
     'Deliveries in memory that are not under way.',
     () => engine.gauges.queued,
   );
-  gauge(registry, 'posthorn_circuits_open', 'Webhooks whose circuit is not closed.', () => engine.gauges.openCircuits);
-  gauge(registry, 'posthorn_lanes', 'Webhooks with deliveries in memory or waiting.', () => engine.gauges.lanes);
+  gauge(
+    registry,
+    'posthorn_payload_bytes',
+    'Payload bytes of the deliveries in memory or under way.',
+    () => engine.gauges.payloadBytes,
+  );
+  gauge(
+    registry,
+    'posthorn_circuits_open',
+    'Webhooks whose circuit is not closed.',
+    () => engine.gauges.openCircuits,
+    'max',
+  );
+  gauge(
+    registry,
+    'posthorn_lanes',
+    'Webhooks with deliveries in memory or waiting; of several processes, those of the one that knows most.',
+    () => engine.gauges.lanes,
+    'max',
+  );
 
   app.get(
     '/metrics',
@@ -89,11 +107,22 @@ function counter(registry: Registry, name: string, help: string, read: () => num
   });
 }
 
-function gauge(registry: Registry, name: string, help: string, read: () => number): void {
+/**
+ * `aggregator`: what the figures of several processes make together. `max` is for what each of them knows of the whole,
+ * such as the open circuits: their sum would count it once for every process.
+ */
+function gauge(
+  registry: Registry,
+  name: string,
+  help: string,
+  read: () => number,
+  aggregator: 'sum' | 'max' = 'sum',
+): void {
   new Gauge({
     name,
     help,
     registers: [registry],
+    aggregator,
     collect() {
       this.set(read());
     },

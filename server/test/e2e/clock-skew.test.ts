@@ -169,3 +169,26 @@ test('what a dead node had in hand is sent by a living one, once, and the living
   expect(arrivals.filter(({ n }) => n >= 400)).toHaveLength(10);
   expect(await readNodeIds()).toEqual(nodeIds);
 }, 40_000);
+
+test.for([
+  ['keeps an order', 500, { ordering: { enabled: true, key_path: 'key' } }],
+  ['has a rate limit', 600, { rate_limit_per_minute: 6_000 }],
+] as const)(
+  'an event for a webhook that %s is sent at once, whichever node accepts it and whichever sends',
+  async ([what, from, limits]) => {
+    const type = `bound.${from}`;
+    // Of so many webhooks either node has some.
+    const names = Array.from({ length: 16 }, (_, at) => `${what} ${at}`);
+    for (const name of names)
+      await call(0, 'POST', '/api/v1/webhooks', { name, url: receiver.url, events: [type], ...limits });
+    for (const node of [0, 1]) {
+      const acceptedAtMs = Date.now();
+      await call(node, 'POST', '/api/v1/events', { event_type: type, data: { n: from + node, key: 'k' } });
+      // The first test's webhook takes every event.
+      const arrivedAtMs = (await arrived(from + node, 1 + names.length)).map(({ atMs }) => atMs);
+      expect(Math.max(...arrivedAtMs) - acceptedAtMs).toBeLessThan(2_500);
+    }
+    await allDelivered();
+    expect(await query('SELECT DISTINCT node_id FROM lanes WHERE node_id IS NOT NULL')).toHaveLength(2);
+  },
+);

@@ -1,8 +1,10 @@
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createIdSource } from '../../src/kernel/ids.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import { queryDatabase } from '../program/folder.ts';
 
 let posthorn: TestPosthorn;
 let receiver: Receiver;
@@ -263,6 +265,57 @@ test('more than memory holds waits in its rows and is delivered all the same', a
     await small.stop();
   }
 });
+
+test('a backlog of large payloads fills no more than the bytes that memory has for them, and is delivered all the same', async () => {
+  const own = await startTestPosthorn();
+  try {
+    const { body: webhook } = await own.call('POST', '/api/v1/webhooks', {
+      name: 'Large',
+      url: receiver.url,
+      events: ['*'],
+    });
+    await own.call('POST', `/api/v1/webhooks/${webhook.id}/pause`);
+    const data = { text: 'x'.repeat(1_000_000) };
+    expect((await own.call('POST', '/api/v1/events', { event_type: 'order.paid', data })).status).toBe(202);
+    await copyTheEvent(own, 319);
+    const held: (() => void)[] = [];
+    receiver.onRequest = (request) => held.push(() => request.respond(200));
+    await own.call('POST', `/api/v1/webhooks/${webhook.id}/resume`);
+    const most = { bytes: 0 };
+    const bytesInMemory = async () => {
+      const { text } = await own.call('GET', '/metrics');
+      const bytes = Number(/^posthorn_payload_bytes (\d+)$/m.exec(text)?.[1]);
+      most.bytes = Math.max(most.bytes, bytes);
+      return bytes;
+    };
+    await eventually(bytesInMemory, (bytes) => bytes > 64_000_000, 20_000);
+    receiver.onRequest = (request) => request.respond(200);
+    for (const answer of held) answer();
+    await eventually(
+      async () => ({ bytes: await bytesInMemory(), arrived: receiver.requests.length }),
+      ({ bytes, arrived }) => arrived === 320 && bytes === 0,
+      60_000,
+    );
+    // The bound, and one claim.
+    expect(most.bytes).toBeLessThan((256 + 32) * 1024 * 1024);
+    expect(new Set(receiver.requests.map(({ headers }) => headers['webhook-id'])).size).toBe(320);
+  } finally {
+    await own.stop();
+  }
+}, 90_000);
+
+/** Adds so many copies of the only event and of its delivery. */
+async function copyTheEvent({ database }: TestPosthorn, times: number): Promise<void> {
+  const copies = `unnest('{${Array.from({ length: times }, createIdSource()).join()}}'::uuid[]) AS copy`;
+  const event = 'tenant_id, environment_id, event_type, occurred_at, data, priority, delivery_count, is_test';
+  const delivery =
+    'tenant_id, environment_id, webhook_id, event_type, status, trigger, priority, attempt_count, due_at';
+  await queryDatabase(
+    database.connection,
+    `INSERT INTO events (id, ${event}) SELECT copy, ${event} FROM events, ${copies};
+     INSERT INTO deliveries (id, event_id, ${delivery}) SELECT copy, copy, ${delivery} FROM deliveries, ${copies}`,
+  );
+}
 
 describe('a restart', () => {
   test('goes on with what waited, sends nothing twice, and leaves nothing behind', async () => {

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { formatId } from '../../src/kernel/ids.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type Cluster, startCluster } from './cluster.ts';
@@ -247,6 +248,28 @@ describe('when the first of a key cannot be delivered', () => {
     await becomes(last, 'delivered');
     expect(await cluster.query('SELECT FROM parked_keys')).toEqual([]);
   });
+
+  test('a parked key goes on, however many others wait for a person', async () => {
+    await ordered({ ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' }, retry_policy: ONCE });
+    watchOrder(({ n }, request) => request.respond(n === 0 ? 500 : 200));
+    const all = [...keys(1_100), 'the last of all'];
+    await cluster.publishAll(all.flatMap((key) => [eventOf(key, 0), eventOf(key, 1)]));
+    await eventually(
+      async () => (await cluster.query('SELECT count(*)::int AS n FROM parked_keys'))[0].n,
+      (count) => count === all.length,
+      30_000,
+    );
+    const [{ id }] = await cluster.query(
+      `UPDATE deliveries SET status = 'failed', due_at = now() + interval '1 day', completed_at = NULL
+       WHERE status = 'dead' AND ordering_key = 'the last of all' RETURNING id`,
+    );
+    expect((await cluster.first.call('POST', `/api/v1/deliveries/${formatId('delivery', id)}/cancel`)).status).toBe(
+      200,
+    );
+    const requests = await receiver.received(all.length + 1);
+    expect(requests.slice(all.length).map(sentOf)).toEqual([{ key: 'the last of all', n: 1 }]);
+    expect(await cluster.query("SELECT FROM deliveries WHERE due_at = 'infinity'")).toHaveLength(1_100);
+  }, 60_000);
 
   test('a parked key goes on when nothing parks it any more', async () => {
     await ordered({ ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' }, retry_policy: ONCE });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { makeTemporaryDirectory } from '../../src/testing/temporary-directory.ts';
-import { type Folder, makeFolder, queryDatabase } from './folder.ts';
+import { childrenOf, type Folder, makeFolder, queryDatabase } from './folder.ts';
 import { type Ledger, startLedger } from './ledger.ts';
 import { ENV, type Server, startServer } from './server.ts';
 import { publishSteadily } from './steady-publishing.ts';
@@ -96,6 +96,41 @@ test('a database that is away for 20 seconds: events are refused meanwhile, none
   expect(await isReady(server)).toBe(true);
   expect(await server.end('SIGTERM')).toEqual({ code: 0, signal: null });
 }, 180_000);
+
+test('a stop while the database does not answer takes the drain time and a few seconds, and what was accepted is delivered later', async () => {
+  const { connectionString } = postgres;
+  ledger.arrivals.length = 0;
+  ledger.onArrival = () => ({ status: 200, afterMs: 0 });
+  const env = { ...ENV, DATABASE_URL: connectionString, POSTHORN_DRAIN_SECONDS: '2' };
+  const server = await startServer({ cwd: folder.path, env });
+  const publish = (n: number) => server.call('POST', '/api/v1/events', { event_type: 'order.late', data: { n } });
+  const webhook = { name: 'Late', url: ledger.url, events: ['order.late'] };
+  expect((await server.call('POST', '/api/v1/webhooks', webhook)).status).toBe(201);
+  for (let n = 1_000_000; n < 1_000_020; n++) expect((await publish(n)).status).toBe(202);
+  const processes = [postgres.pid, ...childrenOf(postgres.pid)];
+  for (const pid of processes) process.kill(pid, 'SIGSTOP');
+  try {
+    // Some of the statements are never answered; the publisher is cut off.
+    publish(1_000_020).catch(() => {});
+    const beganAtMs = performance.now();
+    expect(await server.end('SIGTERM')).toEqual({ code: 0, signal: null });
+    expect(performance.now() - beganAtMs).toBeLessThan(12_000);
+  } finally {
+    for (const pid of processes) process.kill(pid, 'SIGCONT');
+  }
+  const next = await startServer({ cwd: folder.path, env });
+  await eventually(
+    () =>
+      queryDatabase(
+        postgres.connection,
+        "SELECT FROM deliveries WHERE status <> 'delivered' OR lease_node IS NOT NULL",
+      ),
+    (rows) => rows.length === 0,
+    30_000,
+  );
+  for (let n = 1_000_000; n < 1_000_020; n++) expect(ledger.arrivals.map(({ event }) => event)).toContain(n);
+  expect(await next.end('SIGTERM')).toEqual({ code: 0, signal: null });
+}, 90_000);
 
 async function isReady(server: Server): Promise<boolean> {
   return (await server.call('GET', '/health/ready')).status === 200;

@@ -3,14 +3,14 @@ import type { WebhookDirectory } from '../../webhooks/directory.ts';
 import type { WebhookTarget } from '../../webhooks/target.ts';
 import type { Circuits } from '../circuits/circuits.ts';
 import type { LaneOwners, WantedLane } from '../nodes/lane-owners.ts';
-import type { InHand } from './in-hand.ts';
+import type { ClaimRoom, InHand } from './in-hand.ts';
 import type { Lane, LaneKey } from './lane.ts';
 import { paceIntervalMs } from './pace.ts';
 
 /** What is to be done about a lane with due rows. */
 export type Admission =
   /** `againAtMs`: look again then, in milliseconds since the epoch, even if nothing is due. */
-  | { lane: Lane; kind: 'claim'; room: number; ordered: boolean; againAtMs?: number }
+  | { lane: Lane; kind: 'claim'; room: ClaimRoom; ordered: boolean; againAtMs?: number }
   /** Memory is full: when something of the lane has gone, or after a while. */
   | { lane: Lane; kind: 'full' }
   /** Not before this time, in milliseconds since the epoch. */
@@ -83,7 +83,7 @@ export class LaneAdmission {
   async #admitOne(lane: Lane, target: WebhookTarget | undefined): Promise<Admission> {
     const { clock, inHand, owners } = this.#options;
     const room = inHand.roomToClaim(lane);
-    if (room < 1) return { lane, kind: 'full' };
+    if (room.rows < 1) return { lane, kind: 'full' };
     // Whatever waits for a webhook that is gone or not active is discarded or held, and for that it must be claimed.
     if (target === undefined) return { lane, kind: 'claim', room, ordered: false };
     if (target.bound && (lane.leaving || !owners.owns(lane.webhookId))) {
@@ -95,12 +95,13 @@ export class LaneAdmission {
     // It may be active again by the time that the claim has brought them.
     if (target.status !== 'active') return { lane, kind: 'claim', room, ordered: target.ordering !== null };
     lane.configure(target);
-    const paced = lane.pace === undefined ? room : Math.ceil((lane.pace.perMinute * PACED_SECONDS) / 60) - lane.queued;
+    const paced =
+      lane.pace === undefined ? room.rows : Math.ceil((lane.pace.perMinute * PACED_SECONDS) / 60) - lane.queued;
     if (paced < 1) return { lane, kind: 'full' };
-    return this.#throughCircuit(lane, target, Math.min(room, paced));
+    return this.#throughCircuit(lane, target, { ...room, rows: Math.min(room.rows, paced) });
   }
 
-  async #throughCircuit(key: LaneKey, target: WebhookTarget, room: number): Promise<Admission> {
+  async #throughCircuit(key: LaneKey, target: WebhookTarget, room: ClaimRoom): Promise<Admission> {
     const { clock, circuits, inHand } = this.#options;
     const { circuitBreaker } = target;
     const ordered = target.ordering !== null;
@@ -118,7 +119,7 @@ export class LaneAdmission {
     const againAtMs = clock.now() + Math.max(1, waitMs);
     // The primary is to be tried when its time has come, also while everything goes to the other URL.
     if (hasFailover) return { lane, kind: 'claim', room, ordered, againAtMs };
-    if (lane.probing) return { lane, kind: 'claim', room: 1, ordered };
+    if (lane.probing) return { lane, kind: 'claim', room: { ...room, rows: 1 }, ordered };
     return isTime && waitMs <= 0 ? { lane, kind: 'idle' } : { lane, kind: 'wait', untilMs: againAtMs };
   }
 

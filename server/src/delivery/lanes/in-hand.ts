@@ -4,11 +4,26 @@ import { Lane, type LaneKey } from './lane.ts';
 /** Deliveries of one webhook in memory at once that came from their rows. */
 const CLAIMED_OF_LANE_MAX = 2_000;
 
+/** Those of them that are no first attempts that waited for their turn: a storm of retries leaves places to these. */
+const LATER_OF_LANE_MAX = 1_500;
+
 /** Of all places, those for deliveries that come from their rows. What is just published takes none of them. */
 const CLAIMED_SHARE = 0.1;
 
-/** Payload bytes in memory at once. */
-const BYTES_MAX = 256 * 1024 * 1024;
+/** Of these, those that may be taken by what is later. */
+const LATER_SHARE = 0.75;
+
+/** Payload bytes in memory at once; one claim may come on top. */
+const PAYLOAD_BYTES_MAX = 256 * 1024 * 1024;
+
+/** How much more of a lane may be claimed. */
+export interface ClaimRoom {
+  rows: number;
+  /** Of the rows, those for anything but first attempts that wait for their turn. */
+  later: number;
+  /** Of their payloads. */
+  bytes: number;
+}
 
 /**
  * Every delivery that this node holds, from the moment it is reserved until its result is recorded, and the lanes they
@@ -23,18 +38,24 @@ export class InHand {
   readonly #tasks = new Map<string, DeliveryTask>();
   readonly #published: Places;
   readonly #claimed: Places;
-  readonly #bytesOfTenant = new Map<string, number>();
-  #bytes = 0;
+  readonly #later: Places;
+  readonly #payloadBytes = new Places(PAYLOAD_BYTES_MAX);
 
   /** `max`: deliveries in memory at once. */
   constructor(max: number) {
     const claimedMax = Math.ceil(max * CLAIMED_SHARE);
     this.#claimed = new Places(claimedMax);
+    this.#later = new Places(Math.ceil(claimedMax * LATER_SHARE));
     this.#published = new Places(Math.max(1, max - claimedMax));
   }
 
   get size(): number {
     return this.#tasks.size;
+  }
+
+  /** Of all deliveries in memory; a payload that goes to several webhooks counts for each. */
+  get payloadBytes(): number {
+    return this.#payloadBytes.taken;
   }
 
   ids(): string[] {
@@ -57,15 +78,19 @@ export class InHand {
     return lane;
   }
 
-  /** How many more deliveries of a lane may be claimed. */
-  roomToClaim(lane: Lane): number {
-    if (!this.#hasBytes(lane)) return 0;
-    return Math.max(0, Math.min(CLAIMED_OF_LANE_MAX - lane.claimed, this.#claimed.room(lane.tenantId)));
+  /** How many more deliveries of a lane may be claimed; no rows where there are no bytes. */
+  roomToClaim(lane: Lane): ClaimRoom {
+    const { tenantId, claimed } = lane;
+    const bytes = this.#payloadBytes.room(tenantId);
+    if (bytes < 1) return { rows: 0, later: 0, bytes: 0 };
+    const rows = Math.min(CLAIMED_OF_LANE_MAX - claimed.first - claimed.later, this.#claimed.room(tenantId));
+    const later = Math.min(LATER_OF_LANE_MAX - claimed.later, this.#later.room(tenantId), rows);
+    return { rows: Math.max(0, rows), later: Math.max(0, later), bytes };
   }
 
   /** There is room for a delivery of a lane that is about to be stored. */
   hasRoom(lane: Lane): boolean {
-    return this.#hasBytes(lane) && this.#published.room(lane.tenantId) >= 1;
+    return this.#payloadBytes.room(lane.tenantId) >= 1 && this.#published.room(lane.tenantId) >= 1;
   }
 
   /** One that is held already is replaced: its row came back before it was known that the row had been given up. */
@@ -84,43 +109,34 @@ export class InHand {
     if (lane.idle) this.lanes.delete(lane.webhookId);
   }
 
-  #hasBytes({ tenantId }: Lane): boolean {
-    return (this.#bytesOfTenant.get(tenantId) ?? 0) < BYTES_MAX - this.#bytes;
-  }
-
   #count(task: DeliveryTask, by: 1 | -1): void {
     const lane = this.lane(task);
     lane.held += by;
-    if (task.claimed) lane.claimed += by;
+    if (task.claimed) lane.claimed[task.claimed] += by;
+    if (task.claimed === 'later') this.#later.count(task.tenantId, by);
     (task.claimed ? this.#claimed : this.#published).count(task.tenantId, by);
-    const bytes = task.event.data.length * by;
-    this.#bytes += bytes;
-    add(this.#bytesOfTenant, task.tenantId, bytes);
+    this.#payloadBytes.count(task.tenantId, task.event.data.length * by);
   }
 }
 
-/** So many deliveries may be in memory. A tenant holds no more than are free, so whoever comes finds room. */
+/** So many deliveries, or bytes, may be in memory. A tenant holds no more than are free, so whoever comes finds room. */
 class Places {
   readonly #max: number;
   readonly #ofTenant = new Map<string, number>();
-  #taken = 0;
+  taken = 0;
 
   constructor(max: number) {
     this.#max = max;
   }
 
   room(tenantId: string): number {
-    return Math.ceil((this.#max - this.#taken - (this.#ofTenant.get(tenantId) ?? 0)) / 2);
+    return Math.ceil((this.#max - this.taken - (this.#ofTenant.get(tenantId) ?? 0)) / 2);
   }
 
-  count(tenantId: string, by: 1 | -1): void {
-    this.#taken += by;
-    add(this.#ofTenant, tenantId, by);
+  count(tenantId: string, change: number): void {
+    this.taken += change;
+    const ofTenant = (this.#ofTenant.get(tenantId) ?? 0) + change;
+    if (ofTenant === 0) this.#ofTenant.delete(tenantId);
+    else this.#ofTenant.set(tenantId, ofTenant);
   }
-}
-
-function add(sums: Map<string, number>, key: string, by: number): void {
-  const sum = (sums.get(key) ?? 0) + by;
-  if (sum === 0) sums.delete(key);
-  else sums.set(key, sum);
 }

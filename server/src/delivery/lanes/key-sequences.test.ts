@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { DeliveryTask } from '../task.ts';
-import { KeySequences, type OrderedTask } from './key-sequences.ts';
+import { KeySequences, type OrderedTask, PARKED_KEYS_MAX } from './key-sequences.ts';
 
 let sequences: KeySequences;
 beforeEach(() => {
@@ -28,8 +28,9 @@ test('what stands behind a delivery that must wait is parked, and released when 
   sequences.admit(first);
   sequences.admit(second);
   expect(sequences.blocked(first)).toEqual([second]);
-  expect(sequences.stalledKeys).toEqual(['key']);
+  expect(sequences.stalledKeys).toEqual([]);
   expect(sequences.returned(second)).toBe(false);
+  expect(sequences.stalledKeys).toEqual(['key']);
   sequences.claimBegins();
   const again = task(1);
   expect(sequences.admit(again)).toBe('first');
@@ -76,7 +77,7 @@ test('one that was taken out of the hands without being sent lets the key begin 
   sequences.admit(first);
   sequences.admit(second);
   expect(sequences.drain(new Set<DeliveryTask>([first]))).toEqual([second]);
-  expect(sequences.activeKeys).toEqual([]);
+  expect(sequences.isActive('key')).toBe(false);
   expect(sequences.admit(task(1))).toBe('first');
 });
 
@@ -94,4 +95,45 @@ test('the end of one that was replaced by a newer copy of it changes nothing', (
   expect(sequences.admit(copy)).toBe('first');
   expect(sequences.blocked(old)).toEqual([]);
   expect(sequences.admit(task(2))).toBe('behind');
+});
+
+describe('keys that are parked', () => {
+  const parkMany = (count: number) => {
+    for (let n = 0; n < count; n++) sequences.noteParked(`parked-${n}`);
+  };
+
+  test('are remembered up to a bound, and beyond it the end of any delivery has parked rows looked for', () => {
+    parkMany(PARKED_KEYS_MAX);
+    expect(sequences.knowsAllParked).toBe(true);
+    const before = task(1);
+    sequences.admit(before);
+    expect(sequences.ended(before).release).toBe(false);
+    parkMany(PARKED_KEYS_MAX + 1);
+    expect(sequences.knowsAllParked).toBe(false);
+    expect(sequences.stalledKeys).toHaveLength(PARKED_KEYS_MAX);
+    const after = task(2);
+    sequences.admit(after);
+    expect(sequences.ended(after).release).toBe(true);
+  });
+
+  test('are all known again when a search for them has found no more than are remembered', () => {
+    parkMany(PARKED_KEYS_MAX + 1);
+    sequences.searchBegins();
+    parkMany(PARKED_KEYS_MAX + 1);
+    sequences.searchEnds();
+    expect(sequences.knowsAllParked).toBe(false);
+    sequences.forgetParked('parked-0');
+    sequences.searchBegins();
+    sequences.noteParked(`parked-${PARKED_KEYS_MAX}`);
+    sequences.searchEnds();
+    expect(sequences.knowsAllParked).toBe(true);
+  });
+
+  test('are not forgotten while a delivery of theirs is in memory', () => {
+    const first = task(1);
+    sequences.admit(first);
+    sequences.noteParked('key');
+    sequences.forgetParked('key');
+    expect(sequences.ended(first).release).toBe(true);
+  });
 });

@@ -12,13 +12,17 @@ interface Sequence {
   active: OrderedTask | undefined;
   /** Those after it that are in memory, in their order. */
   queue: OrderedTask[];
-  /** Later ones of the key are parked in their rows. */
-  parked: boolean;
   /** Places of those that are being parked: their rows do not say so yet. */
   returning: Set<number>;
   /** What is parked must be made due once the last of them has returned. */
   releaseThen: boolean;
 }
+
+/**
+ * Keys of a lane that are remembered to be parked. Of more it is only known that there are some: then the end of any
+ * delivery has parked rows of its key looked for, which costs a statement.
+ */
+export const PARKED_KEYS_MAX = 1_000;
 
 /**
  * Keeps the order of a lane's deliveries, key by key: of each key one delivery at a time is let through, and the next
@@ -30,18 +34,29 @@ interface Sequence {
  * claim brings is parked here when a predecessor of it has returned during the claim, or is just returning.
  */
 export class KeySequences {
+  /** Keys with deliveries in memory. */
   readonly #sequences = new Map<string, Sequence>();
+  /** Keys of which deliveries are parked in their rows, `PARKED_KEYS_MAX` at most. */
+  readonly #parked = new Set<string>();
+  #moreParked = false;
+  /** A parked key found no place in `#parked` since the latest search for all of them began. */
+  #missed = false;
   /** The first place of each key that has returned to its row since the latest claim began. */
   readonly #returned = new Map<string, number>();
 
-  /** Keys of which deliveries are parked in their rows and that have none under way. */
+  /** Keys of which deliveries are parked in their rows and that have none in memory. */
   get stalledKeys(): string[] {
-    return [...this.#sequences].filter(([, { active, parked }]) => parked && active === undefined).map(([key]) => key);
+    return [...this.#parked].filter((key) => !this.#sequences.has(key));
   }
 
-  /** Keys that have a delivery under way. */
-  get activeKeys(): string[] {
-    return [...this.#sequences].filter(([, { active }]) => active !== undefined).map(([key]) => key);
+  /** No other keys are parked than those it remembers. */
+  get knowsAllParked(): boolean {
+    return !this.#moreParked;
+  }
+
+  /** The key has a delivery that may be sent or is under way. */
+  isActive(key: string): boolean {
+    return this.#sequences.get(key)?.active !== undefined;
   }
 
   /** A claim of the lane begins: it will see what has returned until now. */
@@ -59,7 +74,7 @@ export class KeySequences {
     const returned = this.#returned.get(task.orderingKey) ?? orderNumber;
     if (returned < orderNumber || [...sequence.returning].some((place) => place < orderNumber)) {
       sequence.returning.add(orderNumber);
-      sequence.parked = true;
+      this.noteParked(task.orderingKey);
       return 'park';
     }
     if (sequence.active === undefined) {
@@ -75,7 +90,26 @@ export class KeySequences {
 
   /** Rows of this key were parked. */
   noteParked(key: string): void {
-    this.#sequence(key).parked = true;
+    if (this.#parked.size < PARKED_KEYS_MAX || this.#parked.has(key)) {
+      this.#parked.add(key);
+      return;
+    }
+    this.#moreParked = true;
+    this.#missed = true;
+  }
+
+  /** No row of this key waits any more. */
+  forgetParked(key: string): void {
+    if (!this.#sequences.has(key)) this.#parked.delete(key);
+  }
+
+  /** A search through the rows begins that notes each parked key. */
+  searchBegins(): void {
+    this.#missed = false;
+  }
+
+  searchEnds(): void {
+    this.#moreParked = this.#missed;
   }
 
   /**
@@ -92,7 +126,7 @@ export class KeySequences {
       return { next: undefined, release: false };
     }
     this.#sequences.delete(task.orderingKey);
-    return { next: undefined, release: sequence.parked };
+    return { next: undefined, release: this.#takeParked(task.orderingKey) };
   }
 
   /** A delivery waits in its row again, unfinished: gives those after it, which must be parked. */
@@ -102,9 +136,9 @@ export class KeySequences {
     const rest = sequence.queue;
     sequence.active = undefined;
     sequence.queue = [];
-    if (rest.length > 0) sequence.parked = true;
+    if (rest.length > 0) this.noteParked(task.orderingKey);
     for (const { orderNumber } of rest) sequence.returning.add(orderNumber);
-    if (!sequence.parked) this.#sequences.delete(task.orderingKey);
+    if (sequence.returning.size === 0) this.#sequences.delete(task.orderingKey);
     this.#noteReturned(task);
     return rest;
   }
@@ -114,12 +148,13 @@ export class KeySequences {
     this.#noteReturned(task);
     const sequence = this.#sequences.get(task.orderingKey);
     if (sequence === undefined || !sequence.returning.delete(task.orderNumber)) return false;
-    if (sequence.returning.size > 0 || !sequence.releaseThen) return false;
+    if (sequence.returning.size > 0) return false;
+    const release = sequence.releaseThen;
     sequence.releaseThen = false;
     // The one that is under way will have them released.
     if (sequence.active !== undefined) return false;
     this.#sequences.delete(task.orderingKey);
-    return true;
+    return release && this.#takeParked(task.orderingKey);
   }
 
   /** Takes those that wait behind another and match. */
@@ -138,9 +173,14 @@ export class KeySequences {
     for (const [key, sequence] of this.#sequences) {
       if (sequence.active === undefined || !unsent.has(sequence.active)) continue;
       sequence.active = undefined;
-      if (!sequence.parked) this.#sequences.delete(key);
+      if (sequence.returning.size === 0) this.#sequences.delete(key);
     }
     return behind;
+  }
+
+  /** Whether rows of the key may be parked; what asks has them released. */
+  #takeParked(key: string): boolean {
+    return this.#parked.delete(key) || this.#moreParked;
   }
 
   #noteReturned({ orderingKey, orderNumber }: OrderedTask): void {
@@ -151,7 +191,7 @@ export class KeySequences {
   #sequence(key: string): Sequence {
     let sequence = this.#sequences.get(key);
     if (sequence === undefined) {
-      sequence = { active: undefined, queue: [], parked: false, returning: new Set(), releaseThen: false };
+      sequence = { active: undefined, queue: [], returning: new Set(), releaseThen: false };
       this.#sequences.set(key, sequence);
     }
     return sequence;

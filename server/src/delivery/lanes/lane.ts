@@ -1,5 +1,6 @@
 import type { Clock } from '../../kernel/clock.ts';
 import type { WebhookTarget } from '../../webhooks/target.ts';
+import { isFirstAttemptDue } from '../first-attempts.ts';
 import type { DeliveryTask } from '../task.ts';
 import { isOrdered, KeySequences, type OrderedTask } from './key-sequences.ts';
 import { Pace } from './pace.ts';
@@ -28,8 +29,8 @@ export class Lane implements LaneKey {
   readonly webhookId: string;
   /** Deliveries in memory: queued, under way, or waiting to be recorded. */
   held = 0;
-  /** Those of them that came from their rows. */
-  claimed = 0;
+  /** Those of them that came from their rows: first attempts that waited for their turn, and what is later. */
+  readonly claimed = { first: 0, later: 0 };
   inFlight = 0;
   /** Requests under way at most; the webhook's `max_concurrency` once its configuration was seen. */
   concurrency: number = DEFAULT_CONCURRENCY;
@@ -55,6 +56,8 @@ export class Lane implements LaneKey {
   pace: Pace | undefined;
   sequences: KeySequences | undefined;
   readonly #queues = { fresh: new PriorityQueue<DeliveryTask>(), later: new PriorityQueue<DeliveryTask>() };
+  /** Parts of a row that are owed to what is later. */
+  #owedToLater = 0;
   #laterInFlight = 0;
   #laterMax = LATER_AT_FIRST;
   /** Requests at once while the receiver recovers, of whatever kind. */
@@ -95,9 +98,17 @@ export class Lane implements LaneKey {
     return this.#queues[kind].highest;
   }
 
-  /** Its queue runs low while rows of it are due. */
+  /** Its queue runs low while rows of it are due; a long queue of what is later keeps no first attempts in their rows. */
   wantsRows(nowMs: number): boolean {
-    return this.rowsDueAtMs <= nowMs && this.queued < this.concurrency && !this.leaving;
+    if (this.rowsDueAtMs > nowMs || this.leaving) return false;
+    if (this.queued < this.concurrency) return true;
+    return isFirstAttemptDue(this.rowsDueAtMs) && this.claimed.first < this.concurrency;
+  }
+
+  /** Of so many rows to be claimed, those for first attempts: all but one in four, over time. */
+  shareOfFirst(rows: number): number {
+    this.#owedToLater = (this.#owedToLater % 1) + rows / LATER_SHARE;
+    return rows - Math.floor(this.#owedToLater);
   }
 
   /** Takes over the webhook's limits. */
@@ -190,6 +201,9 @@ export class Lane implements LaneKey {
 const DEFAULT_CONCURRENCY = 64;
 
 const EXPECTED_MS_AT_FIRST = 10;
+
+/** One in so many claimed rows is for what is later while first attempts wait, as with turns. */
+const LATER_SHARE = 4;
 
 /** Requests over which the average is taken. */
 const EXPECTED_MS_OVER = 16;

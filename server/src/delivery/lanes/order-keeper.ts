@@ -11,6 +11,14 @@ const ROWS_A_KEY = 100;
 /** Keys of a lane that are looked at in one go. */
 const KEYS_AT_ONCE = 1_000;
 
+/** A search through the keys of a lane that have waiting rows, some of them in one go. */
+interface Search {
+  /** The last key that was looked at. */
+  from: string;
+  /** Something is known to have changed, so it goes on at once. */
+  pressing: boolean;
+}
+
 export interface OrderKeeperOptions {
   rows: DeliveryRows;
   clock: Clock;
@@ -20,6 +28,8 @@ export interface OrderKeeperOptions {
   offer: (lane: Lane) => void;
   /** Rows of the lane are due. */
   expect: (lane: Lane) => void;
+  /** `restore` is to be called again soon. */
+  again: () => void;
   /** These must wait in their rows until their predecessor has ended. */
   park: (tasks: OrderedTask[]) => void;
 }
@@ -29,6 +39,8 @@ export class OrderKeeper {
   readonly #options: OrderKeeperOptions;
   /** Lanes of which more may be parked than memory knows. */
   readonly #unsure = new Set<string>();
+  /** Lanes that are just being searched. */
+  readonly #searches = new Map<string, Search>();
 
   constructor(options: OrderKeeperOptions) {
     this.#options = options;
@@ -61,29 +73,53 @@ export class OrderKeeper {
   async restore(): Promise<void> {
     const { lanes } = this.#options;
     for (const webhookId of this.#unsure) if (!lanes.has(webhookId)) this.#unsure.delete(webhookId);
+    for (const webhookId of this.#searches.keys()) if (!lanes.has(webhookId)) this.#searches.delete(webhookId);
     for (const lane of lanes.values()) {
-      const stranded = this.#unsure.has(lane.webhookId) ? await this.#explore(lane) : await this.#strandedOf(lane);
+      const stranded = await this.#strandedOf(lane);
+      if (this.#mayHaveUnknown(lane)) stranded.push(...(await this.#search(lane)));
       if (stranded.length > 0) await this.#release(lane, stranded);
     }
   }
 
-  /** Has the lane know what earlier owners parked; gives the keys that are stranded. */
-  async #explore(lane: Lane): Promise<string[]> {
-    this.#unsure.delete(lane.webhookId);
-    const found = await this.#options.rows.parkedKeys(lane, KEYS_AT_ONCE);
-    // The rest of them when these have gone on.
-    if (found.length === KEYS_AT_ONCE) this.#unsure.add(lane.webhookId);
-    for (const { key } of found) lane.noteParked(key);
-    const active = new Set(lane.sequences?.activeKeys);
-    return found.filter(({ key, stranded }) => stranded && !active.has(key)).map(({ key }) => key);
+  /** Keys of it may be parked that memory does not know. */
+  #mayHaveUnknown({ webhookId, sequences }: Lane): boolean {
+    return this.#unsure.has(webhookId) || this.#searches.has(webhookId) || sequences?.knowsAllParked === false;
+  }
+
+  /**
+   * Takes the search through the rows of a lane a step further: has the lane know what is parked, as far as it remembers
+   * so many keys, and gives those that are stranded.
+   */
+  async #search(lane: Lane): Promise<string[]> {
+    const { webhookId } = lane;
+    const search = this.#searches.get(webhookId) ?? { from: '', pressing: this.#unsure.has(webhookId) };
+    if (!this.#searches.has(webhookId)) {
+      // What becomes unsure from here on is for the next search.
+      this.#unsure.delete(webhookId);
+      lane.sequences?.searchBegins();
+      this.#searches.set(webhookId, search);
+    }
+    const found = await this.#options.rows.waitingKeys(lane, search.from, KEYS_AT_ONCE);
+    for (const { key, parked } of found) if (parked) lane.noteParked(key);
+    const last = found[KEYS_AT_ONCE - 1];
+    if (last !== undefined) search.from = last.key;
+    else {
+      this.#searches.delete(webhookId);
+      lane.sequences?.searchEnds();
+    }
+    if (this.#unsure.has(webhookId) || (last !== undefined && search.pressing)) this.#options.again();
+    return found
+      .filter(({ key, stranded }) => stranded && lane.sequences?.isActive(key) !== true)
+      .map(({ key }) => key);
   }
 
   async #strandedOf(lane: Lane): Promise<string[]> {
-    const stalled = lane.sequences?.stalledKeys.slice(0, KEYS_AT_ONCE) ?? [];
+    const { sequences } = lane;
+    const stalled = sequences?.stalledKeys ?? [];
     if (stalled.length === 0) return [];
-    const stranded = await this.#options.rows.strandedKeys(lane, stalled);
-    const active = new Set(lane.sequences?.activeKeys);
-    return stranded.filter((key) => !active.has(key));
+    const { stranded, gone } = await this.#options.rows.judgeParkedKeys(lane, stalled);
+    for (const key of gone) sequences?.forgetParked(key);
+    return stranded.filter((key) => sequences?.isActive(key) !== true);
   }
 
   async #release(lane: Lane, keys: string[]): Promise<void> {

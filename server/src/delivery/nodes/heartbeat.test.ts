@@ -58,5 +58,5 @@ test('a node whose heartbeat lapsed while a beat was under way is told when it l
     async () => told,
     (times) => times === 1,
   );
-  await heartbeat.stop(0);
+  await heartbeat.stop(true);
 });

@@ -67,14 +67,14 @@ export class Heartbeat {
   }
 
   /**
-   * Leaves, unless something is still in hand, or may be by a commit in doubt: then the silent node is found, and its
-   * leases are freed, by others.
+   * Leaves. With something in hand still, or perhaps by a commit in doubt, it does not sign off: then the silent node is
+   * found, and its leases are freed, by others.
    */
-  async stop(inHand: number): Promise<void> {
+  async stop(leavesNothing: boolean): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
     await this.#beating;
-    if (inHand > 0 || this.#doubtSinceMs !== undefined) return;
+    if (!leavesNothing || this.#doubtSinceMs !== undefined) return;
     await this.#options.registry.remove(this.#nodeId).catch((error) => {
       this.#options.logger.warn({ code: errorCode(error) }, 'the node could not be signed off');
     });

@@ -93,7 +93,7 @@ test('a node that was buried leases nothing', async () => {
        attempt_count, due_at) VALUES ($1, $2, $3, $4, $5, 'a', 'pending', 'scheduled', 0, 0, now())`,
     [tenantId, environmentId, newId(), newId(), webhookId],
   );
-  const room = [{ lane, room: 5, ordered: false }];
+  const room = [{ lane, room: 5, first: 5, later: 5, bytes: 1_000, ordered: false }];
   rows.nodeId = nodeId + 1_000;
   expect(await rows.claim(room, Date.now() + 1_000)).toEqual([]);
   rows.nodeId = nodeId;

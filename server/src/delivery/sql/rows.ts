@@ -2,43 +2,87 @@
 
 /**
  * Leases rows that are due, lane by lane, at most `room` of each: the urgent ones first, then those that are due for
- * longest. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
+ * longest. Their payloads together have no more bytes than the lane has room for, but one row is leased however large
+ * it is. A row that another node is just taking is passed over. The node's mark goes back to the oldest of them in the
  * same commit: were the node killed now, the search for its leases must begin there. A node that others have taken for
  * dead leases nothing, and whoever buries one waits for its claim (`NodeRegistry.bury`).
+ *
+ * The length of a payload is read without the payload, which is read only with the rows that were leased.
+ *
+ * First attempts that wait for their turn stand before everything else (`first-attempts.ts`). They leave some of the room
+ * to what is later, and that has a room of its own within the lane's: a storm of retries does not fill all of it.
  *
  * In a lane that keeps an order, a row whose predecessor still waits, or whose key is parked, is not leased: it is
  * parked, and `blocked` tells. The predecessors of a key are looked at once, not for each of its rows: the rows to be
  * leased are compared with the waiting ones place by place, and what comes after the first that differs is blocked.
- * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node, $6 whether they keep an order.
+ * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node, $6 whether they keep an order, $7 rooms in bytes, $8 rooms
+ * for first attempts, $9 rooms for what is later.
  */
 export const CLAIM_DUE = {
   name: 'claim-due',
   text: `
 WITH me AS MATERIALIZED (SELECT id FROM nodes WHERE id = $5 FOR KEY SHARE),
 lane AS (
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $6::bool[]) AS l (tenant_id, webhook_id, room, ordered)
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $6::bool[], $7::int[], $8::int[], $9::int[])
+    AS l (tenant_id, webhook_id, room, ordered, byte_room, first_room, later_room)
   WHERE EXISTS (SELECT FROM me)
 ),
 urgent AS MATERIALIZED (
-  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
-    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
+  SELECT d.*, lane.ordered, lane.byte_room, lane.later_room FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, event_id, webhook_id, ordering_key, order_number, priority, due_at
+    FROM deliveries
     WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority > 0
     ORDER BY priority DESC, due_at LIMIT lane.room
     FOR UPDATE SKIP LOCKED
   ) d
 ),
-plain AS MATERIALIZED (
-  SELECT d.*, lane.ordered FROM lane CROSS JOIN LATERAL (
-    SELECT tenant_id, environment_id, id, webhook_id, ordering_key, order_number FROM deliveries
-    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority <= 0
-    ORDER BY due_at LIMIT greatest(0, lane.room - (SELECT count(*) FROM urgent u WHERE u.webhook_id = lane.webhook_id))
+plain_first AS MATERIALIZED (
+  SELECT d.*, lane.ordered, lane.byte_room, lane.later_room FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, event_id, webhook_id, ordering_key, order_number, priority, due_at
+    FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at < '2000-01-01Z' AND priority <= 0
+    ORDER BY due_at
+    LIMIT least(lane.first_room, (
+      SELECT lane.room - count(*) FILTER (WHERE u.due_at < '2000-01-01Z')
+        - least(lane.later_room, count(*) FILTER (WHERE u.due_at >= '2000-01-01Z'))
+      FROM urgent u WHERE u.webhook_id = lane.webhook_id
+    ))
     FOR UPDATE SKIP LOCKED
   ) d
 ),
-due AS MATERIALIZED (SELECT * FROM urgent UNION ALL SELECT * FROM plain),
+plain_later AS MATERIALIZED (
+  SELECT d.*, lane.ordered, lane.byte_room, lane.later_room FROM lane CROSS JOIN LATERAL (
+    SELECT tenant_id, environment_id, id, event_id, webhook_id, ordering_key, order_number, priority, due_at
+    FROM deliveries
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at >= '2000-01-01Z' AND due_at <= $4
+      AND priority <= 0
+    ORDER BY due_at
+    LIMIT greatest(0, least(lane.later_room, lane.room) - (
+      SELECT count(*) FROM (SELECT webhook_id FROM urgent UNION ALL SELECT webhook_id FROM plain_first) f
+      WHERE f.webhook_id = lane.webhook_id
+    ))
+    FOR UPDATE SKIP LOCKED
+  ) d
+),
+sized AS MATERIALIZED (
+  SELECT found.*, found.due_at >= '2000-01-01Z' AS later, coalesce((
+    SELECT octet_length(e.data) FROM events e
+    WHERE e.tenant_id = found.tenant_id AND e.environment_id = found.environment_id AND e.id = found.event_id
+  ), 0) AS bytes
+  FROM (SELECT * FROM urgent UNION ALL SELECT * FROM plain_first UNION ALL SELECT * FROM plain_later) found
+),
+due AS MATERIALIZED (
+  SELECT * FROM (
+    SELECT *, sum(bytes) OVER so_far AS bytes_so_far, count(*) FILTER (WHERE later) OVER so_far AS later_so_far
+    FROM sized
+    WINDOW so_far AS (PARTITION BY webhook_id ORDER BY greatest(priority, 0) DESC, due_at, id)
+  ) counted
+  WHERE (bytes_so_far <= byte_room OR bytes_so_far = bytes) AND (NOT later OR later_so_far <= later_room)
+),
 keys AS MATERIALIZED (
   SELECT tenant_id, environment_id, webhook_id, ordering_key, count(*) AS rows,
-    array_agg(id ORDER BY order_number) AS ids, array_agg(order_number ORDER BY order_number) AS numbers
+    array_agg(id ORDER BY order_number) AS ids, array_agg(order_number ORDER BY order_number) AS numbers,
+    array_agg(later ORDER BY order_number) AS laters
   FROM due WHERE ordered AND order_number IS NOT NULL
   GROUP BY tenant_id, environment_id, webhook_id, ordering_key
 ),
@@ -58,12 +102,12 @@ stopped AS MATERIALIZED (
   FROM keys
 ),
 judged AS MATERIALIZED (
-  SELECT tenant_id, environment_id, id, NULL::bigint AS order_number, false AS blocked
+  SELECT tenant_id, environment_id, id, NULL::bigint AS order_number, later, false AS blocked
   FROM due WHERE NOT ordered OR order_number IS NULL
   UNION ALL
-  SELECT s.tenant_id, s.environment_id, r.id, r.order_number,
+  SELECT s.tenant_id, s.environment_id, r.id, r.order_number, r.later,
     coalesce(r.order_number > s.first_waiting, false) OR coalesce(s.parked_by <> r.id, false)
-  FROM stopped s CROSS JOIN LATERAL unnest(s.ids, s.numbers) AS r (id, order_number)
+  FROM stopped s CROSS JOIN LATERAL unnest(s.ids, s.numbers, s.laters) AS r (id, order_number, later)
 ),
 claimed AS (
   UPDATE deliveries d SET
@@ -73,7 +117,7 @@ claimed AS (
   WHERE d.tenant_id = j.tenant_id AND d.environment_id = j.environment_id AND d.id = j.id
   RETURNING
     d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.attempt_count, d.trigger, d.priority,
-    d.ordering_key, j.order_number, j.blocked
+    d.ordering_key, j.order_number, j.later, j.blocked
 ),
 marked AS (
   UPDATE nodes SET oldest_leased_id = least(oldest_leased_id, (SELECT id FROM due ORDER BY id LIMIT 1)) WHERE id = $5
@@ -168,16 +212,18 @@ SELECT webhook_id, count(*)::int AS released FROM released GROUP BY webhook_id`,
 } as const;
 
 /**
- * Keys of an ordered lane of which rows are parked, and whether they are stranded: nothing before them waits, and no dead
- * delivery parks the key. It hops from key to key. $1 tenant, $2 webhook, $3 keys at most.
+ * The keys of an ordered lane that have waiting rows, from one on: whether some of these are parked, and whether the key
+ * is stranded: nothing before them waits, and no dead delivery parks it. It hops from key to key, and to no more than are
+ * asked for, so a lane with very many keys is looked through in many short statements.
+ * $1 tenant, $2 webhook, $3 first key, $4 keys at most.
  */
-export const PARKED_KEYS = {
-  name: 'parked-keys',
+export const WAITING_KEYS = {
+  name: 'waiting-keys',
   text: `
 WITH RECURSIVE head AS (
   (
     SELECT ordering_key, due_at, status FROM deliveries
-    WHERE webhook_id = $2 AND tenant_id = $1 AND due_at IS NOT NULL AND order_number IS NOT NULL
+    WHERE webhook_id = $2 AND tenant_id = $1 AND due_at IS NOT NULL AND order_number IS NOT NULL AND ordering_key >= $3
     ORDER BY ordering_key, order_number LIMIT 1
   )
   UNION ALL
@@ -187,30 +233,30 @@ WITH RECURSIVE head AS (
       AND ordering_key > head.ordering_key
     ORDER BY ordering_key, order_number LIMIT 1
   ) n
-)
-SELECT ordering_key, due_at = 'infinity' AND status <> 'held' AND NOT EXISTS (
-  SELECT FROM parked_keys k WHERE k.tenant_id = $1 AND k.webhook_id = $2 AND k.ordering_key = head.ordering_key
-) AS stranded
-FROM head
-WHERE EXISTS (
+),
+looked_at AS (SELECT * FROM head LIMIT $4)
+SELECT ordering_key, EXISTS (
   SELECT FROM deliveries d
-  WHERE d.webhook_id = $2 AND d.tenant_id = $1 AND d.ordering_key = head.ordering_key AND d.order_number IS NOT NULL
+  WHERE d.webhook_id = $2 AND d.tenant_id = $1 AND d.ordering_key = looked_at.ordering_key AND d.order_number IS NOT NULL
     AND d.due_at = 'infinity' AND d.status <> 'held'
-)
-LIMIT $3`,
+) AS parked, due_at = 'infinity' AND status <> 'held' AND NOT EXISTS (
+  SELECT FROM parked_keys k WHERE k.tenant_id = $1 AND k.webhook_id = $2 AND k.ordering_key = looked_at.ordering_key
+) AS stranded
+FROM looked_at`,
 } as const;
 
-/** Those of some keys that are stranded. $1 tenant, $2 webhook, $3 keys. */
-export const STRANDED_KEYS = {
-  name: 'stranded-keys',
+/** Those of some keys that are stranded, and those of which no row waits any more. $1 tenant, $2 webhook, $3 keys. */
+export const JUDGE_PARKED_KEYS = {
+  name: 'judge-parked-keys',
   text: `
-SELECT k.ordering_key FROM unnest($3::text[]) AS k (ordering_key) CROSS JOIN LATERAL (
+SELECT k.ordering_key, head.due_at IS NULL AS gone
+FROM unnest($3::text[]) AS k (ordering_key) LEFT JOIN LATERAL (
   SELECT due_at, status FROM deliveries
   WHERE webhook_id = $2 AND tenant_id = $1 AND ordering_key = k.ordering_key AND due_at IS NOT NULL
     AND order_number IS NOT NULL
   ORDER BY order_number LIMIT 1
-) head
-WHERE head.due_at = 'infinity' AND head.status <> 'held' AND NOT EXISTS (
+) head ON true
+WHERE head.due_at IS NULL OR head.due_at = 'infinity' AND head.status <> 'held' AND NOT EXISTS (
   SELECT FROM parked_keys p WHERE p.tenant_id = $1 AND p.webhook_id = $2 AND p.ordering_key = k.ordering_key
 )`,
 } as const;

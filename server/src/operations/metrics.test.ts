@@ -1,0 +1,29 @@
+import Fastify from 'fastify';
+import { expect, test } from 'vitest';
+import type { DeliveryEngine } from '../delivery/engine.ts';
+import type { EventWriter } from '../events/event-writer.ts';
+import type { HttpServer } from '../http/server.ts';
+import { type MetricsSnapshot, ProgramMetrics, registerMetricsRoute } from './metrics.ts';
+
+/** The metrics of a process with these gauges. */
+function metricsOf(gauges: DeliveryEngine['gauges']): Promise<MetricsSnapshot> {
+  const engine = { counters: { attempts: 5, delivered: 3, failed: 1, dead: 1 }, gauges } as DeliveryEngine;
+  const writer = { accepted: 7 } as EventWriter;
+  const app = Fastify() as unknown as HttpServer;
+  return registerMetricsRoute(app, { engine, writer, wholeProgram: undefined })();
+}
+
+test('of several processes, what each has is added up, and what each knows of all is counted once', async () => {
+  const text = await new ProgramMetrics().text([
+    await metricsOf({ inFlight: 2, queued: 10, payloadBytes: 300, lanes: 4, openCircuits: 3 }),
+    await metricsOf({ inFlight: 3, queued: 20, payloadBytes: 500, lanes: 6, openCircuits: 3 }),
+  ]);
+  const value = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
+  expect(value('posthorn_events_accepted_total')).toBe(14);
+  expect(value('posthorn_attempts_total')).toBe(10);
+  expect(value('posthorn_requests_in_flight')).toBe(5);
+  expect(value('posthorn_deliveries_queued')).toBe(30);
+  expect(value('posthorn_payload_bytes')).toBe(800);
+  expect(value('posthorn_circuits_open')).toBe(3);
+  expect(value('posthorn_lanes')).toBe(6);
+});
