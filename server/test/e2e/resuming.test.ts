@@ -66,7 +66,8 @@ test('a webhook that is resumed gets thousands of held events, released in parts
   await cluster.allBecome('delivered', 20_000);
   expect(receiver.requests).toHaveLength(5_000);
   expect(new Set(receiver.requests.map(({ headers }) => headers['webhook-id'])).size).toBe(5_000);
-  expect(seen).toEqual({ most: AT_ONCE_MAX, tooMany: [] });
+  expect(seen.tooMany).toEqual([]);
+  expect(seen.most).toBeGreaterThan(4 * AT_FIRST);
   const released = await releases();
   expect(Math.max(...released)).toBeLessThanOrEqual(2_000);
   expect(released.reduce((sum, each) => sum + each)).toBe(5_000);
