@@ -9,6 +9,8 @@ export interface NewWebhook {
   eventType: string;
   url: string;
   paused?: boolean;
+  /** false: it is sent to however often it fails. */
+  circuitBreaker?: boolean;
 }
 
 /** Requests under way at once when many things are made. */
@@ -53,21 +55,22 @@ export class Api {
     const ids: string[] = [];
     const numbered = webhooks.map((webhook, index) => ({ webhook, index }));
     await inParallel(numbered, async ({ webhook, index }) => {
-      const { tenant, eventType, url, paused = false } = webhook;
+      const { tenant, eventType, url, paused = false, circuitBreaker = true } = webhook;
       const created = await this.#call('POST', '/api/v1/webhooks', this.headersOf(tenant), {
         name: `${eventType} ${index}`,
         url,
         events: [eventType],
         status: paused ? 'paused' : 'active',
+        ...(!circuitBreaker && { circuit_breaker: { enabled: false } }),
       });
       ids[index] = parseId('webhook', String(created.id)) ?? '';
     });
     return ids;
   }
 
-  async resumeWebhooks(tenant: string, ids: readonly string[]): Promise<void> {
+  async setStatus(tenant: string, ids: readonly string[], status: 'active' | 'paused'): Promise<void> {
     await inParallel(ids, async (id) => {
-      await this.#call('PATCH', webhookPath(id), this.headersOf(tenant), { status: 'active' });
+      await this.#call('PATCH', webhookPath(id), this.headersOf(tenant), { status });
     });
   }
 

@@ -110,7 +110,7 @@ async function drain(
   const eventsMax = backlog.resumedDeliveries;
   await stage.sink.call('begin', { run: backlog.run, eventsMax, webhooks: RESUMED, byTurns: true });
   const watch = watchMemory(posthorn.pid);
-  await posthorn.api.resumeWebhooks(TENANT, backlog.resumed);
+  await posthorn.api.setStatus(TENANT, backlog.resumed, 'active');
   const publishes = { published: eventsMax, refused: [], unanswered: [] };
   const came = await stage.sink.call('finish', { ...publishes, idleMs: IDLE_MS_MAX, waitMs: DRAIN_MS_MAX });
   const memory = watch.stop();

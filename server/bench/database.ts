@@ -53,6 +53,15 @@ function clusterOf(folder: string): string {
   return path.join(realpathSync(folder), 'postgres');
 }
 
+/** Deliveries of these webhooks that a process holds in memory. */
+export async function countInHand(client: Client, webhookIds: readonly string[]): Promise<number> {
+  const result = await client.query<{ count: string }>(
+    'SELECT count(*) FROM deliveries WHERE webhook_id = ANY ($1) AND lease_node IS NOT NULL',
+    [webhookIds],
+  );
+  return Number(result.rows[0]?.count);
+}
+
 /** Posthorn processes that have joined since then and are there. */
 export async function nodesSince(client: Client, since: Date): Promise<number> {
   const result = await client.query<{ count: string }>('SELECT count(*) FROM nodes WHERE started_at >= $1', [since]);

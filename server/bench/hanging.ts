@@ -1,3 +1,4 @@
+import { countInHand } from './database.ts';
 import { API_PATHS, publishFaults, WAIT_MS_MAX } from './measure.ts';
 import type { Options } from './options.ts';
 import { totalRecords } from './records.ts';
@@ -21,7 +22,8 @@ const EVENT_TYPE = 'bench.event';
 
 /**
  * Quiet tenants publish to a receiver that is well: first alone, then while another tenant has deliveries waiting for
- * two receivers, one that never answers and one that answers a second after the timeout.
+ * two receivers, one that never answers and one that answers a second after the timeout. Their circuit breakers are off:
+ * once they were open, nothing would hang any more.
  */
 export async function runHanging(running: Running, options: Options, result: ScenarioResult): Promise<void> {
   const posthorn = posthornOf(running);
@@ -33,13 +35,16 @@ export async function runHanging(running: Running, options: Options, result: Sce
   };
   const seconds = Math.max(options.seconds, load.secondsMin);
   const quiet = await newAudience(running, load);
+  const { sink } = running.stage;
   const measureQuiet = async (what: string) => {
     await publish(running, target, load, quiet, warmUp(load, seconds), `${what}, warm-up`, result);
     const measurements = [];
+    const hanging = [await sink.call('hanging', null)];
     for (let round = 1; round <= options.rounds; round++) {
       measurements.push(await publish(running, target, load, quiet, { seconds }, `${what} ${round}`, result));
+      hanging.push(await sink.call('hanging', null));
     }
-    return measurements;
+    return { measurements, hanging };
   };
 
   const alone = await measureQuiet('alone');
@@ -49,19 +54,29 @@ export async function runHanging(running: Running, options: Options, result: Sce
       tenant: TENANT,
       eventType: EVENT_TYPE,
       url: `http://127.0.0.1:${running.sinkPort}/${place}`,
+      circuitBreaker: false,
     })),
   );
   const accepted = await flood(running, options.sizes.hanging / webhookIds.length, result);
+  await until(async () => (await sink.call('hanging', null)) > 0, WAIT_MS_MAX);
   const beside = await measureQuiet('beside');
-  result.rounds.push(...beside.map((measured, round) => ({ base: alone[round], measured })));
+  result.rounds.push(...beside.measurements.map((measured, round) => ({ base: alone.measurements[round], measured })));
+  const [fewest, most] = [Math.min(...beside.hanging), Math.max(...beside.hanging)];
+  result.figures.push({ what: 'requests that hang, before and after each round', measured: `${fewest} to ${most}` });
+  if (fewest === 0) result.faults.push('no request hung before or after a round');
 
   const { waiting } = await totalRecords(posthorn, webhookIds);
   const due = accepted * webhookIds.length;
   if (waiting !== due) result.faults.push(`${waiting} deliveries wait for the hanging receivers; it should be ${due}`);
   await checkRecords(running, quiet, result);
-  // Later scenarios find nothing of it: not in the rows, and not in memory.
+  // Later scenarios find nothing of it: not in the rows, and not in memory. What is in hand while its webhook is deleted
+  // would wait for its retry first.
+  await posthorn.api.setStatus(TENANT, webhookIds, 'paused');
+  await until(async () => {
+    await sink.call('hangUp', null);
+    return (await posthorn.database((client) => countInHand(client, webhookIds))) === 0;
+  }, WAIT_MS_MAX);
   await posthorn.api.deleteWebhooks(TENANT, webhookIds);
-  await running.stage.sink.call('hangUp', null);
   await until(async () => (await totalRecords(posthorn, webhookIds)).waiting === 0, WAIT_MS_MAX);
 }
 

@@ -47,7 +47,9 @@ async function main(args: string[]): Promise<number> {
     void stopAll().finally(() => process.exit(1));
   }, minutesMax(options) * 60_000).unref();
 
+  const startMs = performance.now();
   const { results, facts, serverOutput } = await runAll(options);
+  facts.push(`In all: ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
   const report = reportOf(results);
   console.log(`\n${facts.join('\n')}\n\n${report}`);
   const failed = results.some(({ faults }) => faults.length > 0);

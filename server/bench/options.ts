@@ -20,7 +20,7 @@ export interface Options {
 
 export const USAGE = `Usage: npm run bench -- [options]
   --scenario NAME   one of ${SCENARIO_NAMES.join(', ')}; may be given several times (all)
-  --quick           1 round of half a second, small sizes: under a minute in all, to see that it works
+  --quick           1 round of 0.3 seconds, small sizes: under a minute in all, to see that it works
   --processes N     worker processes of Posthorn, 1 to 16 (2 where the server can; single is also measured with 1)
   --seconds N       publish for N seconds in each measurement, 1 to 60 (5)
   --rounds N        measurements of each scenario, 1 to 20 (3)
@@ -47,7 +47,7 @@ export function readOptions(args: string[]): Options {
   }
   return {
     scenarios: values.scenario === undefined ? [...SCENARIO_NAMES] : values.scenario.map(readScenario),
-    seconds: readNumber('--seconds', values.seconds, 60) ?? (values.quick ? 0.5 : 5),
+    seconds: readNumber('--seconds', values.seconds, 60) ?? (values.quick ? 0.3 : 5),
     rounds: readNumber('--rounds', values.rounds, 20) ?? (values.quick ? 1 : 3),
     sizes: values.quick ? QUICK_SIZES : FULL_SIZES,
     processes: readNumber('--processes', values.processes, 16),

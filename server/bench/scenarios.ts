@@ -57,7 +57,7 @@ export const QUICK_SIZES: Sizes = {
   drained: 2_000,
   killed: 4_000,
   kills: ['node'],
-  percentileEvents: 250,
+  percentileEvents: 150,
   restSeconds: 1,
 };
 

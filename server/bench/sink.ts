@@ -21,6 +21,8 @@ export type SinkCalls = {
   beginLife(input: null): void;
   /** Waits for the rest of the run and reports. */
   finish(options: FinishOptions): Promise<TallyReport>;
+  /** Requests that have no answer yet. */
+  hanging(input: null): number;
   /** Closes the connections of requests that have no answer yet. */
   hangUp(input: null): void;
 };
@@ -91,6 +93,9 @@ answerCalls({
     }
     await sleep(SETTLE_MS);
     return tally.report(publishes);
+  },
+  hanging() {
+    return hanging.size;
   },
   hangUp() {
     for (const socket of hanging) socket.destroy();

@@ -135,6 +135,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
 
   const applyChange = ({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change) => {
     if (topic === 'circuits') engine.circuitsChanged(webhookId);
+    if (topic === 'webhook_resumed' && webhookId !== undefined) engine.resumed(webhookId);
     if (topic === 'deliveries_cancelled') engine.cancelled(deliveryIds ?? []);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       engine.expectTold({ tenantId, environmentId, webhookId });

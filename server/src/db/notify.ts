@@ -13,10 +13,11 @@ export interface Change {
     | 'deliveries_due'
     | 'deliveries_cancelled'
     | 'lane_due'
-    | 'circuits';
+    | 'circuits'
+    | 'webhook_resumed';
   tenantId: string;
   environmentId?: string;
-  /** With `lane_due` and `circuits`. */
+  /** With `lane_due`, `circuits` and `webhook_resumed`. */
   webhookId?: string;
   /** UUIDs, with `deliveries_cancelled`: a node that holds one of them must not send it any more. */
   deliveryIds?: string[];

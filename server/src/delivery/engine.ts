@@ -16,12 +16,13 @@ import { InHand } from './lanes/in-hand.ts';
 import { isOrdered } from './lanes/key-sequences.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
 import { OrderKeeper } from './lanes/order-keeper.ts';
+import { ResumedWebhooks } from './lanes/resumed-webhooks.ts';
 import { type Turn, Turns } from './lanes/turns.ts';
 import { Heartbeat } from './nodes/heartbeat.ts';
 import { LaneOwners } from './nodes/lane-owners.ts';
 import { NodeRegistry } from './nodes/node-registry.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
-import { type ClaimedRow, DeliveryRows, type GiveUp } from './rows.ts';
+import { type ClaimedRow, DeliveryRows, FRESH_MS_MAX, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
 import { Wakeups } from './wakeups.ts';
@@ -80,6 +81,7 @@ export class DeliveryEngine {
   readonly #owners: LaneOwners;
   readonly #admission: LaneAdmission;
   readonly #order: OrderKeeper;
+  readonly #resumed: ResumedWebhooks;
   /** Lanes whose pace lets them start later. */
   readonly #rests: Wakeups;
   /** Deliveries of which a request is under way or its result is being recorded. */
@@ -114,6 +116,7 @@ export class DeliveryEngine {
     this.#attempts = new Attempts({ ...options, sender: this.#sender });
     this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
     this.#owners = new LaneOwners(pool, clock);
+    this.#resumed = new ResumedWebhooks(clock, FRESH_MS_MAX);
     this.#order = new OrderKeeper({
       rows: this.#rows,
       clock,
@@ -287,6 +290,12 @@ export class DeliveryEngine {
     this.#claims.sweepSoon();
   }
 
+  /** A webhook became active. Its receiver may have just come back: it begins with few requests at once. */
+  resumed(webhookId: string): void {
+    this.#resumed.note(webhookId);
+    this.#inHand.lanes.get(webhookId)?.recover();
+  }
+
   /** What the rows say of a circuit has changed, on another node perhaps; without a webhook, of any. */
   circuitsChanged(webhookId?: string): void {
     this.#circuits.load(webhookId).catch((error) => {
@@ -436,6 +445,7 @@ export class DeliveryEngine {
         continue;
       }
       const { task } = row;
+      if (this.#resumed.heldUp(task)) task.late = true;
       const before = this.#underWay.get(task.id);
       if (before !== undefined) {
         // It lost its lease while a request of it was under way, and came back. That request has to end first.

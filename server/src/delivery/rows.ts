@@ -257,7 +257,7 @@ function toTask(row: ClaimedColumns, events: Map<string, EventInHand>, nowMs: nu
 }
 
 /** A first attempt that had to wait for longer is part of a backlog: newer events do not wait for it. */
-const FRESH_MS_MAX = 10_000;
+export const FRESH_MS_MAX = 10_000;
 
 function toEvent(row: ClaimedColumns): EventInHand {
   const id = formatId('event', row.event_id);

@@ -131,19 +131,6 @@ describe('TLS', () => {
       (count) => count === 0,
     );
   });
-
-  it('leaves nothing behind of hundreds of handshakes that fail', async () => {
-    const receiver = await start({ tls: true });
-    const { send } = open();
-    for (let n = 0; n < 300; n += 30) {
-      const batch = Array.from({ length: 30 }, () => send(`https://other.test:${receiver.port}/`));
-      for (const result of await Promise.all(batch)) expect(result).toEqual(failed('tls'));
-    }
-    await eventually(
-      async () => receiver.open.size,
-      (count) => count === 0,
-    );
-  });
 });
 
 describe('an egress proxy', () => {

@@ -215,9 +215,11 @@ async function change<T>(
 }
 
 async function activate(trx: Transaction<Tables>, row: WebhookRow, now: Date): Promise<void> {
-  await releaseHeld(trx, row.tenant_id, row.id, now);
+  const { tenant_id: tenantId, environment_id: environmentId, id: webhookId } = row;
+  await releaseHeld(trx, tenantId, webhookId, now);
   await closeCircuit(trx, row);
-  await forgetStreak(trx, row.tenant_id, row.id);
+  await forgetStreak(trx, tenantId, webhookId);
+  await notify(trx, { topic: 'webhook_resumed', tenantId, environmentId, webhookId });
 }
 
 /** What failed so far says nothing of how requests will fare now, or is not to be counted any more. */

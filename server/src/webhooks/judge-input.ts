@@ -4,8 +4,10 @@ import type { Scope } from '../http/caller.ts';
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import type { TenantDirectory } from '../tenants/directory.ts';
 import type { EgressGuard } from './egress/guard.ts';
+import { type IpWhitelist, literalOf, OUTSIDE_WHITELIST, readCidr } from './egress/ip-whitelist.ts';
 import { isOperationalPattern } from './operational-types.ts';
 import type { WebhookChange } from './schema.ts';
+import type { WebhookSettings } from './settings.ts';
 
 /** Whom to ask, beyond the request itself, before a webhook is written. */
 export interface WebhookJudge {
@@ -14,33 +16,62 @@ export interface WebhookJudge {
   tenants: TenantDirectory;
 }
 
+/** What a webhook says of where its requests go. */
+type Destinations = Pick<WebhookSettings, 'url' | 'failoverUrl' | 'ipWhitelist'>;
+
 /**
- * Judges the URLs and the events of a request; what it does not mention is not judged again.
+ * Judges the URLs and the events of a request; what it does not mention is not judged again, but for URLs under a new
+ * `ip_whitelist`. A name that cannot be resolved is accepted: it may come later, and every connect judges it.
  *
+ * @param current what the webhook says so far; undefined: it is being made.
  * @throws AppError 422
  */
 export async function judgeInput(
   judge: WebhookJudge,
   scope: Scope,
-  body: Pick<WebhookChange, 'url' | 'failover_url' | 'events'>,
+  body: Pick<WebhookChange, 'url' | 'failover_url' | 'ip_whitelist' | 'events'>,
+  current?: Destinations,
 ): Promise<void> {
+  const whitelist = whitelistAfter(body.ip_whitelist, current);
   const problems = [
-    ...(await judgeDestination(judge, 'url', body.url)),
-    ...(await judgeDestination(judge, 'failover_url', body.failover_url)),
+    ...(await judgeDestination(judge, 'url', body.url, current?.url, whitelist)),
+    ...(await judgeDestination(judge, 'failover_url', body.failover_url, current?.failoverUrl, whitelist)),
     ...(await judgeEvents(judge, scope, body.events)),
   ];
   if (problems.length > 0) throw invalidFields(problems);
 }
 
+interface WhitelistAfter {
+  ranges: IpWhitelist | null;
+  isNew: boolean;
+}
+
+/** The whitelist after the change. One with an entry that is no range judges nothing: it is refused for that entry. */
+function whitelistAfter(given: WebhookChange['ip_whitelist'], current: Destinations | undefined): WhitelistAfter {
+  if (given === undefined) return { ranges: current?.ipWhitelist ?? null, isNew: false };
+  const ranges = (given ?? []).map(readCidr);
+  const isReadable = ranges.every((range) => range !== undefined);
+  return { ranges: ranges.length > 0 && isReadable ? ranges : null, isNew: true };
+}
+
 async function judgeDestination(
   { guard }: WebhookJudge,
   path: 'url' | 'failover_url',
-  url: string | null | undefined,
+  given: string | null | undefined,
+  before: string | null | undefined,
+  whitelist: WhitelistAfter,
 ): Promise<FieldProblem[]> {
-  if (url == null) return [];
-  const verdict = guard.judgeUrl(url);
-  const reason = verdict.ok ? await guard.judgeHostByLookup(verdict.url.hostname) : verdict.reason;
-  return reason === undefined ? [] : [{ path, message: reason }];
+  const text = given === undefined && whitelist.isNew && whitelist.ranges !== null ? before : given;
+  if (text == null) return [];
+  const verdict = guard.judgeUrl(text);
+  if (!verdict.ok) return given === undefined ? [] : [{ path, message: verdict.reason }];
+  // An address in the URL itself needs no lookup to be compared with the list, and is, with the whole change.
+  const ranges = literalOf(verdict.url) === undefined ? whitelist.ranges : null;
+  const reason = await guard.judgeHostByLookup(verdict.url.hostname, ranges);
+  if (reason === OUTSIDE_WHITELIST) {
+    return [{ path: 'ip_whitelist', message: `does not hold all addresses of the name in ${path}` }];
+  }
+  return reason === undefined || given === undefined ? [] : [{ path, message: reason }];
 }
 
 async function judgeEvents(

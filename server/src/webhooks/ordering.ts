@@ -32,7 +32,7 @@ const fields = {
     enum: ['skip', 'park'],
     description:
       'When an event of a key ends dead. `skip` (default): later ones of the key go on. `park`: they wait until it is ' +
-      'retried with success or purged.',
+      'retried with success, purged, cancelled or discarded, or until its payload is erased.',
   }),
 };
 

@@ -94,7 +94,10 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
     },
     handler: async (request) => {
       const id = webhookId(request.params.id);
-      await judgeInput(deps, request.caller, request.body);
+      const row = await findWebhook(deps.db, request.caller, id);
+      if (row === undefined) throw notFound('webhook');
+      const { url, failover_url: failoverUrl, ip_whitelist: ipWhitelist } = row;
+      await judgeInput(deps, request.caller, request.body, { url, failoverUrl, ipWhitelist });
       await changeWebhook(deps, request.caller, id, request.body);
       return readShown(deps, request.caller, id);
     },

@@ -82,7 +82,9 @@ const fields = {
   }),
   ip_whitelist: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), {
     maxItems: IP_WHITELIST_MAX,
-    description: 'CIDRs or addresses that requests may go to; empty or null: no restriction.',
+    description:
+      'CIDRs or addresses that requests may go to; empty or null: no restriction. All addresses of a URL’s host must be ' +
+      'among them, when it is written and at every connect.',
   }),
   priority: Type.Integer({
     minimum: -100,

@@ -13,7 +13,7 @@ import { createSecretBox, type SecretBox } from '../kernel/secret-box.ts';
 import { createTenantDirectory } from '../tenants/directory.ts';
 import { createTestDatabase } from '../testing/database.ts';
 import { createWebhookDirectory, type WebhookDirectory } from './directory.ts';
-import { createEgressGuard } from './egress/guard.ts';
+import { createEgressGuard, type Resolve } from './egress/guard.ts';
 import { registerWebhookRoutes } from './routes.ts';
 
 /** The routes of webhooks on a database of their own, and everything that they stand on. */
@@ -63,7 +63,8 @@ export function movableClock(startMs = Date.UTC(2030, 0, 15, 12)): MovableClock 
   };
 }
 
-export async function openWebhookFixture(): Promise<WebhookFixture> {
+/** @param resolve the addresses of names; without it no name has one, as without a network. */
+export async function openWebhookFixture(resolve: Resolve = nothingFound): Promise<WebhookFixture> {
   const database = await createTestDatabase();
   const logger = createLogger('silent');
   const handle = openDatabase({ connection: database.connection, logger });
@@ -72,12 +73,7 @@ export async function openWebhookFixture(): Promise<WebhookFixture> {
   const box = createSecretBox(Buffer.alloc(32, 7));
   const { db } = handle;
   const directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
-  // Names end in NXDOMAIN, as they do without a network: no test asks a real name server.
-  const guard = createEgressGuard({
-    allow: ['127.0.0.0/8'],
-    requireHttps: true,
-    resolve: (_hostname, _options, callback) => callback(Object.assign(new Error(), { code: 'ENOTFOUND' }), []),
-  });
+  const guard = createEgressGuard({ allow: ['127.0.0.0/8'], requireHttps: true, resolve });
   const callers = new Map<string, Caller>();
   const app = createHttpServer({
     logger,
@@ -140,3 +136,7 @@ export async function openWebhookFixture(): Promise<WebhookFixture> {
     },
   };
 }
+
+/** NXDOMAIN: no test asks a real name server. */
+const nothingFound: Resolve = (_hostname, _options, callback) =>
+  callback(Object.assign(new Error(), { code: 'ENOTFOUND' }), []);

@@ -98,6 +98,7 @@ export class ModelNode {
   /** As `composition.ts` passes notices on. */
   applyChange({ topic, tenantId, environmentId, webhookId }: Change): void {
     if (topic === 'circuits') this.engine.circuitsChanged(webhookId);
+    if (topic === 'webhook_resumed' && webhookId !== undefined) this.engine.resumed(webhookId);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       this.engine.expectTold({ tenantId, environmentId, webhookId });
     }

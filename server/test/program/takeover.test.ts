@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { NODE_SILENCE_MS_MAX } from '../../src/delivery/nodes/node-registry.ts';
-import { createTestDatabase, type TestDatabase } from '../../src/testing/database.ts';
 import { eventually } from '../../src/testing/eventually.ts';
-import { childrenOf, type Folder, makeFolder, processEnd, queryDatabase } from './folder.ts';
-import { type Arrival, type Ledger, startLedger } from './ledger.ts';
-import { OPERATOR_KEY, type Server, startServer } from './server.ts';
+import { childrenOf, type Folder, makeFolder, processEnd } from './folder.ts';
+import type { Server } from './server.ts';
+import { createSharedDatabase, KILL_BLUR_MS, type SharedDatabase, wasUnderWay } from './shared-database.ts';
 
 const EVENTS = 80;
 const IN_FLIGHT_MAX = 4;
@@ -14,9 +12,7 @@ const IN_FLIGHT_MAX = 4;
 const TAKEOVER_MS_MAX = 15_000;
 
 let folder: Folder;
-let database: TestDatabase;
-let ledger: Ledger;
-let env: Record<string, string>;
+let shared: SharedDatabase;
 
 beforeAll(() => {
   folder = makeFolder();
@@ -24,25 +20,9 @@ beforeAll(() => {
 afterAll(() => folder.remove());
 
 beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = await startLedger();
-  env = {
-    POSTHORN_PORT: '0',
-    POSTHORN_OPERATOR_KEY: OPERATOR_KEY,
-    POSTHORN_ENCRYPTION_KEY: randomBytes(32).toString('hex'),
-    POSTHORN_EGRESS_ALLOW: '127.0.0.1/32',
-    DATABASE_URL: database.connectionString,
-  };
+  shared = await createSharedDatabase(folder);
 });
-afterEach(async () => {
-  await ledger.stop();
-  await database.drop();
-});
-
-const query = <Row extends object>(sql: string) => queryDatabase<Row>(database.connection, sql);
-
-const startNode = (more: Record<string, string>, args: string[] = []) =>
-  startServer({ cwd: folder.path, mode: 'serve', env: { ...env, ...more }, args });
+afterEach(() => shared.remove());
 
 interface Leased {
   event: number;
@@ -51,21 +31,19 @@ interface Leased {
 
 /** Who has which event's delivery in hand. */
 const leases = () =>
-  query<Leased>(`
+  shared.query<Leased>(`
     SELECT (convert_from(e.data, 'UTF8')::jsonb ->> 'n')::int AS event, d.lease_node AS node
     FROM deliveries d JOIN events e ON e.id = d.event_id WHERE d.lease_node IS NOT NULL ORDER BY 1`);
 
-const nodeIds = async () => (await query<{ id: number }>('SELECT id FROM nodes ORDER BY id')).map(({ id }) => id);
-
 async function subscribe(at: Server): Promise<void> {
   expect((await at.call('POST', '/api/v1/event-types', { name: 'order.paid' })).status).toBe(201);
-  const webhook = { name: 'Ledger', url: ledger.url, events: ['*'] };
+  const webhook = { name: 'Ledger', url: shared.ledger.url, events: ['*'] };
   expect((await at.call('POST', '/api/v1/webhooks', webhook)).status).toBe(201);
 }
 
 /** Publishes in turn to each, while the receiver answers so slowly that most of it stays in hand. */
 async function publishTo(servers: Server[]): Promise<void> {
-  ledger.onArrival = () => ({ status: 200, afterMs: 1_000 });
+  shared.ledger.onArrival = () => ({ status: 200, afterMs: 1_000 });
   const publish = async (n: number) => {
     const server = servers[n % servers.length];
     const headers = { connection: 'close' };
@@ -74,7 +52,7 @@ async function publishTo(servers: Server[]): Promise<void> {
   };
   for (let n = 0; n < EVENTS; n += 8) await Promise.all(Array.from({ length: 8 }, (_, at) => publish(n + at)));
   await eventually(
-    async () => ledger.arrivals.length,
+    async () => shared.ledger.arrivals.length,
     (arrived) => arrived >= 2 * IN_FLIGHT_MAX,
   );
 }
@@ -82,16 +60,16 @@ async function publishTo(servers: Server[]): Promise<void> {
 /** Kills, and gives how long it took until another node had sent something of the dead one's, and all of it was free. */
 async function takeoverMs(kill: () => Promise<unknown>, dead: () => Promise<number>): Promise<number> {
   const inHand = await leases();
-  const arrivedBefore = new Set(ledger.arrivals.map(({ event }) => event));
+  const arrivedBefore = new Set(shared.ledger.arrivals.map(({ event }) => event));
   const killedAtMs = Date.now();
   await kill();
   const node = await dead();
-  ledger.onArrival = () => ({ status: 200, afterMs: 0 });
+  shared.ledger.onArrival = () => ({ status: 200, afterMs: 0 });
   const waiting = inHand.filter((lease) => lease.node === node && !arrivedBefore.has(lease.event));
   expect(waiting.length, 'it had something in hand').toBeGreaterThan(IN_FLIGHT_MAX);
   const events = new Set(waiting.map(({ event }) => event));
   const first = await eventually(
-    async () => ledger.arrivals.find(({ event, atMs }) => events.has(event) && atMs > killedAtMs + 300),
+    async () => shared.ledger.arrivals.find(({ event, atMs }) => events.has(event) && atMs > killedAtMs + KILL_BLUR_MS),
     (arrival) => arrival !== undefined,
     2 * TAKEOVER_MS_MAX,
   );
@@ -106,25 +84,22 @@ async function takeoverMs(kill: () => Promise<unknown>, dead: () => Promise<numb
 /** Everything is delivered, and what came twice had been under way at the kill. */
 async function expectAllOnce(killedAtMs: number): Promise<void> {
   await eventually(
-    () => query<{ count: number }>("SELECT count(*)::int AS count FROM deliveries WHERE status = 'delivered'"),
+    () => shared.query<{ count: number }>("SELECT count(*)::int AS count FROM deliveries WHERE status = 'delivered'"),
     ([row]) => row?.count === EVENTS,
     30_000,
   );
-  const byEvent = Map.groupBy(ledger.arrivals, ({ event }) => event);
+  const byEvent = Map.groupBy(shared.ledger.arrivals, ({ event }) => event);
   expect(byEvent.size).toBe(EVENTS);
   const twice = [...byEvent.values()].filter((arrivals) => arrivals.length > 1);
   expect(twice.filter(([first]) => !wasUnderWay(first, killedAtMs))).toEqual([]);
   expect(twice.length).toBeLessThanOrEqual(IN_FLIGHT_MAX);
 }
 
-const wasUnderWay = (first: Arrival | undefined, killedAtMs: number) =>
-  first !== undefined && first.atMs <= killedAtMs + 300 && (first.answeredAtMs ?? killedAtMs) >= killedAtMs - 500;
-
 test('of two programs on one database, what a killed one had in hand is sent by the other within 15 seconds', async () => {
   const inFlight = { POSTHORN_MAX_IN_FLIGHT: String(IN_FLIGHT_MAX) };
-  const doomed = await startNode(inFlight);
-  const [dead = 0] = await nodeIds();
-  const heir = await startNode(inFlight);
+  const doomed = await shared.startNode(inFlight);
+  const [dead = 0] = await shared.nodeIds();
+  const heir = await shared.startNode(inFlight);
   await subscribe(doomed);
   await publishTo([doomed, heir]);
   const ms = await takeoverMs(
@@ -133,13 +108,13 @@ test('of two programs on one database, what a killed one had in hand is sent by 
   );
   console.log(`takeover from a killed program: ${ms} ms`);
   expect(ms).toBeLessThan(TAKEOVER_MS_MAX);
-  expect(await nodeIds()).not.toContain(dead);
+  expect(await shared.nodeIds()).not.toContain(dead);
   expect(await heir.end('SIGTERM')).toEqual({ code: 0, signal: null });
 }, 180_000);
 
 test('of two processes of one program, what a killed one had in hand is sent before its silence would tell', async () => {
-  const server = await startNode({ POSTHORN_MAX_IN_FLIGHT: String(2 * IN_FLIGHT_MAX) }, ['--processes', '2']);
-  const nodes = await nodeIds();
+  const server = await shared.startNode({ POSTHORN_MAX_IN_FLIGHT: String(2 * IN_FLIGHT_MAX) }, ['--processes', '2']);
+  const nodes = await shared.nodeIds();
   expect(nodes).toHaveLength(2);
   await subscribe(server);
   await publishTo([server]);
@@ -150,7 +125,7 @@ test('of two processes of one program, what a killed one had in hand is sent bef
       await processEnd(doomed);
     },
     async () => {
-      const left = await eventually(nodeIds, (ids) => nodes.some((id) => !ids.includes(id)));
+      const left = await eventually(shared.nodeIds, (ids) => nodes.some((id) => !ids.includes(id)));
       return nodes.find((id) => !left.includes(id)) ?? 0;
     },
   );

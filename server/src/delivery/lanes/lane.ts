@@ -171,7 +171,7 @@ export class Lane implements LaneKey {
     if (this.#recoveryMax >= this.concurrency) this.#recoveryMax = Number.POSITIVE_INFINITY;
   }
 
-  /** Its circuit has closed: also what was published just now begins with few requests at once. */
+  /** Its circuit has closed, or it was resumed: also what was published just now begins with few requests at once. */
   recover(): void {
     this.#recoveryMax = LATER_AT_FIRST;
     this.#laterMax = LATER_AT_FIRST;

@@ -4,9 +4,8 @@ import type { Clock } from '../../kernel/clock.ts';
 import { eventually } from '../../testing/eventually.ts';
 import { ManualClock } from '../../testing/manual-clock.ts';
 import type { EgressGuard, Resolve } from '../../webhooks/egress/guard.ts';
-import type { AttemptResult } from '../outcome.ts';
-import type { OutgoingRequest } from '../sender.ts';
-import { CONNECTION_AGE_MS_MAX, CONNECTIONS_PER_ORIGIN, Connections, IDLE_MAX } from './connections.ts';
+import { CONNECTION_AGE_MS_MAX, CONNECTIONS_PER_ORIGIN, IDLE_MAX } from './connections.ts';
+import { openTestConnections, type TestConnections } from './connections-fixture.ts';
 import { Destinations } from './destination.ts';
 import { Exchange } from './exchange.ts';
 import { answer, type Behaviour, type RawReceiver, startRawReceiver } from './raw-receiver-fixture.ts';
@@ -25,28 +24,10 @@ async function start(behave: Behaviour = echo): Promise<RawReceiver> {
   return receiver;
 }
 
-/** Connections with the exchanges that run on them. */
-function open(options: { clock?: Clock; guard?: EgressGuard } = {}) {
-  const { clock = new ManualClock() } = options;
-  const { guard = loopbackGuard({ clock }) } = options;
-  const connections = new Connections({ clock, guard });
-  const destinations = new Destinations(guard);
-  const running = new Set<Exchange>();
-  cleanUps.push(() => connections.stop());
-  const send = (url: string, changes: Partial<OutgoingRequest> = {}): Promise<AttemptResult> =>
-    new Promise((settle) => {
-      const request = requestTo(url, changes);
-      const exchange = new Exchange(clock, request, destinations.of(request.url), (result) => {
-        running.delete(exchange);
-        settle(result);
-      });
-      running.add(exchange);
-      connections.run(exchange);
-    });
-  const sweep = () => {
-    for (const exchange of running) exchange.sweep(clock.monotonicMs());
-  };
-  return { connections, send, sweep };
+function open(options: { clock?: Clock; guard?: EgressGuard } = {}): TestConnections {
+  const test = openTestConnections(options);
+  cleanUps.push(() => test.connections.stop());
+  return test;
 }
 
 const ok = (body: string) => expect.objectContaining({ status: 200, body: Buffer.from(body) });
