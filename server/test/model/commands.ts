@@ -5,11 +5,13 @@ import type { PublishRequest } from '../../src/events/publish-request.ts';
 import { AppError } from '../../src/kernel/errors.ts';
 import { changeWebhook, deleteWebhook, rotateSecret, setWebhookStatus } from '../../src/webhooks/commands.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
+import { FAULTY, type FaultyStatement } from './faulty-statements.ts';
 import type { ModelNode } from './model-node.ts';
 import { cancelDelivery, erasePayload, replayDelivery } from './recovery-statements.ts';
 import { hasEnded, readRows } from './row-checks.ts';
 import { type Limits, limitsBody, type ModelWebhook, type Setup, type System, type WebhookSetup } from './system.ts';
 import type { Answer } from './transport.ts';
+import type { FaultTime } from './wire.ts';
 
 /** One event of a publish. */
 export interface EventPlan {
@@ -40,7 +42,7 @@ export type Step =
   | { do: 'restart'; node: number }
   | { do: 'stall'; node: number }
   | { do: 'resume'; node: number }
-  | { do: 'fault'; node: number; statement: string; when: 'before' | 'after' }
+  | { do: 'fault'; node: number; statements: FaultyStatement[]; when: FaultTime }
   | { do: 'status'; webhook: number; status: WebhookStatus }
   | { do: 'limits'; webhook: number; limits: Limits }
   | { do: 'rotate'; webhook: number }
@@ -87,17 +89,8 @@ const event: fc.Arbitrary<EventPlan> = fc.record({
   poison: fc.constantFrom(false, false, false, false, false, true),
 });
 
-/** Statements that may fail; a commit of keyed events has no name but its text. */
-const FAULTY = [
-  'insert-events',
-  'COMMIT',
-  'record-attempts',
-  'claim-due',
-  'give-up-leases',
-  'release-keys',
-  'acquire-lanes',
-  'release-lanes',
-];
+/** Several, since many of them are seldom sent. */
+const faults = fc.subarray([...FAULTY], { minLength: 1, maxLength: 8 });
 
 const weighted = (weight: number, arbitrary: fc.Arbitrary<Step>) => ({ weight, arbitrary });
 const step = <Name extends Step['do']>(name: Name, fields: Record<string, fc.Arbitrary<unknown>> = {}) =>
@@ -116,10 +109,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   weighted(1, step('restart', { node: pick })),
   weighted(2, step('stall', { node: pick })),
   weighted(2, step('resume', { node: pick })),
-  weighted(
-    3,
-    step('fault', { node: pick, statement: fc.constantFrom(...FAULTY), when: fc.constantFrom('before', 'after') }),
-  ),
+  weighted(5, step('fault', { node: pick, statements: faults, when: fc.constantFrom('before', 'after') })),
   weighted(3, step('status', { webhook: pick, status: fc.constantFrom('active', 'active', 'paused', 'disabled') })),
   weighted(3, step('limits', { webhook: pick, limits })),
   weighted(1, step('rotate', { webhook: pick })),
@@ -238,7 +228,8 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
 type Disturbance = Extract<Step, { node: number }>;
 
 async function disturb(system: System, node: ModelNode, step: Disturbance): Promise<void> {
-  system.quiet = false;
+  // A fault disturbs nobody before it happens.
+  if (step.do !== 'fault') system.quiet = false;
   switch (step.do) {
     case 'leave':
       if (node.wire.stalled) system.crash(node);
@@ -256,8 +247,7 @@ async function disturb(system: System, node: ModelNode, step: Disturbance): Prom
     case 'resume':
       return system.resume(node);
     case 'fault':
-      node.inDoubt = true;
-      node.wire.fault = { statement: step.statement, when: step.when };
+      for (const statement of step.statements) node.wire.fail(statement, step.when);
   }
 }
 

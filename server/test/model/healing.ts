@@ -32,7 +32,7 @@ export async function heal(system: System, checks: RowChecks): Promise<void> {
 
 async function mend(system: System): Promise<void> {
   for (const node of system.nodes) {
-    node.wire.fault = undefined;
+    node.wire.mend();
     system.resume(node);
   }
   const node = system.nodes[0] ?? (await system.join());

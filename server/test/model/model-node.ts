@@ -31,6 +31,8 @@ export interface NodeSurroundings {
   inFlightMax: number;
   queuedMax: number;
   onNotice: () => void;
+  /** A statement of some node fails. */
+  onFault: () => void;
 }
 
 const logger = createLogger('silent');
@@ -61,7 +63,11 @@ export class ModelNode {
     };
     this.clock = clock;
     const { enginePool, activity, onNotice } = surroundings;
-    this.wire = new Wire({ real: enginePool, activity, clock, onNotice });
+    const onFault = () => {
+      this.inDoubt = true;
+      surroundings.onFault();
+    };
+    this.wire = new Wire({ real: enginePool, activity, clock, onNotice, onFault });
     const { pool } = this.wire;
     this.#directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
     const webhooks = withPoison(this.#directory, isPoison);

@@ -111,6 +111,9 @@ export class System {
       inFlightMax: setup.inFlightMax,
       queuedMax: setup.queuedMax,
       onNotice: () => this.#notice(),
+      onFault: () => {
+        this.quiet = false;
+      },
     };
   }
 
