@@ -1,17 +1,16 @@
 import fc from 'fast-check';
-import { retryNow } from '../../src/delivery/queries.ts';
 import type { Command as RowCommand } from '../../src/delivery/transitions.ts';
 import type { PublishRequest } from '../../src/events/publish-request.ts';
 import { AppError } from '../../src/kernel/errors.ts';
 import { changeWebhook, deleteWebhook, rotateSecret, setWebhookStatus } from '../../src/webhooks/commands.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
+import { chosen } from './chosen.ts';
 import { FAULTY, type FaultyStatement } from './faulty-statements.ts';
 import type { ModelNode } from './model-node.ts';
-import { cancelDelivery, erasePayload, replayDelivery } from './recovery-statements.ts';
-import { hasEnded, readRows } from './row-checks.ts';
 import { type Limits, limitsBody, type ModelWebhook, type Setup, type System, type WebhookSetup } from './system.ts';
 import type { Answer } from './transport.ts';
 import type { FaultTime } from './wire.ts';
+import { type Wish, wish } from './wishes.ts';
 
 /** One event of a publish. */
 export interface EventPlan {
@@ -47,10 +46,7 @@ export type Step =
   | { do: 'limits'; webhook: number; limits: Limits }
   | { do: 'rotate'; webhook: number }
   | { do: 'delete'; webhook: number }
-  | { do: 'retry'; delivery: number }
-  | { do: 'replay'; delivery: number }
-  | { do: 'cancel'; delivery: number }
-  | { do: 'erase'; delivery: number };
+  | Wish;
 
 const pick = fc.nat({ max: 11 });
 const answers = fc.constantFrom<Answer>('ok', 'ok', 'ok', 'error', 'error', 'busy', 'reset', 'timeout', 'gone');
@@ -180,11 +176,6 @@ export async function perform(system: System, step: Step): Promise<RowCommand[]>
 
 const NODES_MAX = 4;
 
-/** The one at a place, counting on beyond the end. */
-function chosen<T>(all: readonly T[], place: number): T | undefined {
-  return all[place % Math.max(1, all.length)];
-}
-
 /** Does not wait for the answer, which may be long in coming. */
 function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
   const now = system.clock.now();
@@ -286,50 +277,5 @@ async function change(
       return [];
     default:
       return [];
-  }
-}
-
-async function wish(system: System, step: Extract<Step, { delivery: number }>): Promise<RowCommand[]> {
-  const rows = await readRows(system);
-  const { pool, tenantId, now } = system;
-  switch (step.do) {
-    case 'retry':
-    case 'replay': {
-      // The API refuses both while the webhook is not active.
-      const row = chosen(
-        rows.filter(({ webhook_id }) =>
-          system.webhooks.some(({ id, status }) => id === webhook_id && status === 'active'),
-        ),
-        step.delivery,
-      );
-      if (row === undefined) return [];
-      if (hasEnded(row)) system.reopened.add(row.id);
-      if (step.do === 'retry') await retryNow(system.db, system.scope, row.id, now.getTime());
-      else {
-        await replayDelivery(pool, tenantId, row.id, now);
-        for (const node of system.sound) node.engine.lookForDue();
-      }
-      return [step.do];
-    }
-    case 'cancel': {
-      const row = chosen(
-        rows.filter((each) => !hasEnded(each)),
-        step.delivery,
-      );
-      if (row === undefined) return [];
-      system.quiet = false;
-      await cancelDelivery(pool, tenantId, row.id, now);
-      for (const node of system.sound) node.engine.cancelled([row.id]);
-      if (system.sound.length < system.nodes.length) system.unheard.add(row.id);
-      for (const request of system.transport.underWay) request.cancelled ||= request.deliveryId === row.id;
-      return ['cancel'];
-    }
-    case 'erase': {
-      const row = chosen(rows, step.delivery);
-      if (row === undefined) return [];
-      await erasePayload(pool, tenantId, row.event_id, now);
-      system.discards = true;
-      return [];
-    }
   }
 }

@@ -102,8 +102,9 @@ export class ModelNode {
   }
 
   /** As `composition.ts` passes notices on. */
-  applyChange({ topic, tenantId, environmentId, webhookId }: Change): void {
+  applyChange({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change): void {
     if (topic === 'circuits') this.engine.circuitsChanged(webhookId);
+    if (topic === 'deliveries_cancelled') this.engine.cancelled(deliveryIds ?? []);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       this.engine.expectTold({ tenantId, environmentId, webhookId });
     }
