@@ -163,3 +163,15 @@ test('of a circuit whose opening was stored without an answer the other nodes kn
     pass(300),
   ]);
 });
+
+test('a delivery that was given back without an answer does not stop one before it that is replayed', async () => {
+  const paced = setup({ webhooks: [webhook({ ordering: 'skip', ratePerMinute: 20, receiver: 'ok' })] });
+  await runs.play(paced, [
+    publish(event({ deliverInMs: 90_000 }), event(), event({ orderingKey: 'x' })),
+    { do: 'cancel', delivery: 0 },
+    { do: 'fault', node: 0, statements: ['give-up-leases'], when: 'after' },
+    { do: 'status', webhook: 0, status: 'disabled' },
+    pass(1_100),
+    { do: 'replay', delivery: 0 },
+  ]);
+});
