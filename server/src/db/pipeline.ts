@@ -26,12 +26,12 @@ export function runPipeline(connection: pg.Pool | pg.PoolClient, name: string, s
   return new Promise((resolve, reject) => {
     const done = (error?: Error | null) => (error ? reject(error) : resolve());
     // The types know no callback beside an object that submits itself.
-    (connection as unknown as Submits).query(new Pipeline(name, steps), undefined, done);
+    (connection as unknown as Submits).query(new Pipeline(name, steps), done);
   });
 }
 
 interface Submits {
-  query(pipeline: Pipeline, values: undefined, done: (error?: Error | null) => void): void;
+  query(pipeline: Pipeline, done: (error?: Error | null) => void): void;
 }
 
 /** What the driver calls a submittable: it writes its own messages, and is told what comes back until ReadyForQuery. */

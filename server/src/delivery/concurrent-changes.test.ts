@@ -44,8 +44,14 @@ const WAITING = { due_at: '2026-01-01', status: 'pending', leased: false };
 const PARKED = { due_at: 'infinity', status: 'pending', leased: false };
 const HELD = { due_at: 'infinity', status: 'held', leased: false };
 
+/** Deliveries with an order among them, and without: some statements are others for these. */
+const KEYS = [['ordered', 'key'] as const, ['plain', null] as const];
+
 /** Deliveries of a new webhook, in turn of today and of yesterday, so that they lie in two partitions. */
-async function insert(place: typeof IN_HAND | typeof WAITING): Promise<[DeliveryTask, ...DeliveryTask[]]> {
+async function insert(
+  place: typeof IN_HAND | typeof WAITING,
+  orderingKey: string | null,
+): Promise<[DeliveryTask, ...DeliveryTask[]]> {
   const common = {
     tenantId: newId(),
     environmentId: newId(),
@@ -65,19 +71,19 @@ async function insert(place: typeof IN_HAND | typeof WAITING): Promise<[Delivery
     priority: 0,
     late: false,
     claimed: false as const,
-    orderingKey: 'key',
+    orderingKey,
   };
   const taskOf = (n: number): DeliveryTask => ({
     ...common,
     id: n % 2 === 0 ? newId() : newIdOfYesterday(),
-    orderNumber: n + 1,
+    orderNumber: orderingKey === null ? null : n + 1,
   });
   const tasks: [DeliveryTask, ...DeliveryTask[]] = [taskOf(0), ...Array.from({ length: 39 }, (_, n) => taskOf(n + 1))];
   for (const task of tasks) {
     await pool.query(
       `INSERT INTO deliveries (tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority,
          ordering_key, attempt_count, due_at, lease_node, order_number)
-       VALUES ($1, $2, $3, $4, $5, 'a', $6, 'scheduled', 0, 'key', 0, $7, $8, $9)`,
+       VALUES ($1, $2, $3, $4, $5, 'a', $6, 'scheduled', 0, $7, 0, $8, $9, $10)`,
       [
         task.tenantId,
         task.environmentId,
@@ -85,6 +91,7 @@ async function insert(place: typeof IN_HAND | typeof WAITING): Promise<[Delivery
         task.event.uuid,
         task.webhookId,
         place.status,
+        task.orderingKey,
         place.due_at,
         place.leased ? rows.nodeId : null,
         task.orderNumber,
@@ -127,8 +134,8 @@ const placesOf = async ([{ webhookId }]: [DeliveryTask, ...DeliveryTask[]]) => {
   return found.rows;
 };
 
-test('attempts are recorded', async () => {
-  const tasks = await insert(IN_HAND);
+test.each(KEYS)('attempts of %s deliveries are recorded', async (_name, key) => {
+  const tasks = await insert(IN_HAND, key);
   const recorded = Promise.withResolvers<void>();
   let left = tasks.length;
   const recorder = new Recorder({
@@ -172,16 +179,18 @@ test('attempts are recorded', async () => {
   ]);
 });
 
-test('leases are given up', async () => {
-  const tasks = await insert(IN_HAND);
-  await whileFirstChanges(tasks, () => rows.giveUp(tasks.map((task): GiveUp => ({ task, to: 'parked' }))));
+test.each(KEYS)('leases of %s deliveries are given up', async (_name, key) => {
+  const tasks = await insert(IN_HAND, key);
+  const giveUp = (task: DeliveryTask): GiveUp =>
+    key === null ? { task, to: 'waiting', dueAtMs: Date.now() } : { task, to: 'parked' };
+  await whileFirstChanges(tasks, () => rows.giveUp(tasks.map(giveUp)));
   expect(await placesOf(tasks)).toEqual([
-    { status: 'pending', leased: false, parked: true, attempt_count: 0, count: 40 },
+    { status: 'pending', leased: false, parked: key !== null, attempt_count: 0, count: 40 },
   ]);
 });
 
-test('due deliveries are claimed', async () => {
-  const tasks = await insert(WAITING);
+test.each(KEYS)('due %s deliveries are claimed', async (_name, key) => {
+  const tasks = await insert(WAITING, key);
   await whileFirstChanges(tasks, () =>
     rows.claim([{ lane: tasks[0], room: 100, first: 100, later: 100, bytes: 1_000, ordered: true }], Date.now()),
   );
@@ -191,23 +200,23 @@ test('due deliveries are claimed', async () => {
 });
 
 test('parked deliveries of a key are released', async () => {
-  const tasks = await insert(PARKED);
+  const tasks = await insert(PARKED, 'key');
   await whileFirstChanges(tasks, () => rows.releaseKeys(tasks[0], ['key'], 100, Date.now()));
   expect(await placesOf(tasks)).toEqual([
     { status: 'pending', leased: false, parked: false, attempt_count: 0, count: 40 },
   ]);
 });
 
-test('deliveries that are stranded are released', async () => {
-  const tasks = await insert(HELD);
+test.each(KEYS)('%s deliveries that are stranded are released', async (_name, key) => {
+  const tasks = await insert(HELD, key);
   await whileFirstChanges(tasks, () => rows.releaseStranded([tasks[0]], 100, Date.now()));
   expect(await placesOf(tasks)).toEqual([
     { status: 'pending', leased: false, parked: false, attempt_count: 0, count: 40 },
   ]);
 });
 
-test('held deliveries are released with their webhook', async () => {
-  const tasks = await insert(HELD);
+test.each(KEYS)('held %s deliveries are released with their webhook', async (_name, key) => {
+  const tasks = await insert(HELD, key);
   const [{ tenantId, webhookId }] = tasks;
   await whileFirstChanges(tasks, () =>
     handle.db.transaction().execute((trx) => releaseHeld(trx, tenantId, webhookId, new Date())),

@@ -144,9 +144,10 @@ export class DeliveryEngine {
       rows: this.#rows,
       logger,
       onGiven: (lease) => this.#gaveBack(lease),
-      onDoubt: ({ task }) => {
-        this.#doubtLeases(isOrdered(task) ? [task] : []);
-        this.#letGo(task);
+      onDoubt: (lease) => {
+        this.#doubtLeases(isOrdered(lease.task) ? [lease.task] : []);
+        this.#leavePlace(lease);
+        this.#letGo(lease.task);
       },
     });
     this.#claims = new Claims({
@@ -636,14 +637,20 @@ export class DeliveryEngine {
   }
 
   #gaveBack(lease: GiveUp): void {
-    const lane = this.#inHand.lane(lease.task);
-    if (isOrdered(lease.task)) {
-      if (lease.to === 'parked') this.#order.parked(lane, lease.task);
-      // Until its row says that it waits, those behind it wait in memory.
-      else if (lease.to !== 'discarded') this.#order.blocked(lane, lease.task);
-    }
-    if (lease.to === 'waiting' && !this.#draining) this.#claims.expect(lane, lease.dueAtMs);
+    this.#leavePlace(lease);
+    if (lease.to === 'waiting' && !this.#draining) this.#claims.expect(this.#inHand.lane(lease.task), lease.dueAtMs);
     this.#letGo(lease.task);
+  }
+
+  /**
+   * It has no place in its key any more: it may never come back here. Until its row says that it waits, those behind it
+   * waited in memory; from now on they do so in their rows.
+   */
+  #leavePlace({ task, to }: GiveUp): void {
+    if (!isOrdered(task) || to === 'discarded') return;
+    const lane = this.#inHand.lane(task);
+    if (to === 'parked') this.#order.parked(lane, task);
+    else this.#order.blocked(lane, task);
   }
 
   #letGo(task: DeliveryTask): void {

@@ -1,15 +1,16 @@
 import fc from 'fast-check';
-import { retryNow } from '../../src/delivery/queries.ts';
 import type { Command as RowCommand } from '../../src/delivery/transitions.ts';
 import type { PublishRequest } from '../../src/events/publish-request.ts';
 import { AppError } from '../../src/kernel/errors.ts';
 import { changeWebhook, deleteWebhook, rotateSecret, setWebhookStatus } from '../../src/webhooks/commands.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
+import { chosen } from './chosen.ts';
+import { FAULTY, type FaultyStatement } from './faulty-statements.ts';
 import type { ModelNode } from './model-node.ts';
-import { cancelDelivery, erasePayload, replayDelivery } from './recovery-statements.ts';
-import { hasEnded, readRows } from './row-checks.ts';
 import { type Limits, limitsBody, type ModelWebhook, type Setup, type System, type WebhookSetup } from './system.ts';
 import type { Answer } from './transport.ts';
+import type { FaultTime } from './wire.ts';
+import { type Wish, wish } from './wishes.ts';
 
 /** One event of a publish. */
 export interface EventPlan {
@@ -40,15 +41,12 @@ export type Step =
   | { do: 'restart'; node: number }
   | { do: 'stall'; node: number }
   | { do: 'resume'; node: number }
-  | { do: 'fault'; node: number; statement: string; when: 'before' | 'after' }
+  | { do: 'fault'; node: number; statements: FaultyStatement[]; when: FaultTime }
   | { do: 'status'; webhook: number; status: WebhookStatus }
   | { do: 'limits'; webhook: number; limits: Limits }
   | { do: 'rotate'; webhook: number }
   | { do: 'delete'; webhook: number }
-  | { do: 'retry'; delivery: number }
-  | { do: 'replay'; delivery: number }
-  | { do: 'cancel'; delivery: number }
-  | { do: 'erase'; delivery: number };
+  | Wish;
 
 const pick = fc.nat({ max: 11 });
 const answers = fc.constantFrom<Answer>('ok', 'ok', 'ok', 'error', 'error', 'busy', 'reset', 'timeout', 'gone');
@@ -87,17 +85,8 @@ const event: fc.Arbitrary<EventPlan> = fc.record({
   poison: fc.constantFrom(false, false, false, false, false, true),
 });
 
-/** Statements that may fail; a commit of keyed events has no name but its text. */
-const FAULTY = [
-  'store-events',
-  'COMMIT',
-  'record-attempts',
-  'claim-due',
-  'give-up-leases',
-  'release-keys',
-  'acquire-lanes',
-  'release-lanes',
-];
+/** Several, since many of them are seldom sent. */
+const faults = fc.subarray([...FAULTY], { minLength: 1, maxLength: 8 });
 
 const weighted = (weight: number, arbitrary: fc.Arbitrary<Step>) => ({ weight, arbitrary });
 const step = <Name extends Step['do']>(name: Name, fields: Record<string, fc.Arbitrary<unknown>> = {}) =>
@@ -116,10 +105,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   weighted(1, step('restart', { node: pick })),
   weighted(2, step('stall', { node: pick })),
   weighted(2, step('resume', { node: pick })),
-  weighted(
-    3,
-    step('fault', { node: pick, statement: fc.constantFrom(...FAULTY), when: fc.constantFrom('before', 'after') }),
-  ),
+  weighted(5, step('fault', { node: pick, statements: faults, when: fc.constantFrom('before', 'after') })),
   weighted(3, step('status', { webhook: pick, status: fc.constantFrom('active', 'active', 'paused', 'disabled') })),
   weighted(3, step('limits', { webhook: pick, limits })),
   weighted(1, step('rotate', { webhook: pick })),
@@ -190,11 +176,6 @@ export async function perform(system: System, step: Step): Promise<RowCommand[]>
 
 const NODES_MAX = 4;
 
-/** The one at a place, counting on beyond the end. */
-function chosen<T>(all: readonly T[], place: number): T | undefined {
-  return all[place % Math.max(1, all.length)];
-}
-
 /** Does not wait for the answer, which may be long in coming. */
 function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
   const now = system.clock.now();
@@ -238,7 +219,8 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
 type Disturbance = Extract<Step, { node: number }>;
 
 async function disturb(system: System, node: ModelNode, step: Disturbance): Promise<void> {
-  system.quiet = false;
+  // A fault disturbs nobody before it happens.
+  if (step.do !== 'fault') system.quiet = false;
   switch (step.do) {
     case 'leave':
       if (node.wire.stalled) system.crash(node);
@@ -256,8 +238,7 @@ async function disturb(system: System, node: ModelNode, step: Disturbance): Prom
     case 'resume':
       return system.resume(node);
     case 'fault':
-      node.inDoubt = true;
-      node.wire.fault = { statement: step.statement, when: step.when };
+      for (const statement of step.statements) node.wire.fail(statement, step.when);
   }
 }
 
@@ -296,50 +277,5 @@ async function change(
       return [];
     default:
       return [];
-  }
-}
-
-async function wish(system: System, step: Extract<Step, { delivery: number }>): Promise<RowCommand[]> {
-  const rows = await readRows(system);
-  const { pool, tenantId, now } = system;
-  switch (step.do) {
-    case 'retry':
-    case 'replay': {
-      // The API refuses both while the webhook is not active.
-      const row = chosen(
-        rows.filter(({ webhook_id }) =>
-          system.webhooks.some(({ id, status }) => id === webhook_id && status === 'active'),
-        ),
-        step.delivery,
-      );
-      if (row === undefined) return [];
-      if (hasEnded(row)) system.reopened.add(row.id);
-      if (step.do === 'retry') await retryNow(system.db, system.scope, row.id, now.getTime());
-      else {
-        await replayDelivery(pool, tenantId, row.id, now);
-        for (const node of system.sound) node.engine.lookForDue();
-      }
-      return [step.do];
-    }
-    case 'cancel': {
-      const row = chosen(
-        rows.filter((each) => !hasEnded(each)),
-        step.delivery,
-      );
-      if (row === undefined) return [];
-      system.quiet = false;
-      await cancelDelivery(pool, tenantId, row.id, now);
-      for (const node of system.sound) node.engine.cancelled([row.id]);
-      if (system.sound.length < system.nodes.length) system.unheard.add(row.id);
-      for (const request of system.transport.underWay) request.cancelled ||= request.deliveryId === row.id;
-      return ['cancel'];
-    }
-    case 'erase': {
-      const row = chosen(rows, step.delivery);
-      if (row === undefined) return [];
-      await erasePayload(pool, tenantId, row.event_id, now);
-      system.discards = true;
-      return [];
-    }
   }
 }

@@ -38,7 +38,9 @@ export async function openModelDatabase(): Promise<ModelDatabase> {
   await administrator.end();
 
   const logger = createLogger('silent');
-  const pool = new pg.Pool({ ...connection, max: 3, types: { getTypeParser } });
+  // To plan the looks at the rows anew each time would take longer than the looks.
+  const options = '-c plan_cache_mode=force_generic_plan';
+  const pool = new pg.Pool({ ...connection, max: 3, types: { getTypeParser }, options });
   const apiPool = new pg.Pool({ ...connection, max: 4, types: { getTypeParser } });
   const enginePool = openEnginePool({ connection, logger, max: 6 });
   await ensurePartitions(pool, START_OF_DAY_MS);

@@ -31,6 +31,8 @@ export interface NodeSurroundings {
   inFlightMax: number;
   queuedMax: number;
   onNotice: () => void;
+  /** A statement of some node fails. */
+  onFault: () => void;
 }
 
 const logger = createLogger('silent');
@@ -61,7 +63,11 @@ export class ModelNode {
     };
     this.clock = clock;
     const { enginePool, activity, onNotice } = surroundings;
-    this.wire = new Wire({ real: enginePool, activity, clock, onNotice });
+    const onFault = () => {
+      this.inDoubt = true;
+      surroundings.onFault();
+    };
+    this.wire = new Wire({ real: enginePool, activity, clock, onNotice, onFault });
     const { pool } = this.wire;
     this.#directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
     const webhooks = withPoison(this.#directory, isPoison);
@@ -96,9 +102,10 @@ export class ModelNode {
   }
 
   /** As `composition.ts` passes notices on. */
-  applyChange({ topic, tenantId, environmentId, webhookId }: Change): void {
+  applyChange({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change): void {
     if (topic === 'circuits') this.engine.circuitsChanged(webhookId);
     if (topic === 'webhook_resumed' && webhookId !== undefined) this.engine.resumed(webhookId);
+    if (topic === 'deliveries_cancelled') this.engine.cancelled(deliveryIds ?? []);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       this.engine.expectTold({ tenantId, environmentId, webhookId });
     }

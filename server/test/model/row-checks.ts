@@ -105,7 +105,8 @@ export class RowChecks {
 
   #checkAccepted(rows: DeliveryRow[]): void {
     const perEvent = new Map<string, number>();
-    for (const { event_id } of rows) {
+    for (const { id: deliveryId, event_id } of rows) {
+      if (this.#system.replays.has(deliveryId)) continue;
       const id = formatId('event', event_id);
       perEvent.set(id, (perEvent.get(id) ?? 0) + 1);
     }

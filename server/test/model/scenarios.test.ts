@@ -76,7 +76,7 @@ test('what an earlier owner parked goes on when the delivery before it has ended
 
 test('a publish whose commit is in doubt is delivered although its node stops', async () => {
   await runs.play(setup(), [
-    { do: 'fault', node: 0, statement: 'store-events', when: 'after' },
+    { do: 'fault', node: 0, statements: ['store-events'], when: 'after' },
     publish(event()),
     { do: 'leave', node: 0, drainMs: 0 },
   ]);
@@ -85,7 +85,7 @@ test('a publish whose commit is in doubt is delivered although its node stops', 
 test('a delivery that could not be given back is delivered although its node stops', async () => {
   await runs.play(setup({ inFlightMax: 2 }), [
     publish(event(), event(), event(), event()),
-    { do: 'fault', node: 0, statement: 'give-up-leases', when: 'before' },
+    { do: 'fault', node: 0, statements: ['give-up-leases'], when: 'before' },
     { do: 'answer all', answer: 'ok' },
     { do: 'leave', node: 0, drainMs: 2_000 },
   ]);
@@ -93,7 +93,7 @@ test('a delivery that could not be given back is delivered although its node sto
 
 test('deliveries of a claim whose answer was lost are found again, however old they are, also by another node', async () => {
   const late = publish(event({ deliverInMs: 90_000 }));
-  const lost: Step = { do: 'fault', node: 0, statement: 'claim-due', when: 'after' };
+  const lost: Step = { do: 'fault', node: 0, statements: ['claim-due'], when: 'after' };
   await runs.play(setup(), [late, { do: 'leap', ms: 600_000 }, lost, pass(9_000)]);
   await runs.play(setup(), [late, { do: 'leap', ms: 600_000 }, lost, pass(9_000), { do: 'crash', node: 0 }]);
 });
@@ -101,8 +101,8 @@ test('deliveries of a claim whose answer was lost are found again, however old t
 test('while leases are in doubt nothing that comes after them in an order is sent', async () => {
   const ordered = setup({ webhooks: [webhook({ ordering: 'skip', receiver: 'ok' })], nodes: 2 });
   await runs.play(ordered, [
-    { do: 'fault', node: 0, statement: 'claim-due', when: 'after' },
-    { do: 'fault', node: 1, statement: 'claim-due', when: 'after' },
+    { do: 'fault', node: 0, statements: ['claim-due'], when: 'after' },
+    { do: 'fault', node: 1, statements: ['claim-due'], when: 'after' },
     publish(event({ orderingKey: 'x' })),
     pass(2_500),
     publish(event({ orderingKey: 'x' })),
@@ -116,7 +116,7 @@ test('a lane that was taken without an answer is not kept from the node that sho
   const bound = setup({ webhooks: [webhook({ maxConcurrency: 1, receiver: 'ok' })] });
   for (const nodes of [1, 2, 3]) {
     await runs.play(bound, [
-      { do: 'fault', node: 0, statement: 'acquire-lanes', when: 'after' },
+      { do: 'fault', node: 0, statements: ['acquire-lanes'], when: 'after' },
       publish(event()),
       ...Array.from({ length: nodes }, (): Step => ({ do: 'join' })),
       pass(9_000),
@@ -150,5 +150,28 @@ test('a result that comes after its delivery was cancelled and set going again m
     pass(2_500),
     answer(0, 'error'),
     pass(2_500),
+  ]);
+});
+
+test('of a circuit whose opening was stored without an answer the other nodes know', async () => {
+  await runs.play(setup({ nodes: 2, webhooks: [webhook({ breaker: true })] }), [
+    { do: 'fault', node: 0, statements: ['open-circuit'], when: 'after' },
+    publish(event(), event()),
+    { do: 'answer all', answer: 'error' },
+    pass(300),
+    { do: 'publish', node: 1, events: [event()] },
+    pass(300),
+  ]);
+});
+
+test('a delivery that was given back without an answer does not stop one before it that is replayed', async () => {
+  const paced = setup({ webhooks: [webhook({ ordering: 'skip', ratePerMinute: 20, receiver: 'ok' })] });
+  await runs.play(paced, [
+    publish(event({ deliverInMs: 90_000 }), event(), event({ orderingKey: 'x' })),
+    { do: 'cancel', delivery: 0 },
+    { do: 'fault', node: 0, statements: ['give-up-leases'], when: 'after' },
+    { do: 'status', webhook: 0, status: 'disabled' },
+    pass(1_100),
+    { do: 'replay', delivery: 0 },
   ]);
 });

@@ -76,6 +76,8 @@ export class System {
   quiet = true;
   /** Deliveries that a person set going again after their end. */
   readonly reopened = new Set<string>();
+  /** Deliveries that replays made: their events were accepted without them. */
+  readonly replays = new Set<string>();
   /** What people asked for since the last look at the rows. */
   readonly lastWishes = new Set<Command>();
   /** Webhooks were deleted or payloads erased: deliveries may be discarded from now on. */
@@ -111,6 +113,9 @@ export class System {
       inFlightMax: setup.inFlightMax,
       queuedMax: setup.queuedMax,
       onNotice: () => this.#notice(),
+      onFault: () => {
+        this.quiet = false;
+      },
     };
   }
 

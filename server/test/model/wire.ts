@@ -4,6 +4,8 @@ import type { Clock } from '../../src/kernel/clock.ts';
 
 /** Counts the statements under way on all wires, so that a test knows when nothing happens any more. */
 export class Activity {
+  /** How often each statement was made to fail. */
+  readonly failed = new Map<string, number>();
   #underWay = 0;
   #wake: (() => void) | undefined;
 
@@ -33,12 +35,11 @@ export class Activity {
 /** An answer leads to the next statement within so many turns: a group commit takes one, reading webhooks another. */
 const QUIET_TURNS = 3;
 
-/** A statement that is to fail, and whether the database has executed it by then. */
-export interface Fault {
-  /** Its name, or its text where it has none. */
-  statement: string;
-  when: 'before' | 'after';
-}
+/** Whether the database has executed a statement that fails. */
+export type FaultTime = 'before' | 'after';
+
+/** Whichever statement comes next. */
+export const ANY = '*';
 
 export interface WireOptions {
   real: pg.Pool;
@@ -46,6 +47,8 @@ export interface WireOptions {
   clock: Clock;
   /** A statement is being sent that tells other nodes something. */
   onNotice: () => void;
+  /** A statement fails, as `fail` wanted it. */
+  onFault?: () => void;
 }
 
 /** `query_timeout` of the engine's pool. */
@@ -58,19 +61,28 @@ const STATEMENT_MS_MAX = 20_000;
 export class Wire {
   /** To be given to the engine. */
   readonly pool: pg.Pool;
-  fault: Fault | undefined;
+  readonly #faults = new Map<string, FaultTime>();
   readonly #options: WireOptions;
   #state: 'up' | 'stalled' | 'cut' = 'up';
   #waiting: (() => void)[] = [];
 
   constructor(options: WireOptions) {
     this.#options = options;
-    const { real } = options;
-    this.pool = { query: this.#queryBy(real), connect: () => this.#connect() } as unknown as pg.Pool;
+    this.pool = { query: this.#queryOf(options.real), connect: () => this.#connect() } as unknown as pg.Pool;
   }
 
   get stalled(): boolean {
     return this.#state === 'stalled';
+  }
+
+  /** A statement fails the next time that it is sent: by its name, its text where it has none, or `ANY`. */
+  fail(statement: string, when: FaultTime): void {
+    this.#faults.set(statement, when);
+  }
+
+  /** Nothing more fails. */
+  mend(): void {
+    this.#faults.clear();
   }
 
   /** Statements are not sent until `resume`. */
@@ -93,37 +105,48 @@ export class Wire {
   async #connect() {
     await this.#gate();
     const client = await this.#options.activity.during(() => this.#options.real.connect());
-    return {
-      query: this.#queryBy(client),
-      release: (error?: Error) => client.release(error),
+    return { query: this.#queryOf(client), release: (error?: Error) => client.release(error) };
+  }
+
+  /**
+   * `query` of a pool or a client. A query that submits itself is answered by its own callback too, as `pg` does it, or
+   * by the one that is given with it.
+   */
+  #queryOf(real: pg.Pool | pg.ClientBase) {
+    return (query: Query, values?: unknown[] | Callback): Promise<unknown> => {
+      const callback = typeof values === 'function' ? values : callbackOf(query);
+      const answer = this.#pass(query, () => send(real, query, typeof values === 'function' ? undefined : values));
+      if (callback !== undefined) {
+        answer.then(
+          (result) => callback(undefined, result),
+          (error) => callback(error),
+        );
+      }
+      return answer;
     };
   }
 
-  /** The driver's `query`, for a statement, which gives a promise, and for a pipeline, which calls back. */
-  #queryBy(real: pg.Pool | pg.PoolClient) {
-    return (config: Statement, values?: unknown[], done?: (error?: Error) => void) => {
-      if (done === undefined) return this.#pass(config, () => real.query(config as string, values));
-      const send = () =>
-        new Promise<void>((resolve, reject) => {
-          const settle = (error?: Error | null) => (error ? reject(error) : resolve());
-          (real as unknown as Queries).query(config, undefined, settle);
-        });
-      return this.#pass(config, send).then(() => done(), done);
-    };
-  }
-
-  async #pass<T>(config: Statement, send: () => Promise<T>): Promise<T> {
+  async #pass<T>(query: Query, execute: () => Promise<T>): Promise<T> {
     await this.#gate();
-    const text = typeof config === 'string' ? config : (config.text ?? '');
-    const name = typeof config === 'string' ? config : (config.name ?? text);
-    const fault = this.fault?.statement === name ? this.fault.when : undefined;
-    if (fault !== undefined) this.fault = undefined;
+    const { name, text } = typeof query === 'string' ? { name: undefined, text: query } : query;
+    const fault = this.#takeFault(name ?? text);
     if (fault === 'before') throw lost('ECONNREFUSED');
-    if (text.includes('pg_notify')) this.#options.onNotice();
-    const answer = await this.#options.activity.during(send);
+    if (text?.includes('pg_notify')) this.#options.onNotice();
+    const answer = await this.#options.activity.during(execute);
     await this.#gate();
     if (fault === 'after') throw lost('ECONNRESET');
     return answer;
+  }
+
+  #takeFault(statement = ''): FaultTime | undefined {
+    const armed = this.#faults.has(statement) ? statement : ANY;
+    const when = this.#faults.get(armed);
+    if (when === undefined) return undefined;
+    this.#faults.delete(armed);
+    const { activity, onFault } = this.#options;
+    activity.failed.set(statement, (activity.failed.get(statement) ?? 0) + 1);
+    onFault?.();
+    return when;
   }
 
   async #gate(): Promise<void> {
@@ -140,11 +163,23 @@ export class Wire {
   }
 }
 
-interface Queries {
-  query(config: Statement, values: undefined, settle: (error?: Error | null) => void): void;
+/** What `pg` takes: a text, a statement, or an object that submits itself and may have a name all the same. */
+type Query = string | { name?: string; text?: string; submit?: unknown; callback?: Callback };
+type Callback = (error: Error | undefined, result?: unknown) => void;
+
+function callbackOf(query: Query): Callback | undefined {
+  return typeof query === 'string' ? undefined : query.callback;
 }
 
-type Statement = string | { name?: string; text?: string };
+function send(real: pg.Pool | pg.ClientBase, query: Query, values: unknown[] | undefined): Promise<unknown> {
+  if (typeof query === 'string' || query.submit === undefined) return real.query(query as string, values);
+  return new Promise((resolve, reject) => {
+    // Whom its own callback tells is told when the answer has passed the wire.
+    delete query.callback;
+    const answered: Callback = (error, result) => (error ? reject(error) : resolve(result));
+    real.query(query as unknown as string, answered as unknown as unknown[]);
+  });
+}
 
 function lost(code: string): Error {
   return Object.assign(new Error('The connection was lost.'), { code });

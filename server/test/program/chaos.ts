@@ -5,8 +5,20 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
+import {
+  findRepeats,
+  type Kill,
+  overdrawnKills,
+  type Repeat,
+  sentAfterRecord,
+  sentAfterSuccess,
+  sentAtOnce,
+  sentOutOfOrder,
+} from './chaos-account.ts';
+import { answerOf, EVENT_TYPE, fieldsOf, pathsOf, REQUESTS_PER_EVENT, webhooksAt } from './chaos-audience.ts';
+import { onRecord, orderOf, storedEvents, unsettled, wronglyRecorded } from './chaos-database.ts';
 import { childrenOf, type Folder, makeFolder, processEnd } from './folder.ts';
-import { type Arrival, type Ledger, startLedger } from './ledger.ts';
+import { type Ledger, startLedger } from './ledger.ts';
 import { ENV, type Server, startServer } from './server.ts';
 import { publishSteadily, type SteadyPublishing } from './steady-publishing.ts';
 
@@ -20,16 +32,10 @@ export type Target =
   | 'worker and PostgreSQL';
 
 /** Requests under way at once, of the whole program: what a kill may repeat. */
-export const IN_FLIGHT_MAX = 16;
+const IN_FLIGHT_MAX = 16;
 
 /** Requests that are still to come, so that the end is not a long wait. */
 const BACKLOG_MAX = 400;
-
-/** From an answer's arrival until it is on record, on a busy machine. */
-const RECORD_MS_MAX = 1_500;
-
-/** From a kill until the requests that the dead process had written are read here. */
-const LATE_MS_MAX = 1_000;
 
 /** A number in [0, 1) that the seed decides: https://gist.github.com/tommyettinger/46a874533244883189143505d203312c */
 function seededRandom(seed: number): () => number {
@@ -42,20 +48,18 @@ function seededRandom(seed: number): () => number {
   };
 }
 
-/** What is known of one kill, for the judgement of what came twice. */
-interface Kill {
-  beganAtMs: number;
-  endedAtMs: number;
-  /** A process that sends was killed. When only PostgreSQL was, nothing may come twice. */
-  ofSender: boolean;
-}
-
 /**
- * Publishes to three webhooks (one that succeeds, one that often fails at first, one that is slow) and kills `targets`
- * in an order that the seed decides, each while deliveries are under way. Then it waits until all is delivered, and
- * checks the account.
+ * Publishes to five webhooks (one that succeeds, one that often fails at first, one that is slow, one that keeps an order,
+ * one that takes one request at a time) and kills `targets` in an order that the seed decides, each while deliveries are
+ * under way. Then it waits until all is delivered, and checks the account.
  */
-export async function runChaos(options: { name: string; processes: number; targets: Target[] }): Promise<void> {
+export async function runChaos(options: {
+  name: string;
+  processes: number;
+  targets: Target[];
+  /** SIGKILLs that must have been sent, to processes that lived. */
+  sigkillsMin: number;
+}): Promise<void> {
   const seed = Number(process.env.CHAOS_SEED ?? Date.now() % 1_000_000);
   const random = seededRandom(seed);
   const folder = makeFolder();
@@ -79,6 +83,7 @@ export async function runChaos(options: { name: string; processes: number; targe
 interface ChaosOptions {
   name: string;
   processes: number;
+  sigkillsMin: number;
   folder: Folder;
   ledger: Ledger;
   random: () => number;
@@ -87,7 +92,6 @@ interface ChaosOptions {
 
 class Chaos {
   readonly #options: ChaosOptions;
-  readonly #eventType = 'chaos.published';
   readonly #kills: Kill[] = [];
   #server: Server | undefined;
   #publishing: SteadyPublishing | undefined;
@@ -97,32 +101,21 @@ class Chaos {
 
   constructor(options: ChaosOptions) {
     this.#options = options;
-    options.ledger.onArrival = ({ path, event, attempt }) => ({
-      status: path === '/flaky' && attempt <= event % 3 ? 503 : 200,
-      afterMs: path === '/slow' ? 60 + (event % 5) * 20 : 5,
-    });
+    options.ledger.onArrival = answerOf;
   }
 
   async start(): Promise<void> {
     this.#startedAtMs = Date.now();
     const server = await this.#launch();
-    for (const path of ['/good', '/flaky', '/slow']) {
-      const answer = await server.call('POST', '/api/v1/webhooks', {
-        name: path,
-        url: this.#options.ledger.url + path,
-        events: [this.#eventType],
-        retry_policy: { schedule_seconds: Array(9).fill(0), jitter: 0 },
-        // Every second request to the one that often fails does so, and none shall wait for it to get better.
-        circuit_breaker: { enabled: false },
-      });
-      expect(answer.status).toBe(201);
+    for (const webhook of webhooksAt(this.#options.ledger.url)) {
+      expect((await server.call('POST', '/api/v1/webhooks', webhook)).status).toBe(201);
     }
     this.#publishing = publishSteadily({
       url: server.url,
-      eventType: this.#eventType,
+      eventType: EVENT_TYPE,
+      fieldsOf,
       pauseMs: 100,
-      // Three receivers, of which one is asked twice on average.
-      mayPublish: (accepted) => accepted * 4 - this.#options.ledger.arrivals.length < BACKLOG_MAX,
+      mayPublish: (accepted) => accepted * REQUESTS_PER_EVENT - this.#options.ledger.arrivals.length < BACKLOG_MAX,
     });
   }
 
@@ -132,10 +125,15 @@ class Chaos {
     if (target.includes('PostgreSQL')) await this.#isSteady();
     await pause(this.#options.random() * 600);
     const server = this.#running();
+    const victims = await this.#victims(target, server);
+    const record = await onRecord(this.#options.folder);
+    // Without the process that started them they end by themselves.
+    const orphans = victims.includes(server.pid) ? this.#childrenOf(server) : [];
     const beganAtMs = Date.now();
-    await this.#kill(target, server);
-    this.#kills.push({ beganAtMs, endedAtMs: Date.now(), ofSender: target !== 'PostgreSQL' });
-    if (target === 'program' || target === 'program and PostgreSQL') {
+    await this.#signal(victims);
+    await Promise.all(orphans.map(processEnd));
+    this.#kills.push({ beganAtMs, endedAtMs: Date.now(), ofSender: target !== 'PostgreSQL', record });
+    if (victims.includes(server.pid)) {
       this.programLog += server.output();
       await this.#launch();
     }
@@ -148,14 +146,15 @@ class Chaos {
 
   /** Resolves with the figures when all accepted events are delivered and the account is right. */
   async settle(): Promise<object> {
+    const { folder } = this.#options;
     await this.#publishing?.stop();
     await eventually(
-      () => this.#unsettled(),
+      () => unsettled(folder),
       (rows) => rows.length === 0,
       90_000,
     );
     const accepted = this.#publishing?.accepted ?? new Set<number>();
-    const stored = await this.#storedEvents();
+    const stored = await storedEvents(folder);
     const numbers = stored.map(({ event }) => event);
     expect(numbers, 'an event is stored once').toEqual([...new Set(numbers)]);
     expect(
@@ -163,26 +162,21 @@ class Chaos {
       'every accepted event is stored',
     ).toEqual([]);
     expect(
-      stored.filter(({ delivered }) => delivered !== 3),
-      'each went to all three',
+      stored.filter(({ event, delivered }) => delivered !== pathsOf(event).length),
+      'each went to all that are subscribed',
     ).toEqual([]);
     this.#checkArrivals(numbers);
-    await this.#checkRecords();
-
-    const repeated = this.#repeated();
-    expect(
-      repeated.filter(({ first }) => !this.#wasUnderWay(first)),
-      'only what was under way came twice',
-    ).toEqual([]);
-    const kills = this.#kills.filter(({ ofSender }) => ofSender);
-    expect(repeated.length).toBeLessThanOrEqual(kills.length * IN_FLIGHT_MAX);
+    expect(await wronglyRecorded(folder), 'each attempt is on record once, and the last has succeeded').toEqual([]);
+    await this.#checkLimits();
+    const repeats = this.#checkRepeats();
+    expect(this.#signals, 'SIGKILLs').toBeGreaterThanOrEqual(this.#options.sigkillsMin);
     return {
       seconds: Math.round((Date.now() - this.#startedAtMs) / 1000),
       sigkills: this.#signals,
       rounds: this.#kills.length,
       accepted: accepted.size,
       requests: this.#options.ledger.arrivals.length,
-      twice: repeated.length,
+      twice: repeats.length,
       answers: Object.fromEntries(this.#publishing?.answers ?? []),
     };
   }
@@ -239,28 +233,35 @@ class Chaos {
     }
   }
 
-  async #kill(target: Target, server: Server): Promise<void> {
-    const workers = childrenOf(server.pid).filter((pid) => pid !== this.#options.folder.postmasterPid());
-    const offset = Math.floor(this.#options.random() * workers.length);
-    const chosen = [workers[offset], workers[(offset + 1) % workers.length]].filter((pid) => pid !== undefined);
+  async #victims(target: Target, server: Server): Promise<number[]> {
+    const workers = target.includes('worker') ? shuffled(await this.#workers(server), this.#options.random) : [];
     switch (target) {
       case 'PostgreSQL':
-        return this.#signal([this.#postmaster()]);
+        return [this.#postmaster()];
       case 'program':
-        await this.#signal([server.pid]);
-        break;
+        return [server.pid];
       case 'program and PostgreSQL':
-        await this.#signal([server.pid, this.#postmaster()]);
-        break;
+        return [server.pid, this.#postmaster()];
       case 'worker':
-        return this.#signal(chosen.slice(0, 1));
+        return workers.slice(0, 1);
       case 'two workers':
-        return this.#signal(chosen);
+        return workers.slice(0, 2);
       case 'worker and PostgreSQL':
-        return this.#signal([...chosen.slice(0, 1), this.#postmaster()]);
+        return [...workers.slice(0, 1), this.#postmaster()];
     }
-    // Without the process that started them they end by themselves.
-    await Promise.all(workers.map(processEnd));
+  }
+
+  /** One that was killed is started again after a while. */
+  #workers(server: Server): Promise<number[]> {
+    return eventually(
+      async () => this.#childrenOf(server),
+      (pids) => pids.length === this.#options.processes,
+      60_000,
+    );
+  }
+
+  #childrenOf({ pid }: Server): number[] {
+    return childrenOf(pid).filter((child) => child !== this.#options.folder.postmasterPid());
   }
 
   #postmaster(): number {
@@ -282,23 +283,10 @@ class Chaos {
     await Promise.all(pids.map(processEnd));
   }
 
-  /** Deliveries that have not ended well yet, or that somebody still answers for. */
-  #unsettled(): Promise<object[]> {
-    return this.#options.folder.query(`
-      SELECT id, status, lease_node, due_at FROM deliveries
-      WHERE status <> 'delivered' OR lease_node IS NOT NULL OR due_at IS NOT NULL LIMIT 20`);
-  }
-
-  #storedEvents(): Promise<{ event: number; delivered: number }[]> {
-    return this.#options.folder.query(`
-      SELECT (convert_from(e.data, 'UTF8')::jsonb ->> 'n')::int AS event, count(d.id)::int AS delivered
-      FROM events e LEFT JOIN deliveries d ON d.event_id = e.id GROUP BY e.id, e.data ORDER BY 1`);
-  }
-
   #checkArrivals(stored: number[]): void {
     const { arrivals } = this.#options.ledger;
     const arrived = new Set(arrivals.map(({ path, event }) => `${path} ${event}`));
-    const missing = stored.flatMap((n) => ['/good', '/flaky', '/slow'].map((path) => `${path} ${n}`));
+    const missing = stored.flatMap((n) => pathsOf(n).map((path) => `${path} ${n}`));
     expect(missing.filter((name) => !arrived.has(name))).toEqual([]);
     const known = new Set(stored);
     expect(
@@ -307,36 +295,25 @@ class Chaos {
     ).toEqual([]);
   }
 
-  /** Each attempt is on record once, in order, and nothing was sent after a success was on record. */
-  async #checkRecords(): Promise<void> {
-    const wrong = await this.#options.folder.query(`
-      SELECT d.id, d.attempt_count, array_agg(a.number ORDER BY a.number) AS numbers
-      FROM deliveries d JOIN attempts a ON a.delivery_id = d.id GROUP BY d.id, d.attempt_count
-      HAVING array_agg(a.number ORDER BY a.number) <> (SELECT array_agg(n) FROM generate_series(1, d.attempt_count) n)`);
-    expect(wrong).toEqual([]);
+  /** What the two with limits were sent came as they want it. */
+  async #checkLimits(): Promise<void> {
+    const of = (path: string) => this.#options.ledger.arrivals.filter((arrival) => arrival.path === path);
+    const order = await orderOf(this.#options.folder, '/ordered');
+    expect(order.length).toBeGreaterThan(20);
+    expect(sentOutOfOrder(of('/ordered'), order), 'what keeps an order came in order').toEqual([]);
+    expect(sentAtOnce(of('/one'), this.#kills), 'one at a time came one at a time').toEqual([]);
   }
 
-  /** Attempts that came again, with their earlier arrival. */
-  #repeated(): { name: string; first: Arrival }[] {
-    const last = new Map<string, Arrival>();
-    const repeated: { name: string; first: Arrival }[] = [];
-    for (const arrival of this.#options.ledger.arrivals) {
-      const name = `${arrival.path} ${arrival.event}#${arrival.attempt}`;
-      const first = last.get(name);
-      if (first !== undefined) repeated.push({ name, first });
-      last.set(name, arrival);
-    }
-    return repeated;
-  }
-
-  /** It had not been answered at a kill, or so shortly before that it was not on record yet. */
-  #wasUnderWay({ atMs, answeredAtMs }: Arrival): boolean {
-    return this.#kills.some(
-      ({ beganAtMs, endedAtMs, ofSender }) =>
-        ofSender &&
-        atMs <= endedAtMs + LATE_MS_MAX &&
-        (answeredAtMs === undefined || answeredAtMs >= beganAtMs - RECORD_MS_MAX),
-    );
+  /** What came twice was under way at a kill, and nothing came once a success was known. */
+  #checkRepeats(): Repeat[] {
+    const { arrivals } = this.#options.ledger;
+    const repeats = findRepeats(arrivals, this.#kills);
+    const unexplained = repeats.filter(({ kill }) => kill === undefined);
+    expect(unexplained, 'only what was under way at a kill came twice').toEqual([]);
+    expect(overdrawnKills(repeats, this.#kills, IN_FLIGHT_MAX), 'once for each kill').toEqual([]);
+    expect(sentAfterSuccess(arrivals, this.#kills), 'nothing came after a success, but for a kill').toEqual([]);
+    expect(sentAfterRecord(arrivals, this.#kills), 'nothing came after a success on record').toEqual([]);
+    return repeats;
   }
 }
 

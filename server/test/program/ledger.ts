@@ -15,6 +15,8 @@ export interface Arrival {
   atMs: number;
   /** When the answer was written; undefined: not yet, or the sender was gone by then. */
   answeredAtMs: number | undefined;
+  /** What it is answered with, when its time comes. */
+  status: number;
   /** The part of the receiver that it came to, e.g. `/slow`. */
   path: string;
 }
@@ -24,7 +26,7 @@ export interface Ledger {
   url: string;
   arrivals: Arrival[];
   /** What to answer, and after how many milliseconds. */
-  onArrival: (arrival: Arrival) => { status: number; afterMs: number };
+  onArrival: (arrival: Omit<Arrival, 'status' | 'answeredAtMs'>) => { status: number; afterMs: number };
   /**
    * To be called after the program has ended: resolves when all that it sent has been read, and enters what comes from
    * then on under the next life.
@@ -44,9 +46,10 @@ export async function startLedger(): Promise<Ledger> {
       const body: { data: { n: number } } = JSON.parse(Buffer.concat(chunks).toString());
       const attempt = Number(request.headers['x-webhook-attempt']);
       const path = request.url ?? '';
-      const arrival: Arrival = { event: body.data.n, attempt, life, atMs: Date.now(), answeredAtMs: undefined, path };
+      const asked = { event: body.data.n, attempt, life, atMs: Date.now(), path };
+      const { status, afterMs } = ledger.onArrival(asked);
+      const arrival: Arrival = { ...asked, status, answeredAtMs: undefined };
       ledger.arrivals.push(arrival);
-      const { status, afterMs } = ledger.onArrival(arrival);
       const answer = setTimeout(() => {
         answers.delete(answer);
         if (!response.destroyed) arrival.answeredAtMs = Date.now();

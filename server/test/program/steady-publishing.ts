@@ -23,12 +23,14 @@ const BATCH_EVENTS = 5;
 export function publishSteadily(options: {
   url: string;
   eventType: string;
+  /** Further fields of the event of a number, or others than these. */
+  fieldsOf?: (n: number) => object;
   /** Of each publisher, between two requests. */
   pauseMs: number;
   /** false: wait, with so many accepted. */
   mayPublish: (accepted: number) => boolean;
 }): SteadyPublishing {
-  const { url, eventType, pauseMs } = options;
+  const { url, eventType, pauseMs, fieldsOf = () => ({}) } = options;
   const accepted = new Set<number>();
   const answers = new Map<number, number>();
   let next = 0;
@@ -36,7 +38,8 @@ export function publishSteadily(options: {
   let abandoned = false;
 
   const take = (count: number) => Array.from({ length: count }, () => next++);
-  const keyed = (n: number) => ({ event_type: eventType, event_id: `${eventType}-${n}`, data: { n } });
+  const plain = (n: number) => ({ event_type: eventType, data: { n }, ...fieldsOf(n) });
+  const keyed = (n: number) => ({ ...plain(n), event_id: `${eventType}-${n}` });
 
   async function send(path: string, body: unknown, numbers: number[]): Promise<boolean> {
     const status = await statusOf(`${url}${path}`, body);
@@ -61,7 +64,7 @@ export function publishSteadily(options: {
       }
       default: {
         const [n = 0] = take(1);
-        await send('/api/v1/events', { event_type: eventType, data: { n } }, [n]);
+        await send('/api/v1/events', plain(n), [n]);
       }
     }
   }

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { changeText, NOTIFY_SQL } from '../../db/notify.ts';
+import { changeText } from '../../db/notify.ts';
 import { errorCode } from '../../db/pool.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import type { Logger } from '../../kernel/logger.ts';
@@ -144,7 +144,7 @@ export class Circuits {
 
   /** This node stops and has not used the right: another may probe at once. */
   returnProbe(lane: LaneKey): Promise<void> {
-    return this.#write(lane, { ...RETURN_PROBE, values: [lane.tenantId, lane.webhookId] });
+    return this.#write(lane, RETURN_PROBE);
   }
 
   #open(lane: LaneKey, breaker: CircuitBreaker, reason: string): void {
@@ -159,22 +159,22 @@ export class Circuits {
       reopensAt: undefined,
     });
     onChange(lane);
-    void this.#write(lane, { ...OPEN_CIRCUIT, values: [lane.tenantId, lane.webhookId, breaker.openMs, reason] });
+    void this.#write(lane, OPEN_CIRCUIT, breaker.openMs, reason);
   }
 
   #close(lane: LaneKey): void {
     this.#circuits.delete(lane.webhookId);
     this.#options.onChange(lane);
-    void this.#write(lane, { ...CLOSE_CIRCUIT, values: [lane.tenantId, lane.webhookId] });
+    void this.#write(lane, CLOSE_CIRCUIT);
   }
 
   /** This node acts on its own word at once; the row, and with it the other nodes, follow. */
-  async #write(lane: LaneKey, statement: pg.QueryConfig): Promise<void> {
+  async #write(lane: LaneKey, statement: pg.QueryConfig, ...values: unknown[]): Promise<void> {
     const { pool, logger } = this.#options;
     const { tenantId, environmentId, webhookId } = lane;
+    const notice = changeText({ topic: 'circuits', tenantId, environmentId, webhookId });
     try {
-      await pool.query(statement);
-      await pool.query(NOTIFY_SQL, [changeText({ topic: 'circuits', tenantId, environmentId, webhookId })]);
+      await pool.query({ ...statement, values: [tenantId, webhookId, notice, ...values] });
     } catch (error) {
       logger.warn({ code: errorCode(error), webhook_id: webhookId }, 'a circuit could not be stored');
     }

@@ -1,13 +1,23 @@
-/** Statements on `circuits`: the circuits that are not closed. Times are the database's, so that clocks of nodes may differ. */
+/**
+ * Statements on `circuits`: the circuits that are not closed. Times are the database's, so that clocks of nodes may
+ * differ. Those that change a circuit tell every node in the same commit: no node can miss what is stored.
+ */
 
-/** Opens a circuit, or keeps it open. $1 tenant, $2 webhook, $3 milliseconds until it is probed, $4 reason. */
+const TELL_CHANGED = `SELECT pg_notify('posthorn_changes', $3) FROM changed`;
+
+/** Opens a circuit, or keeps it open. $1 tenant, $2 webhook, $3 notice, $4 milliseconds until it is probed, $5 reason. */
 export const OPEN_CIRCUIT = {
   name: 'open-circuit',
   text: `
-INSERT INTO circuits AS c (tenant_id, environment_id, webhook_id, state, opened_at, reopens_at, reason)
-SELECT w.tenant_id, w.environment_id, w.id, 'open', now(), now() + $3 * interval '1 millisecond', $4
-FROM webhooks w WHERE w.tenant_id = $1 AND w.id = $2
-ON CONFLICT (tenant_id, webhook_id) DO UPDATE SET state = 'open', reopens_at = excluded.reopens_at, reason = excluded.reason`,
+WITH changed AS (
+  INSERT INTO circuits AS c (tenant_id, environment_id, webhook_id, state, opened_at, reopens_at, reason)
+  SELECT w.tenant_id, w.environment_id, w.id, 'open', now(), now() + $4 * interval '1 millisecond', $5
+  FROM webhooks w WHERE w.tenant_id = $1 AND w.id = $2
+  ON CONFLICT (tenant_id, webhook_id) DO UPDATE SET
+    state = 'open', reopens_at = excluded.reopens_at, reason = excluded.reason
+  RETURNING webhook_id
+)
+${TELL_CHANGED}`,
 } as const;
 
 /**
@@ -26,18 +36,24 @@ WHERE tenant_id = $1 AND webhook_id = $2 AND reopens_at <= now() AND (
 )`,
 } as const;
 
-/** Gives the right to probe back unused. $1 tenant, $2 webhook. */
+/** Gives the right to probe back unused. $1 tenant, $2 webhook, $3 notice. */
 export const RETURN_PROBE = {
   name: 'return-probe',
   text: `
-UPDATE circuits SET state = 'open', reopens_at = now()
-WHERE tenant_id = $1 AND webhook_id = $2 AND state = 'half_open'`,
+WITH changed AS (
+  UPDATE circuits SET state = 'open', reopens_at = now()
+  WHERE tenant_id = $1 AND webhook_id = $2 AND state = 'half_open'
+  RETURNING webhook_id
+)
+${TELL_CHANGED}`,
 } as const;
 
-/** $1 tenant, $2 webhook. */
+/** $1 tenant, $2 webhook, $3 notice. */
 export const CLOSE_CIRCUIT = {
   name: 'close-circuit',
-  text: 'DELETE FROM circuits WHERE tenant_id = $1 AND webhook_id = $2',
+  text: `
+WITH changed AS (DELETE FROM circuits WHERE tenant_id = $1 AND webhook_id = $2 RETURNING webhook_id)
+${TELL_CHANGED}`,
 } as const;
 
 /** $1: a webhook, or null for all. */

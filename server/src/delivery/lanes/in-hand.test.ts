@@ -38,7 +38,7 @@ const rowsFor = (inHand: InHand, tenantId: string, webhookId: string) =>
 const claimed = (tenantId: string, webhookId: string) => task(tenantId, webhookId, 10, 'first');
 
 test('a tenant fills half of the places for claimed deliveries, a second one half of the rest, and so on', () => {
-  const inHand = new InHand(50);
+  const inHand = new InHand(100);
   for (let n = 0; n < 5; n++) inHand.hold(claimed('a', 'wa'));
   expect(rowsFor(inHand, 'a', 'wa')).toBe(0);
   expect(rowsFor(inHand, 'b', 'wb')).toBe(3);
@@ -48,8 +48,8 @@ test('a tenant fills half of the places for claimed deliveries, a second one hal
 });
 
 test('what is published has places of its own, of which a tenant fills half', () => {
-  const inHand = new InHand(10);
-  for (let n = 0; n < 3; n++) inHand.hold(task('a', 'wa'));
+  const inHand = new InHand(20);
+  for (let n = 0; n < 8; n++) inHand.hold(task('a', 'wa'));
   expect(inHand.hasRoom(inHand.lane(key('a', 'wa')))).toBe(true);
   inHand.hold(task('a', 'wa'));
   expect(inHand.hasRoom(inHand.lane(key('a', 'wa')))).toBe(false);
@@ -60,7 +60,7 @@ test('what is published has places of its own, of which a tenant fills half', ()
 });
 
 test('a lane has at most 2,000 claimed deliveries in memory, however many were published to it', () => {
-  const inHand = new InHand(100_000);
+  const inHand = new InHand(200_000);
   for (let n = 0; n < 3_000; n++) inHand.hold(task('a', 'wa'));
   for (let n = 0; n < 1_999; n++) inHand.hold(claimed('a', 'wa'));
   expect(rowsFor(inHand, 'a', 'wa')).toBe(1);
@@ -77,7 +77,7 @@ test('a tenant with large payloads fills half of the bytes', () => {
 });
 
 test('retries leave a quarter of the places for claimed deliveries to first attempts', () => {
-  const inHand = new InHand(100_000);
+  const inHand = new InHand(200_000);
   const storm = (webhookId: string, count: number) => {
     for (let n = 0; n < count; n++) inHand.hold(task('a', webhookId, 10, 'later'));
   };

@@ -4,6 +4,7 @@ import { type AppError, conflict, notFound } from '../../kernel/errors.ts';
 import { notify } from '../../tenants/queries.ts';
 import { unparkKeys } from '../parked-keys.ts';
 import type { DeliveryRow } from '../queries.ts';
+import { statusesAllowing } from '../transitions.ts';
 
 /**
  * Ends a delivery that waits, is held or is under way. A node that has it in hand loses its lease and is told: what is
@@ -25,25 +26,27 @@ export function cancelDelivery(db: Database, scope: Scope, id: string | undefine
       .executeTakeFirst();
     if (before === undefined) throw notFound('delivery');
     if (before.status === 'cancelled') return before;
-    const obstacle = obstacleOf(before);
-    if (obstacle !== undefined) throw obstacle;
-    if (before.lease_node !== null) {
-      const { tenantId, environmentId } = scope;
-      await notify(trx, { topic: 'deliveries_cancelled', tenantId, environmentId, deliveryIds: [id] });
-    }
-    await unparkKeys(trx, scope, [id]);
-    return trx
+    const cancelled = await trx
       .updateTable('deliveries')
       .set({ status: 'cancelled', status_reason: null, due_at: null, lease_node: null, completed_at: now })
       .where('tenant_id', '=', scope.tenantId)
       .where('environment_id', '=', scope.environmentId)
       .where('id', '=', id)
+      .where('status', 'in', statusesAllowing('cancel'))
+      .where('trigger', '<>', 'test')
       .returningAll()
-      .executeTakeFirstOrThrow();
+      .executeTakeFirst();
+    if (cancelled === undefined) throw obstacleOf(before);
+    if (before.lease_node !== null) {
+      const { tenantId, environmentId } = scope;
+      await notify(trx, { topic: 'deliveries_cancelled', tenantId, environmentId, deliveryIds: [id] });
+    }
+    await unparkKeys(trx, scope, [id]);
+    return cancelled;
   });
 }
 
-function obstacleOf(row: DeliveryRow): AppError | undefined {
+function obstacleOf(row: DeliveryRow): AppError {
   if (row.trigger === 'test') return conflict('test_delivery', 'A test is sent at once; it cannot be cancelled.');
   switch (row.status) {
     case 'delivered':
@@ -53,6 +56,6 @@ function obstacleOf(row: DeliveryRow): AppError | undefined {
     case 'discarded':
       return conflict('delivery_discarded', 'The delivery was discarded; there is nothing left to cancel.');
     default:
-      return undefined;
+      return conflict('not_cancellable', `A delivery that is ${row.status} cannot be cancelled.`);
   }
 }

@@ -6,9 +6,10 @@ import type { Clock } from '../../kernel/clock.ts';
 import { formatId, type IdSource } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import { notify } from '../../tenants/queries.ts';
+import { statusesAllowing } from '../transitions.ts';
 import { addReplays } from './add-replays.ts';
 import { filterOf, type JobRow, UNFINISHED } from './jobs.ts';
-import { type Candidate, type PlannedReplay, planChunk } from './plan-chunk.ts';
+import { type Candidate, planChunk } from './plan-chunk.ts';
 import { nextStretch } from './walk.ts';
 
 export interface ReplayOptions {
@@ -160,11 +161,14 @@ async function roomOf(
   return new Map(counted.rows.map(({ webhook_id, waiting }) => [webhook_id, LANE_WAITING_MAX - waiting]));
 }
 
-/** Lets dead and cancelled deliveries go on: one attempt, and further ones where the retry policy has some left. */
-async function resume(
+/**
+ * Lets dead and cancelled deliveries go on: one attempt, and further ones where the retry policy has some left. Those
+ * whose webhook is not active are held. What is due has to be announced in the same transaction (`deliveries_due`).
+ */
+export async function resume(
   trx: Transaction<Tables>,
   scope: Scope,
-  resumed: readonly PlannedReplay[],
+  resumed: readonly { candidate: Pick<Candidate, 'id'>; held: boolean }[],
   now: Date,
 ): Promise<void> {
   if (resumed.length === 0) return;
@@ -176,7 +180,8 @@ async function resume(
         status_reason = NULL, trigger = 'replay', completed_at = NULL,
         due_at = CASE WHEN ${held}::bool THEN 'infinity' ELSE ${now}::timestamptz END
       WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
-        AND id = ANY (${ids(held)}::uuid[])`.execute(trx);
+        AND id = ANY (${ids(held)}::uuid[])
+        AND status = ANY (${statusesAllowing('replay')}::text[]) AND trigger <> 'test'`.execute(trx);
   }
   await sql`
     DELETE FROM dead_letters WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}

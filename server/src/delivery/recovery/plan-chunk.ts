@@ -1,4 +1,5 @@
 import type { WebhookStatus } from '../../webhooks/settings.ts';
+import { type DeliveryStatus, statusesAllowing } from '../transitions.ts';
 
 /** A delivery that a replay job has come to, as it is now. */
 export interface Candidate {
@@ -6,7 +7,7 @@ export interface Candidate {
   event_id: string;
   webhook_id: string;
   event_type: string;
-  status: string;
+  status: DeliveryStatus;
   trigger: string;
   has_payload: boolean;
   /** A dead delivery whose dead letter was purged is done with. */
@@ -58,14 +59,9 @@ export function planChunk(candidates: readonly Candidate[], room: ReadonlyMap<st
 
 function kindOf(candidate: Candidate): 'again' | 'resumed' | 'skip' {
   if (candidate.trigger === 'test' || !candidate.has_payload || candidate.webhook_status === null) return 'skip';
-  switch (candidate.status) {
-    case 'delivered':
-      return 'again';
-    case 'cancelled':
-      return 'resumed';
-    case 'dead':
-      return candidate.is_dead_letter ? 'resumed' : 'skip';
-    default:
-      return 'skip';
-  }
+  if (candidate.status === 'delivered') return 'again';
+  if (!RESUMABLE.includes(candidate.status)) return 'skip';
+  return candidate.status === 'dead' && !candidate.is_dead_letter ? 'skip' : 'resumed';
 }
+
+const RESUMABLE = statusesAllowing('replay');

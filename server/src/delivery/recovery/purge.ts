@@ -1,5 +1,6 @@
-import { sql } from 'kysely';
+import { sql, type Transaction } from 'kysely';
 import type { Database } from '../../db/pool.ts';
+import type { Tables } from '../../db/tables.ts';
 import type { Scope } from '../../http/caller.ts';
 import { unparkKeys } from '../parked-keys.ts';
 import type { RecoveryFilter } from './filter.ts';
@@ -21,13 +22,18 @@ export async function purgeDeadLetters(
   let cursor = firstCursor(filter);
   for (;;) {
     const stretch = await nextStretch(db, scope, filter, cursor, BATCH_ROWS);
-    const removed = await sql`
-      DELETE FROM dead_letters
-      WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
-        AND delivery_id = ANY (${stretch.ids}::uuid[])`.execute(db);
-    await db.transaction().execute((trx) => unparkKeys(trx, scope, stretch.ids));
-    purged += Number(removed.numAffectedRows ?? 0);
+    purged += await db.transaction().execute((trx) => remove(trx, scope, stretch.ids));
     if (stretch.isLast) return purged;
     cursor = stretch.cursor;
   }
+}
+
+/** A key that waits for a dead letter goes on in the same commit: once the letter is gone nothing else would free it. */
+async function remove(trx: Transaction<Tables>, scope: Scope, ids: string[]): Promise<number> {
+  const removed = await sql`
+    DELETE FROM dead_letters
+    WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
+      AND delivery_id = ANY (${ids}::uuid[])`.execute(trx);
+  await unparkKeys(trx, scope, ids);
+  return Number(removed.numAffectedRows ?? 0);
 }

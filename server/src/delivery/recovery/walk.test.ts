@@ -79,6 +79,28 @@ test('a purge goes on until everything that is meant is gone, 5,000 a time', asy
   expect((await walk(scope, filter, 5)).ids).toEqual([kept]);
 });
 
+test('a purge that cannot let the key of a dead letter go on removes nothing', async () => {
+  const { db, pool } = fixture.handle;
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  const [dead] = await fixture.addDeliveries(scope, webhook, 'dead', 1);
+  await pool.query(
+    `INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at) VALUES ($1, $2, 'k', $3, now())`,
+    [scope.tenantId, webhook, dead],
+  );
+  const filter = { ...everything(), statuses: ['dead'] as const };
+  const parked = async () => (await pool.query('SELECT FROM parked_keys WHERE delivery_id = $1', [dead])).rowCount;
+
+  await pool.query(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$;
+    CREATE TRIGGER refuse BEFORE DELETE ON parked_keys FOR EACH ROW EXECUTE FUNCTION refuse()`);
+  await expect(purgeDeadLetters(db, scope, filter)).rejects.toThrow('refused');
+  await pool.query('DROP FUNCTION refuse CASCADE');
+  expect([(await walk(scope, filter, 5)).ids, await parked()]).toEqual([[dead], 1]);
+
+  expect(await purgeDeadLetters(db, scope, filter)).toBe(1);
+  expect([(await walk(scope, filter, 5)).ids, await parked()]).toEqual([[], 0]);
+});
+
 test('ended jobs are forgotten after 30 days, unfinished ones never', async () => {
   const scope = await fixture.addTenant();
   const [ended, recent, unfinished] = [
