@@ -1,6 +1,7 @@
 import { COMMANDS, type Command, type DeliveryStatus, TRANSITIONS } from '../../src/delivery/transitions.ts';
 import { formatId } from '../../src/kernel/ids.ts';
 import type { System } from './system.ts';
+import type { SentRequest } from './transport.ts';
 
 export interface DeliveryRow {
   id: string;
@@ -47,7 +48,11 @@ export class RowChecks {
 
   /** `wishes`: what people may have asked for since the last look. */
   async look(wishes: readonly Command[] = []): Promise<DeliveryRow[]> {
+    const { underWay } = this.#system.transport;
+    const sentBefore = [...underWay];
     const rows = await readRows(this.#system);
+    // Of what was sent meanwhile, or has ended meanwhile, these rows say nothing.
+    const sent = sentBefore.filter((request) => underWay.has(request));
     for (const row of rows) {
       const fault = impossible(row);
       if (fault !== undefined) this.#wrong(row, fault);
@@ -65,19 +70,19 @@ export class RowChecks {
     this.#checkAccepted(rows);
     this.#checkMemory();
     await this.#checkLost(rows);
-    await this.#checkLeases(rows);
+    await this.#checkLeases(rows, sent);
     await this.#noteCircuits();
     return rows;
   }
 
   /** While a request is under way its delivery stays with the node that sent it, as long as that node counts. */
-  async #checkLeases(rows: DeliveryRow[]): Promise<void> {
-    const { pool, transport } = this.#system;
-    if (transport.underWay.size === 0) return;
+  async #checkLeases(rows: DeliveryRow[], sent: readonly SentRequest[]): Promise<void> {
+    const { pool } = this.#system;
+    if (sent.length === 0) return;
     const nodes = await pool.query<{ id: number }>({ name: 'nodes', text: 'SELECT id FROM nodes' });
     const counting = new Set(nodes.rows.map(({ id }) => id));
     const leases = new Map(rows.map((row) => [row.id, row.lease_node]));
-    for (const { deliveryId, attempt, nodeId, node, cancelled } of transport.underWay) {
+    for (const { deliveryId, attempt, nodeId, node, cancelled } of sent) {
       const lease = leases.get(deliveryId);
       if (
         lease === nodeId ||
