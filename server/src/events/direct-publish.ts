@@ -50,14 +50,15 @@ export function directPublish(options: DirectPublishOptions): DirectRoute {
     handle(request, answer) {
       const found = read(request);
       if (found === undefined) return false;
-      publisher.publish(found.caller, [found.event]).then(
-        ([result]) => answer({ status: 202, body: JSON.stringify(result) }),
-        (error) => {
-          const outage = options.databaseOutage?.();
-          const { status, headers, body } = problemOf(error, { requestId: request.id, logger, outage });
-          answer({ status, headers, body: JSON.stringify(body) });
-        },
-      );
+      publisher.publishOne(found.caller, found.event, (error, result) => {
+        if (result !== undefined) {
+          answer({ status: 202, body: JSON.stringify(result) });
+          return;
+        }
+        const outage = options.databaseOutage?.();
+        const { status, headers, body } = problemOf(error, { requestId: request.id, logger, outage });
+        answer({ status, headers, body: JSON.stringify(body) });
+      });
       return true;
     },
   };

@@ -25,6 +25,7 @@ const COMMITS_AT_ONCE = 2;
 
 /** About as long as a commit takes; publishers wait for it. */
 const COMMIT_EVERY_MS = 8;
+const COMMIT_ENOUGH = 100;
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
@@ -45,7 +46,7 @@ export class EventWriter {
     this.#logger = options.logger;
     this.#batches = new GroupCommit({
       commit: (submissions) => this.#commit(submissions),
-      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
+      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS, enough: COMMIT_ENOUGH },
       weightMax: COMMIT_EVENTS_MAX,
       weigh: (submission) => submission.events.length + (bytesOf(submission) / COMMIT_BYTES_MAX) * COMMIT_EVENTS_MAX,
     });
@@ -62,7 +63,12 @@ export class EventWriter {
    * @throws AppError 409 when a key was used for another event; 503 when the database did not take the commit.
    */
   store(events: PreparedEvent[]): Promise<StoredEvent[]> {
-    return new Promise((resolve, reject) => this.#batches.add({ events, results: [], resolve, reject }));
+    return new Promise((resolve, reject) => this.submit({ events, results: [], resolve, reject }));
+  }
+
+  /** The same, with callbacks in place of a promise. What they do must not throw. */
+  submit(submission: Submission): void {
+    this.#batches.add(submission);
   }
 
   async #commit(submissions: Submission[]): Promise<void> {

@@ -64,7 +64,35 @@ export class Publisher {
       this.#prepare(scope, request, subscribers[at] ?? [], idempotencyKey),
     );
     const stored = await this.#options.writer.store(prepared);
-    return prepared.map((event, at) => describe(event, stored[at] ?? { kind: 'stored' }));
+    return prepared.map((event, at) => describe(event, stored[at] ?? STORED));
+  }
+
+  /**
+   * Publishes one event, and makes no promise for it when its type and subscribers are in memory, as they mostly are.
+   * `done` is called once, with an error as `publish` throws it or with the result.
+   */
+  publishOne(scope: Scope, request: PublishRequest, done: (error: unknown, result?: PublishResult) => void): void {
+    const { webhooks, writer } = this.#options;
+    const subscribers = webhooks.match(scope, request.type);
+    const entry = this.#options.eventTypes.lookup(scope, request.type);
+    if (subscribers instanceof Promise || entry instanceof Promise || entry === 'unknown') {
+      this.publish(scope, [request]).then(([result]) => done(undefined, result), done);
+      return;
+    }
+    let prepared: PreparedEvent;
+    try {
+      this.#checkAgainst(entry, scope, request, '');
+      prepared = this.#prepare(scope, request, subscribers, undefined);
+    } catch (error) {
+      done(error);
+      return;
+    }
+    writer.submit({
+      events: [prepared],
+      results: [],
+      resolve: ([stored = STORED]) => done(undefined, describe(prepared, stored)),
+      reject: done,
+    });
   }
 
   /**
@@ -169,6 +197,8 @@ export class Publisher {
     return { task, place: 'waiting', dueAtMs: firstAttemptDueAtMs(this.#options.clock.now()), ordered };
   }
 }
+
+const STORED: StoredEvent = { kind: 'stored' };
 
 function describe(prepared: PreparedEvent, stored: StoredEvent): PublishResult {
   if (stored.kind === 'duplicate') {

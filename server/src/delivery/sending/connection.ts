@@ -147,7 +147,8 @@ export class Connection implements Carrier, Sends {
       this.#listen(result.socket);
       this.#send(exchange);
     };
-    this.#stopConnecting = guard.connect({ host, port, ipWhitelist }, (result) => {
+    const onread = tls ? undefined : readingInto(RECEIVED, (bytes) => this.#receive(bytes));
+    this.#stopConnecting = guard.connect({ host, port, ipWhitelist, onread }, (result) => {
       if (!result.ok || !tls) connected(result);
       else {
         const { addresses } = result;
@@ -184,4 +185,20 @@ export class Connection implements Carrier, Sends {
     if (this.#exchange === undefined) this.discard();
     else this.#parser.end();
   }
+}
+
+/**
+ * What a connection receives is looked at at once, so all that are not encrypted read into the same memory: one of its
+ * own for each read would be allocated, cut and freed again.
+ */
+const RECEIVED = Buffer.allocUnsafeSlow(65_536);
+
+function readingInto(buffer: Buffer, receive: (bytes: Buffer) => void): net.OnReadOpts {
+  return {
+    buffer,
+    callback: (length) => {
+      receive(buffer.subarray(0, length));
+      return true;
+    },
+  };
 }

@@ -95,11 +95,11 @@ export class Exchange implements AnswerSink {
     if (part.length <= room) {
       // A chunk of one byte costs a hundred: they are put together from time to time.
       if (this.#chunks.length === CHUNKS_MAX) this.#chunks = [Buffer.concat(this.#chunks)];
-      this.#chunks.push(part);
+      this.#chunks.push(Buffer.from(part));
       this.#bytes += part.length;
       return;
     }
-    this.#chunks.push(part.subarray(0, room));
+    this.#chunks.push(Buffer.from(part.subarray(0, room)));
     this.#end(this.#answer(true), false);
   }
 

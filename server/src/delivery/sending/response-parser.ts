@@ -6,7 +6,7 @@ export interface AnswerSink {
   onInterim(status: number): void;
   /** Header name and value in turn, as received. */
   onHead(status: number, headers: readonly string[]): void;
-  /** A part of the body, which shares memory with what was fed. */
+  /** A part of the body. Its memory is that of what was fed, and written anew afterwards: who keeps it copies it. */
   onBody(part: Buffer): void;
   /** `reusable`: the connection may carry another request. */
   onComplete(reusable: boolean): void;

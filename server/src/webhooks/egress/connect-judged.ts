@@ -12,6 +12,7 @@ export type ConnectResult =
 export function connectToAddresses(
   addresses: readonly string[],
   port: number,
+  onread: net.OnReadOpts | undefined,
   done: (result: ConnectResult) => void,
 ): () => void {
   const dialled = addresses.slice(0, DIALLED_MAX).map((address) => ({ address, family: net.isIP(address) }));
@@ -25,6 +26,7 @@ export function connectToAddresses(
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+    ...(onread && { onread }),
   });
   const fail = (error: Error) => done({ ok: false, error });
   socket.once('error', fail);

@@ -1,3 +1,4 @@
+import type net from 'node:net';
 import { type Clock, systemClock } from '../../kernel/clock.ts';
 import { hostKey, parseAllowList } from './allow-list.ts';
 import { classifyAddress } from './classify-address.ts';
@@ -55,6 +56,11 @@ export interface EgressTarget {
   port: number;
   /** null: any address that deliveries may reach. */
   ipWhitelist: IpWhitelist | null;
+  /**
+   * Who reads, without a `data` event, and into which memory (`net.connect`); left aside through a proxy, whose answer
+   * has to be read first.
+   */
+  onread?: net.OnReadOpts | undefined;
 }
 
 export interface EgressOptions {
@@ -111,7 +117,7 @@ export function createEgressGuard(options: EgressOptions): EgressGuard {
         });
       });
     },
-    connect({ host, port, ipWhitelist }, done) {
+    connect({ host, port, ipWhitelist, onread }, done) {
       let stopped = false;
       let stopConnect = (): void => {
         stopped = true;
@@ -124,7 +130,7 @@ export function createEgressGuard(options: EgressOptions): EgressGuard {
       const dial = (addresses: readonly string[], hostname: string | undefined) => {
         const reason = judgeAddresses(addresses, hostname, ipWhitelist);
         if (reason !== undefined) refuse(new EgressBlockedError(reason));
-        else if (proxy === undefined) stopConnect = connectToAddresses(addresses, port, done);
+        else if (proxy === undefined) stopConnect = connectToAddresses(addresses, port, onread, done);
         else stopConnect = connectThroughProxy(proxy, addresses, port, done);
       };
       const literalReason = judgeLiteral(host, ipWhitelist);
