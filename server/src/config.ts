@@ -145,7 +145,7 @@ export const SETTINGS: readonly Setting[] = [
   },
   integer(
     'POSTHORN_MAX_IN_FLIGHT',
-    512,
+    1_024,
     1,
     10_000,
     'Requests that may be under way to receivers at once, all tenants together.',
@@ -155,7 +155,7 @@ export const SETTINGS: readonly Setting[] = [
   ),
   integer(
     'POSTHORN_MAX_QUEUED',
-    100_000,
+    200_000,
     1,
     1_000_000,
     'Deliveries that may wait in memory, a tenth of them from the backlog in the database; more wait there.',
@@ -203,7 +203,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     egressAllow: dev ? ['127.0.0.0/8', '::1/128', 'localhost'] : [],
     egressProxy: undefined,
     logLevel: dev ? 'warn' : 'info',
-    maxInFlight: 512,
+    maxInFlight: 1_024,
     maxQueued: 200_000,
     drainSeconds: 20,
     processes: 1,

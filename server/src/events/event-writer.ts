@@ -21,11 +21,11 @@ import {
 } from './sql/store-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
-const COMMITS_AT_ONCE = 2;
+const COMMITS_AT_ONCE = 3;
 
 /** About as long as a commit takes; publishers wait for it. */
 const COMMIT_EVERY_MS = 8;
-const COMMIT_ENOUGH = 100;
+const COMMIT_ENOUGH = 64;
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
