@@ -117,7 +117,7 @@ export const SINGLE: LoadShape = {
   batchSize: 1,
   audience: 'shared',
   webhooks: 1,
-  connections: 128,
+  connections: 256,
   deliveriesPerSecondMax: 40_000,
   secondsMin: 0,
 };

@@ -14,6 +14,8 @@ export const EMBEDDED_SETTINGS: Readonly<Record<string, string>> = {
   // A 202 promises that the event is on disk.
   fsync: 'on',
   full_page_writes: 'on',
+  // A new segment of the log is written once, not twice; what is flushed is on disk all the same.
+  wal_init_zero: 'off',
   synchronous_commit: 'on',
   // Whole page images dominate the log after each checkpoint, so there are few checkpoints. The images stay
   // uncompressed: this build knows only pglz, and the processor is scarcer here than the disk.

@@ -74,14 +74,13 @@ export class Publisher {
   publishOne(scope: Scope, request: PublishRequest, done: (error: unknown, result?: PublishResult) => void): void {
     const { webhooks, writer } = this.#options;
     const subscribers = webhooks.match(scope, request.type);
-    const entry = this.#options.eventTypes.lookup(scope, request.type);
-    if (subscribers instanceof Promise || entry instanceof Promise || entry === 'unknown') {
-      this.publish(scope, [request]).then(([result]) => done(undefined, result), done);
-      return;
-    }
     let prepared: PreparedEvent;
     try {
-      this.#checkAgainst(entry, scope, request, '');
+      const checked = this.#check(scope, request, '');
+      if (subscribers instanceof Promise || checked instanceof Promise) {
+        this.#publishLater(scope, request, checked, done);
+        return;
+      }
       prepared = this.#prepare(scope, request, subscribers, undefined);
     } catch (error) {
       done(error);
@@ -93,6 +92,19 @@ export class Publisher {
       resolve: ([stored = STORED]) => done(undefined, describe(prepared, stored)),
       reject: done,
     });
+  }
+
+  #publishLater(
+    scope: Scope,
+    request: PublishRequest,
+    checked: void | Promise<void>,
+    done: (error: unknown, result?: PublishResult) => void,
+  ): void {
+    const publish = async () => {
+      await checked;
+      return this.publish(scope, [request]);
+    };
+    publish().then(([result]) => done(undefined, result), done);
   }
 
   /**

@@ -28,7 +28,7 @@ const attemptsOf = async (eventId: string) =>
   (await posthorn.call('GET', `/api/v1/deliveries/${(await deliveryOf(eventId)).id}`)).body.attempts;
 
 const INSERTS_THAT_WAIT = `SELECT FROM pg_stat_activity
-  WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO deliveries%'`;
+  WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%hold_node%'`;
 
 /** A delivery that a node of another process has in hand, the node having been heard of `silence` ago. */
 async function leasedElsewhere(silence: string): Promise<string> {

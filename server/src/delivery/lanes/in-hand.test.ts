@@ -125,7 +125,7 @@ test('the oldest id is that of the delivery made first, whatever the order of ho
 test('a delivery that comes back before its first stay has ended is counted once', () => {
   const inHand = new InHand(10);
   const first = task('a', 'w');
-  const again = { ...first };
+  const again = { ...first, claimed: 'later' as const };
   inHand.hold(first);
   inHand.hold(again);
   inHand.letGo(first);

@@ -95,7 +95,8 @@ export class InHand {
 
   /** One that is held already is replaced: its row came back before it was known that the row had been given up. */
   hold(task: DeliveryTask): void {
-    const before = this.#tasks.get(task.id);
+    // What was just published has an id that was never there.
+    const before = task.claimed === false ? undefined : this.#tasks.get(task.id);
     if (before !== undefined) this.#count(before, -1);
     this.#tasks.set(task.id, task);
     this.#count(task, 1);
@@ -122,7 +123,7 @@ export class InHand {
 /** So many deliveries, or bytes, may be in memory. A tenant holds no more than are free, so whoever comes finds room. */
 class Places {
   readonly #max: number;
-  readonly #ofTenant = new Map<string, number>();
+  readonly #ofTenant = new Map<string, { taken: number }>();
   taken = 0;
 
   constructor(max: number) {
@@ -130,13 +131,16 @@ class Places {
   }
 
   room(tenantId: string): number {
-    return Math.ceil((this.#max - this.taken - (this.#ofTenant.get(tenantId) ?? 0)) / 2);
+    return Math.ceil((this.#max - this.taken - (this.#ofTenant.get(tenantId)?.taken ?? 0)) / 2);
   }
 
   count(tenantId: string, change: number): void {
     this.taken += change;
-    const ofTenant = (this.#ofTenant.get(tenantId) ?? 0) + change;
-    if (ofTenant === 0) this.#ofTenant.delete(tenantId);
-    else this.#ofTenant.set(tenantId, ofTenant);
+    const ofTenant = this.#ofTenant.get(tenantId);
+    if (ofTenant === undefined) this.#ofTenant.set(tenantId, { taken: change });
+    else {
+      ofTenant.taken += change;
+      if (ofTenant.taken === 0) this.#ofTenant.delete(tenantId);
+    }
   }
 }
