@@ -53,7 +53,7 @@ function openPaced() {
   const begun: UnderWay[] = [];
   const group = new GroupCommit<number>({
     weightMax: 100,
-    pace: { clock, commits: 2, everyMs: 8, enough: 64 },
+    pace: { clock, commits: 2, everyMs: 8 },
     commit: (items, slot) => new Promise((resolve) => begun.push({ items, slot, end: resolve })),
   });
   const turn = () => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));

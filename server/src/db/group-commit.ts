@@ -7,8 +7,6 @@ export interface CommitPace {
   commits: number;
   /** Milliseconds from the beginning of one commit to that of the next. */
   everyMs: number;
-  /** So many items do not wait for it: the beginning of a statement is a small part of their cost. */
-  enough: number;
 }
 
 /**
@@ -98,7 +96,7 @@ export class GroupCommit<Item> {
   }
 
   #waitMs(): number {
-    if (this.#pace === undefined || this.#waiting.length >= this.#pace.enough) return 0;
+    if (this.#pace === undefined || this.#waiting.length >= ENOUGH_ITEMS) return 0;
     const isBusy = this.#lastItems >= MANY_ITEMS || this.#freeSlots.length < this.#slots;
     return isBusy ? this.#lastBeganMs + this.#pace.everyMs - this.#pace.clock.monotonicMs() : 0;
   }
@@ -135,3 +133,6 @@ export class GroupCommit<Item> {
 
 /** A commit of so many items shows that more are coming. */
 const MANY_ITEMS = 4;
+
+/** For so many items the beginning of a statement is a small part of its cost, and waiting for more gains little. */
+const ENOUGH_ITEMS = 64;

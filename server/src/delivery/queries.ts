@@ -107,10 +107,6 @@ export function listAttempts(
     .execute();
 }
 
-export function findAttempt(db: Database, scope: Scope, id: string): Promise<AttemptRow | undefined> {
-  return attempts(db, scope).where('a.id', '=', id).executeTakeFirst();
-}
-
 function attempts(db: Database, scope: Scope) {
   return db
     .selectFrom('attempts as a')

@@ -43,8 +43,7 @@ const BATCH_WEIGHT_MAX = 1_000;
 const COMMITS_AT_ONCE = 2;
 
 /** Only the next delivery of its ordering key waits for a record. */
-const COMMIT_EVERY_MS = 15;
-const COMMIT_ENOUGH = 128;
+const COMMIT_EVERY_MS = 10;
 
 /** Rows a webhook's totals are spread over, so that commits under way at once, and nodes, seldom wait for each other. */
 const TOTAL_SHARDS = 4;
@@ -90,7 +89,7 @@ export class Recorder {
     this.#leaseOf = options.leaseOf;
     this.#batches = new GroupCommit({
       commit: (records, slot) => this.#writeByDay(records, slot),
-      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS, enough: COMMIT_ENOUGH },
+      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
     });
@@ -282,6 +281,7 @@ function keysOf(records: AttemptRecord[]): Buffer[] {
   return [
     uuidArray(records.map(({ task }) => task.tenantId)),
     uuidArray(records.map(({ task }) => task.environmentId)),
+    uuidArray(records.map(({ task }) => task.id)),
     uuidArray(records.map(({ id }) => id)),
   ];
 }

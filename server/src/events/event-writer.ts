@@ -21,11 +21,10 @@ import {
 } from './sql/store-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
-const COMMITS_AT_ONCE = 3;
+const COMMITS_AT_ONCE = 2;
 
 /** About as long as a commit takes; publishers wait for it. */
 const COMMIT_EVERY_MS = 8;
-const COMMIT_ENOUGH = 64;
 const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
@@ -46,7 +45,7 @@ export class EventWriter {
     this.#logger = options.logger;
     this.#batches = new GroupCommit({
       commit: (submissions) => this.#commit(submissions),
-      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS, enough: COMMIT_ENOUGH },
+      pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
       weightMax: COMMIT_EVENTS_MAX,
       weigh: (submission) => submission.events.length + (bytesOf(submission) / COMMIT_BYTES_MAX) * COMMIT_EVENTS_MAX,
     });
@@ -78,11 +77,11 @@ export class EventWriter {
       const refused = keyed
         ? await this.#writeKeyed(submissions, commitState)
         : await this.#write(submissions, commitState);
-      for (const submission of submissions) {
-        const error = refused.get(submission);
-        if (error === undefined) this.#stored(submission);
-        else this.#refused(submission, error, false);
-      }
+      const stored = submissions.filter((submission) => !refused.has(submission));
+      for (const submission of stored) this.#stored(submission);
+      // One after the other, with nothing between them: whoever publishes on many connections is woken once.
+      for (const { results, resolve } of stored) resolve(results);
+      for (const [submission, error] of refused) this.#refused(submission, error, false);
     } catch (error) {
       await this.#failed(submissions, error, commitState.sent);
     }
@@ -127,7 +126,7 @@ export class EventWriter {
     }
   }
 
-  #stored({ events, results, resolve }: Submission): void {
+  #stored({ events, results }: Submission): void {
     for (const [at, prepared] of events.entries()) {
       if (results[at]?.kind === 'stored') {
         this.#accepted += 1;
@@ -136,7 +135,6 @@ export class EventWriter {
         this.#engine.release(leasedTasks(prepared), false);
       }
     }
-    resolve(results);
   }
 
   #handOver(prepared: PreparedEvent): void {

@@ -161,7 +161,7 @@ export class Publisher {
       id,
       publicId: request.eventId ?? id,
       type: request.type,
-      timestamp: new Date(request.occurredAtMs).toISOString(),
+      timestamp: isoTime(request.occurredAtMs),
       data: request.data,
       metadata: request.metadata,
       source: EVENT_SOURCE,
@@ -208,6 +208,18 @@ export class Publisher {
     if (this.#options.engine.reserve(task, target)) return { task, place: 'leased', dueAtMs: null, ordered };
     return { task, place: 'waiting', dueAtMs: firstAttemptDueAtMs(this.#options.clock.now()), ordered };
   }
+}
+
+let isoMs = Number.NaN;
+let isoText = '';
+
+/** RFC 3339; what is published without a time of its own is mostly of the same millisecond as the event before. */
+function isoTime(timeMs: number): string {
+  if (timeMs !== isoMs) {
+    isoText = new Date(timeMs).toISOString();
+    isoMs = timeMs;
+  }
+  return isoText;
 }
 
 const STORED: StoredEvent = { kind: 'stored' };

@@ -2,7 +2,7 @@ import { Type } from 'typebox';
 import type { EventTypeDirectory } from '../catalog/directory.ts';
 import type { Database } from '../db/pool.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
-import { findAttempt } from '../delivery/queries.ts';
+import { attemptsOf } from '../delivery/queries.ts';
 import { EVENT_SOURCE } from '../delivery/rows.ts';
 import { showAttempt } from '../delivery/show.ts';
 import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
@@ -73,8 +73,8 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
       }
       const type = request.body.event_type;
       const content = await contentOf(deps, caller, target, type, payload);
-      const attemptId = await sendTest(deps, caller, target, content);
-      const row = await findAttempt(deps.db, caller, attemptId);
+      const deliveryId = await sendTest(deps, caller, target, content);
+      const [row] = await attemptsOf(deps.db, caller, deliveryId);
       if (row === undefined) throw new Error('A test was recorded without an attempt.');
       return showAttempt(row, BODY_SHOWN_MAX);
     },
@@ -108,7 +108,7 @@ async function contentOf(
   };
 }
 
-/** Stores and sends it; gives the attempt's UUID once it is recorded. */
+/** Stores and sends it; gives the delivery's UUID once its attempt is recorded. */
 async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget, content: Content): Promise<string> {
   const { engine, writer, clock, newId } = deps;
   const nowMs = clock.now();
@@ -154,6 +154,6 @@ async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget,
       deliveries: [{ task, place: 'test', dueAtMs: null, ordered: false }],
     },
   ]);
-  const record = await engine.sendTest(task, target);
-  return record.id;
+  await engine.sendTest(task, target);
+  return task.id;
 }

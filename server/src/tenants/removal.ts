@@ -79,10 +79,11 @@ async function removeOldest(
 ): Promise<number> {
   // A range of the primary key: an index scan whatever the statistics say, and partitions beyond it are left alone.
   const name = sql.table(table);
-  const oldest = sql`SELECT id FROM ${name} WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId}
-    ORDER BY id LIMIT ${batchRows}`;
+  const id = sql.ref(table === 'attempts' ? 'delivery_id' : 'id');
+  const oldest = sql`SELECT ${id} AS id FROM ${name} WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId}
+    ORDER BY ${id} LIMIT ${batchRows}`;
   const result = await sql`DELETE FROM ${name} WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId}
-    AND id <= (SELECT id FROM (${oldest}) AS batch ORDER BY id DESC LIMIT 1)`.execute(db);
+    AND ${id} <= (SELECT id FROM (${oldest}) AS batch ORDER BY id DESC LIMIT 1)`.execute(db);
   return Number(result.numAffectedRows ?? 0);
 }
 

@@ -8,12 +8,14 @@
  * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
  */
 
-/** For attempts that an earlier transaction may have stored, whose answer never came. $1 tenants, $2 environments, $3 ids. */
+/** For attempts that an earlier transaction may have stored, whose answer never came. $1 tenants, $2 environments, $3 deliveries, $4 ids. */
 export const FORGET_ATTEMPTS = {
   name: 'forget-attempts',
   text: `
-DELETE FROM attempts a USING unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS i (tenant_id, environment_id, id)
-WHERE a.tenant_id = i.tenant_id AND a.environment_id = i.environment_id AND a.id = i.id`,
+DELETE FROM attempts a
+USING unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[]) AS i (tenant_id, environment_id, delivery_id, id)
+WHERE a.tenant_id = i.tenant_id AND a.environment_id = i.environment_id AND a.delivery_id = i.delivery_id
+  AND a.id = i.id`,
 } as const;
 
 /** `table`: `attempts` or one of its partitions. */

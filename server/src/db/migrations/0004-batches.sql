@@ -38,6 +38,11 @@ CREATE TYPE delivery_outcome AS (
   parks boolean
 );
 
+-- Attempts are asked for by their delivery, never alone: one index does for both.
+ALTER TABLE attempts DROP CONSTRAINT attempts_pkey;
+ALTER TABLE attempts ADD PRIMARY KEY (tenant_id, environment_id, delivery_id, id);
+DROP INDEX attempts_by_delivery;
+
 -- Keeps a node from being buried until the transaction ends; one that is buried already is an error, so that nothing
 -- behind it in the transaction is stored.
 CREATE FUNCTION hold_node(node integer) RETURNS void LANGUAGE plpgsql AS $$
