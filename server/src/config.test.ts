@@ -15,8 +15,8 @@ test('dev needs no setting: loopback only, deliveries to loopback, everything in
     encryptionKey: undefined,
     egressAllow: ['127.0.0.0/8', '::1/128', 'localhost'],
     logLevel: 'warn',
-    maxInFlight: 512,
-    maxQueued: 100_000,
+    maxInFlight: 1_024,
+    maxQueued: 200_000,
     drainSeconds: 20,
     processes: 1,
   });

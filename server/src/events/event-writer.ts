@@ -7,6 +7,7 @@ import { runPipeline, type Step } from '../db/pipeline.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { RowArray } from '../db/row-array.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
+import type { DeliveryTask } from '../delivery/task.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
@@ -78,7 +79,7 @@ export class EventWriter {
         ? await this.#writeKeyed(submissions, commitState)
         : await this.#write(submissions, commitState);
       const stored = submissions.filter((submission) => !refused.has(submission));
-      for (const submission of stored) this.#stored(submission);
+      this.#stored(stored);
       // One after the other, with nothing between them: whoever publishes on many connections is woken once.
       for (const { results, resolve } of stored) resolve(results);
       for (const [submission, error] of refused) this.#refused(submission, error, false);
@@ -126,21 +127,25 @@ export class EventWriter {
     }
   }
 
-  #stored({ events, results }: Submission): void {
-    for (const [at, prepared] of events.entries()) {
-      if (results[at]?.kind === 'stored') {
-        this.#accepted += 1;
-        this.#handOver(prepared);
-      } else {
-        this.#engine.release(leasedTasks(prepared), false);
+  #stored(submissions: Submission[]): void {
+    const leased: DeliveryTask[] = [];
+    for (const { events, results } of submissions) {
+      for (const [at, prepared] of events.entries()) {
+        if (results[at]?.kind === 'stored') {
+          this.#accepted += 1;
+          this.#handOver(prepared, leased);
+        } else {
+          this.#engine.release(leasedTasks(prepared), false);
+        }
       }
     }
+    this.#engine.accept(leased);
   }
 
-  #handOver(prepared: PreparedEvent): void {
-    this.#engine.accept(leasedTasks(prepared));
-    for (const { place, task, dueAtMs } of prepared.deliveries) {
-      if (place === 'waiting' && dueAtMs !== null) this.#engine.expect(task, dueAtMs);
+  #handOver({ deliveries }: PreparedEvent, leased: DeliveryTask[]): void {
+    for (const { place, task, dueAtMs } of deliveries) {
+      if (place === 'leased') leased.push(task);
+      else if (place === 'waiting' && dueAtMs !== null) this.#engine.expect(task, dueAtMs);
     }
   }
 
