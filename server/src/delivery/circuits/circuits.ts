@@ -48,6 +48,7 @@ export class Circuits {
   readonly #options: CircuitsOptions;
   readonly #circuits = new Map<string, Circuit>();
   readonly #windows = new Map<string, { window: CircuitWindow; windowMs: number }>();
+  #readings: Promise<void> = Promise.resolve();
   #prunedAtMs = 0;
 
   constructor(options: CircuitsOptions) {
@@ -64,8 +65,17 @@ export class Circuits {
     return this.#circuits.size;
   }
 
-  /** Reads what the rows say of all circuits, or of one, and tells of what has changed. */
-  async load(webhookId?: string): Promise<void> {
+  /**
+   * Reads what the rows say of all circuits, or of one, and tells of what has changed. One reading after the other: of
+   * two at the same time the one that was asked for first could bring its answer last, and it would be the older one.
+   */
+  load(webhookId?: string): Promise<void> {
+    const reading = this.#readings.then(() => this.#read(webhookId));
+    this.#readings = reading.catch(() => {});
+    return reading;
+  }
+
+  async #read(webhookId: string | undefined): Promise<void> {
     const { pool, clock, onChange } = this.#options;
     const result = await pool.query<CircuitColumns>({ ...READ_CIRCUITS, values: [webhookId ?? null] });
     const nowMs = clock.monotonicMs();
