@@ -73,12 +73,19 @@ export class Publisher {
    */
   publishOne(scope: Scope, request: PublishRequest, done: (error: unknown, result?: PublishResult) => void): void {
     const { webhooks, writer } = this.#options;
-    const subscribers = webhooks.match(scope, request.type);
+    const publishAfter = (reading: Promise<unknown>) => {
+      reading.then(() => this.publish(scope, [request])).then(([result]) => done(undefined, result), done);
+    };
     let prepared: PreparedEvent;
     try {
       const checked = this.#check(scope, request, '');
-      if (subscribers instanceof Promise || checked instanceof Promise) {
-        this.#publishLater(scope, request, checked, done);
+      if (checked instanceof Promise) {
+        publishAfter(checked);
+        return;
+      }
+      const subscribers = webhooks.match(scope, request.type);
+      if (subscribers instanceof Promise) {
+        publishAfter(subscribers);
         return;
       }
       prepared = this.#prepare(scope, request, subscribers, undefined);
@@ -92,19 +99,6 @@ export class Publisher {
       resolve: ([stored = STORED]) => done(undefined, describe(prepared, stored)),
       reject: done,
     });
-  }
-
-  #publishLater(
-    scope: Scope,
-    request: PublishRequest,
-    checked: void | Promise<void>,
-    done: (error: unknown, result?: PublishResult) => void,
-  ): void {
-    const publish = async () => {
-      await checked;
-      return this.publish(scope, [request]);
-    };
-    publish().then(([result]) => done(undefined, result), done);
   }
 
   /**

@@ -93,6 +93,10 @@ test('while the database is away publishes get 503; after it nothing accepted is
     );
     expect(refused.body.error.code).toBe('unavailable');
     expect(refused.headers.get('retry-after')).toBe('2');
+    // Of this environment nothing was read yet, neither its event types nor its webhooks.
+    const unread = { event_type: 'order.paid', data: {} };
+    const elsewhere = await posthorn.call('POST', '/api/v1/events', unread, { 'x-environment': 'staging' });
+    expect(elsewhere).toMatchObject({ status: 503, body: { error: { code: 'unavailable' } } });
     expect((await posthorn.call('GET', '/health/ready')).status).toBe(503);
     expect((await posthorn.call('GET', '/health/live')).status).toBe(200);
     receiver.onRequest = (request) => request.respond(200);

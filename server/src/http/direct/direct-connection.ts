@@ -163,14 +163,21 @@ export class DirectConnection {
       socket.end(`${head}connection: close\r\n\r\n${body}`);
       return;
     }
-    socket.write(`${head}connection: keep-alive\r\nkeep-alive: timeout=${IDLE_MS_MAX / 1000}\r\n\r\n${body}`);
-    this.#state = 'idle';
-    this.#sinceMs = clock.monotonicMs();
-    if (this.#parts.length > 0) this.#goOn();
+    const keep = `connection: keep-alive\r\nkeep-alive: timeout=${IDLE_MS_MAX / 1000}\r\n\r\n`;
+    // One that does not read its answers gets no more of them: they would pile up here.
+    if (socket.write(head + keep + body)) this.#goOn();
+    else socket.once('drain', () => this.#goOn());
   }
 
-  /** With what came while a request was answered. */
+  /** With what came while a request was answered, or idle. */
   #goOn(): void {
+    this.#state = 'idle';
+    this.#sinceMs = this.#options.clock.monotonicMs();
+    if (this.#closing) {
+      this.#options.socket.end();
+      return;
+    }
+    if (this.#parts.length === 0) return;
     const bytes = Buffer.concat(this.#parts);
     this.#parts = [];
     this.#options.socket.resume();

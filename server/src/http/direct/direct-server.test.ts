@@ -140,6 +140,23 @@ describe('requests of the route', () => {
     expect(brief(await answers(4))).toEqual(['1', '2', '3', 'server: POST /other 4']);
   });
 
+  test('whose answers nobody reads wait, so that no answers pile up', async () => {
+    const large = 'a'.repeat(20_000_000);
+    handle = (request, answer) => {
+      answer({ status: 202, body: request.body.toString() === '1' ? large : '2' });
+      return true;
+    };
+    const { socket, answers } = await connect();
+    socket.pause();
+    socket.write(post('1') + post('2'));
+    await eventually(
+      async () => handled.length,
+      (count) => count === 1,
+    );
+    socket.resume();
+    expect(brief(await answers(2))[1]).toBe('2');
+  });
+
   test('are answered when the caller has closed his side', async () => {
     handle = () => true;
     const { socket, answers } = await connect();
