@@ -7,9 +7,8 @@ import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
 import { startReplayWorker } from './delivery/recovery/worker.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
-import type { HttpServer } from './http/server.ts';
+import { listen } from './http/listen.ts';
 import type { Clock } from './kernel/clock.ts';
-import { StartupError } from './kernel/startup-error.ts';
 import { startMaintenance } from './operations/maintenance.ts';
 
 export interface NodeOptions extends CompositionOptions {
@@ -78,7 +77,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => beforeDrained(maintenance.stop()));
     const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
     running.push(() => beforeDrained(replays.stop()));
-    const url = await listen(parts.http, config);
+    const url = await listen(parts.http, config, { shared: options.wholeProgram !== undefined });
     // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
     running.push(() => closeWithin(parts, drainMs / 2, clock));
     return { url, nodeId: () => parts.engine.nodeId, metrics: parts.metrics, stop };
@@ -104,27 +103,4 @@ async function closeWithin({ http, cutConnections }: Composition, ms: number, cl
   const cancel = clock.after(ms, cutConnections);
   await http.close();
   cancel();
-}
-
-/** @throws StartupError when the address cannot be listened on. */
-async function listen(http: HttpServer, config: Config): Promise<string> {
-  try {
-    return await http.listen({ host: config.host, port: config.port });
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    const where = `${config.host}:${config.port}`;
-    switch (code) {
-      case 'EADDRINUSE':
-        throw new StartupError(`${where} is taken by another program: stop it, or set POSTHORN_PORT to a free port.`);
-      case 'EACCES':
-        throw new StartupError(
-          `${where} may not be listened on: ports under 1024 need more rights. Set POSTHORN_PORT.`,
-        );
-      case 'EADDRNOTAVAIL':
-      case 'ENOTFOUND':
-        throw new StartupError(`${config.host} is not an address of this machine. Set POSTHORN_HOST.`);
-      default:
-        throw error;
-    }
-  }
 }

@@ -1,11 +1,10 @@
 import cluster from 'node:cluster';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import type pg from 'pg';
 import type { RunningPosthorn } from '../app.ts';
 import type { Config } from '../config.ts';
 import { errorCode, openDatabase } from '../db/pool.ts';
+import { findSharedPort } from '../http/listen.ts';
 import { type Clock, systemClock } from '../kernel/clock.ts';
 import { createLogger, type Logger } from '../kernel/logger.ts';
 import { RestartDelay } from '../kernel/restart-delay.ts';
@@ -47,7 +46,7 @@ export async function startProcesses(config: Config, options: { logger?: Logger 
     const box = createSecretBox(keys.encryptionKey);
     await prepareDatabase({ connection, mode: config.mode, box, clock: systemClock, logger });
     const apiConnectionsMax = apiConnectionsFor(config.processes, await connectionsOf(pool));
-    const port = config.port === 0 ? await findFreePort(config.host) : config.port;
+    const port = await findSharedPort(config);
     supervisor = new Supervisor({
       config: { ...config, port },
       keys,
@@ -68,23 +67,6 @@ export async function startProcesses(config: Config, options: { logger?: Logger 
   } catch (error) {
     await stop();
     throw error;
-  }
-}
-
-/**
- * A free port has to be chosen before the processes start: each that comes later must get the same. 0 where none can be
- * had; the first process's refusal says why then.
- */
-async function findFreePort(host: string): Promise<number> {
-  const server = createServer();
-  try {
-    server.listen(0, host);
-    await once(server, 'listening');
-    return (server.address() as AddressInfo).port;
-  } catch {
-    return 0;
-  } finally {
-    server.close();
   }
 }
 

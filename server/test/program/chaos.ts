@@ -97,11 +97,16 @@ class Chaos {
   #publishing: SteadyPublishing | undefined;
   #signals = 0;
   #startedAtMs = 0;
-  programLog = '';
+  #pastLogs = '';
 
   constructor(options: ChaosOptions) {
     this.#options = options;
     options.ledger.onArrival = answerOf;
+  }
+
+  /** Of all programs that were started, to this moment. */
+  get programLog(): string {
+    return this.#pastLogs + (this.#server?.output() ?? '') + (this.#server?.errors() ?? '');
   }
 
   async start(): Promise<void> {
@@ -134,12 +139,12 @@ class Chaos {
     await Promise.all(orphans.map(processEnd));
     this.#kills.push({ beganAtMs, endedAtMs: Date.now(), ofSender: target !== 'PostgreSQL', record });
     if (victims.includes(server.pid)) {
-      this.programLog += server.output();
+      this.#pastLogs += server.output() + server.errors();
       await this.#launch();
     }
     await eventually(
-      () => this.#isReady(),
-      (ready) => ready,
+      () => this.#readiness(),
+      (answer) => answer === 'ready',
       60_000,
     );
   }
@@ -225,11 +230,13 @@ class Chaos {
     return statSync(path.join(this.#options.folder.dataDir, 'postgres', 'postmaster.pid')).ctimeMs;
   }
 
-  async #isReady(): Promise<boolean> {
+  /** "ready", or what is said instead. */
+  async #readiness(): Promise<string> {
     try {
-      return (await this.#running().call('GET', '/health/ready')).status === 200;
-    } catch {
-      return false;
+      const { status, text } = await this.#running().call('GET', '/health/ready');
+      return status === 200 ? 'ready' : text;
+    } catch (error) {
+      return String((error as Error).cause ?? error);
     }
   }
 

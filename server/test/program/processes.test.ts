@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { createTestDatabase } from '../../src/testing/database.ts';
 import { eventually } from '../../src/testing/eventually.ts';
@@ -94,6 +95,26 @@ test('metrics are those of both, whoever answers, and do not fall when one of th
   expect(workers()).not.toContain(doomed);
   await publish(40, 10);
   for (let n = 0; n < 4; n++) expect(await acceptedTotal()).toBe(50);
+});
+
+test('who waits for a process that is killed is told so at once, and tries again', async () => {
+  const [doomed = 0] = workers();
+  process.kill(doomed, 'SIGSTOP');
+  const answers = Array.from({ length: 24 }, async () => {
+    try {
+      return (await callAnew('GET', '/health/live')).status;
+    } catch {
+      return 'lost';
+    }
+  });
+  await Promise.any(answers);
+  process.kill(doomed, 'SIGKILL');
+  await processEnd(doomed);
+  const settled = await Promise.race([Promise.all(answers), pause(10_000, undefined, { ref: false })]);
+  expect(settled, 'somebody waits for ever').toBeDefined();
+  expect(settled).toContain(200);
+  expect((await callAnew('GET', '/health/live')).status).toBe(200);
+  await bothRun();
 });
 
 test('a change made at one process counts at the other at once', async () => {
