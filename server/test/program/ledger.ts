@@ -25,8 +25,12 @@ export interface Arrival {
 export interface Ledger {
   url: string;
   arrivals: Arrival[];
-  /** What to answer, and after how many milliseconds. */
-  onArrival: (arrival: Omit<Arrival, 'status' | 'answeredAtMs'>) => { status: number; afterMs: number };
+  /** What to answer, and after how many milliseconds; they count from `heldUntil` when that is given. */
+  onArrival: (arrival: Omit<Arrival, 'status' | 'answeredAtMs'>) => {
+    status: number;
+    afterMs: number;
+    heldUntil?: Promise<void>;
+  };
   /**
    * To be called after the program has ended: resolves when all that it sent has been read, and enters what comes from
    * then on under the next life.
@@ -47,15 +51,19 @@ export async function startLedger(): Promise<Ledger> {
       const attempt = Number(request.headers['x-webhook-attempt']);
       const path = request.url ?? '';
       const asked = { event: body.data.n, attempt, life, atMs: Date.now(), path };
-      const { status, afterMs } = ledger.onArrival(asked);
+      const { status, afterMs, heldUntil } = ledger.onArrival(asked);
       const arrival: Arrival = { ...asked, status, answeredAtMs: undefined };
       ledger.arrivals.push(arrival);
-      const answer = setTimeout(() => {
-        answers.delete(answer);
-        if (!response.destroyed) arrival.answeredAtMs = Date.now();
-        response.writeHead(status).end();
-      }, afterMs);
-      answers.add(answer);
+      const answer = () => {
+        const timer = setTimeout(() => {
+          answers.delete(timer);
+          if (!response.destroyed) arrival.answeredAtMs = Date.now();
+          response.writeHead(status).end();
+        }, afterMs);
+        answers.add(timer);
+      };
+      if (heldUntil === undefined) answer();
+      else void heldUntil.then(answer);
     });
   });
   server.on('connection', (socket) => {
