@@ -127,9 +127,11 @@ export async function perform(system: System, step: Step): Promise<RowCommand[]>
       return [];
     }
     case 'answer':
+      await system.looked();
       chosen([...system.transport.underWay], step.request)?.answer(step.answer);
       return [];
     case 'answer all':
+      await system.looked();
       for (const request of [...system.transport.underWay]) request.answer(step.answer);
       return [];
     case 'receiver': {

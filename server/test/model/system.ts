@@ -251,6 +251,11 @@ export class System {
     }
   }
 
+  /** Until the rows of all that was sent have been looked at. An answer may change them, and is given after that. */
+  async looked(): Promise<void> {
+    while (this.#checks.pending) await this.#checks.done();
+  }
+
   /** Until nothing has happened for many turns of the event loop. */
   async rest(): Promise<void> {
     for (let times = 0; times < 20; times++) await this.#database.activity.whenIdle();
