@@ -9,6 +9,7 @@ import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
 import type { Clock } from './kernel/clock.ts';
+import { endsBy } from './kernel/deadline.ts';
 import { startMaintenance } from './operations/maintenance.ts';
 
 export interface NodeOptions extends CompositionOptions {
@@ -42,13 +43,13 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   let drainedByMs = Number.POSITIVE_INFINITY;
   const running: (() => Promise<unknown>)[] = [];
   /** What of it waits for a database that does not answer must leave the engine its time. */
-  const beforeDrained = (work: Promise<void>) => atMost(drainedByMs - clock.monotonicMs(), work, clock);
+  const beforeDrained = (work: Promise<void>) => endsBy(clock, drainedByMs, work);
   const stop = async () => {
     drainedByMs = clock.monotonicMs() + drainMs;
     // A database that does not answer closes no connection either.
     const endMs = drainedByMs + STOP_GRACE_MS;
     for (let last = running.pop(); last !== undefined; last = running.pop()) {
-      await atMost(endMs - clock.monotonicMs(), last(), clock);
+      await endsBy(clock, endMs, last());
     }
   };
   try {
@@ -89,14 +90,6 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 
 /** What the engine may take after the drain time to write down what has ended, and then the pools to close. */
 const STOP_GRACE_MS = 7_000;
-
-/** Waits for work, for so long at most. */
-async function atMost(ms: number, work: Promise<unknown>, clock: Clock): Promise<void> {
-  const late = Promise.withResolvers<void>();
-  const cancel = clock.after(Math.max(0, ms), late.resolve);
-  await Promise.race([work, late.promise]);
-  cancel();
-}
 
 /** Answers what is under way; connections on which that takes too long are cut. */
 async function closeWithin({ http, cutConnections }: Composition, ms: number, clock: Clock): Promise<void> {

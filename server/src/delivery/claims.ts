@@ -1,8 +1,8 @@
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
+import type { Admission } from './admission.ts';
 import { isFirstAttemptDue } from './first-attempts.ts';
-import type { Admission } from './lanes/admission.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
 import type { ClaimedRow, DeliveryRows, LaneRoom, WaitingLane } from './rows.ts';
 import { Wakeups } from './wakeups.ts';

@@ -1,17 +1,17 @@
 import type pg from 'pg';
-import { changeText, NOTIFY_SQL } from '../db/notify.ts';
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
+import { endsBy } from '../kernel/deadline.ts';
 import type { IdSource } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
+import { LaneAdmission } from './admission.ts';
 import { type AttemptEnd, Attempts } from './attempts.ts';
 import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
 import { GiveBacks } from './give-backs.ts';
-import { LaneAdmission } from './lanes/admission.ts';
 import { InHand } from './lanes/in-hand.ts';
 import { isOrdered } from './lanes/key-sequences.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
@@ -19,6 +19,8 @@ import { OrderKeeper } from './lanes/order-keeper.ts';
 import { ResumedWebhooks } from './lanes/resumed-webhooks.ts';
 import { type Turn, Turns } from './lanes/turns.ts';
 import { Heartbeat } from './nodes/heartbeat.ts';
+import { LaneHandover } from './nodes/lane-handover.ts';
+import { LaneNotices } from './nodes/lane-notices.ts';
 import { LaneOwners } from './nodes/lane-owners.ts';
 import { NodeRegistry } from './nodes/node-registry.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
@@ -79,6 +81,8 @@ export class DeliveryEngine {
   readonly #inHand: InHand;
   readonly #circuits: Circuits;
   readonly #owners: LaneOwners;
+  readonly #notices: LaneNotices;
+  readonly #handover: LaneHandover;
   readonly #admission: LaneAdmission;
   readonly #order: OrderKeeper;
   readonly #resumed: ResumedWebhooks;
@@ -89,8 +93,6 @@ export class DeliveryEngine {
   /** Those of them whose leases are not this node's any more: what comes of them moves nothing. */
   readonly #lost = new WeakSet<DeliveryTask>();
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
-  /** Lanes with rows that another node must be told of. */
-  readonly #untold = new Map<string, LaneKey>();
   #draining = false;
   #pumping = false;
 
@@ -116,6 +118,17 @@ export class DeliveryEngine {
     this.#attempts = new Attempts({ ...options, sender: this.#sender });
     this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
     this.#owners = new LaneOwners(pool, clock);
+    this.#notices = new LaneNotices({ pool, clock, logger, owners: this.#owners });
+    this.#handover = new LaneHandover({
+      clock,
+      logger,
+      owners: this.#owners,
+      inHand: this.#inHand,
+      notices: this.#notices,
+      exclusively: (work) => this.#claims.exclusively(work),
+      giveBack: (task) => this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() }),
+      stopping: () => this.#draining,
+    });
     this.#resumed = new ResumedWebhooks(clock, FRESH_MS_MAX);
     this.#order = new OrderKeeper({
       rows: this.#rows,
@@ -202,35 +215,22 @@ export class DeliveryEngine {
     const drainedByMs = clock.monotonicMs() + drainMs;
     const endMs = drainedByMs + RECORD_DEADLINE_MS;
     this.#draining = true;
-    const claimsEnded = await this.#endsBy(endMs, this.#claims.stop());
+    const claimsEnded = await endsBy(clock, endMs, this.#claims.stop());
     this.#rests.clear();
     const dueAtMs = clock.now();
     for (const task of this.#drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
     const probing = [...this.#inHand.lanes.values()].filter((lane) => lane.probing);
-    await this.#endsBy(endMs, Promise.all(probing.map((lane) => this.#circuits.returnProbe(lane))));
+    await endsBy(clock, endMs, Promise.all(probing.map((lane) => this.#circuits.returnProbe(lane))));
     while (this.#turns.inFlight > 0 && clock.monotonicMs() < drainedByMs) {
       await new Promise<void>((resolve) => clock.after(20, resolve));
     }
-    await this.#endsBy(endMs, Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]));
+    await endsBy(clock, endMs, Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]));
     this.#recorder.stop();
-    await this.#endsBy(endMs, this.#sender.stop());
+    await endsBy(clock, endMs, this.#sender.stop());
     // With something in hand still, the node is found silent by others, and its lanes with it.
     const leavesNothing = claimsEnded && this.#inHand.size === 0;
-    if (leavesNothing) {
-      const sure = this.#owners.owned.filter((key) => !this.#inHand.lane(key).inDoubt);
-      await this.#endsBy(endMs, this.#releaseLanes(sure));
-    }
-    await this.#endsBy(endMs, this.#heartbeat.stop(leavesNothing));
-  }
-
-  /** Waits for work, but not beyond a time on the monotonic clock; false: it has not ended. */
-  async #endsBy(atMs: number, work: Promise<unknown>): Promise<boolean> {
-    const { clock } = this.#options;
-    const late = Promise.withResolvers<false>();
-    const cancel = clock.after(Math.max(0, atMs - clock.monotonicMs()), () => late.resolve(false));
-    const ended = await Promise.race([work.then(() => true), late.promise]);
-    cancel();
-    return ended;
+    if (leavesNothing) await endsBy(clock, endMs, this.#handover.giveUpAll());
+    await endsBy(clock, endMs, this.#heartbeat.stop(leavesNothing));
   }
 
   /** This node's number, with which its new deliveries are leased. */
@@ -278,7 +278,7 @@ export class DeliveryEngine {
   /** A delivery of this webhook was committed to wait in its row until `dueAtMs`. */
   expect(key: LaneKey, dueAtMs: number): void {
     this.#claims.expect(this.#inHand.lane(key), dueAtMs);
-    if (!this.#owners.alone && !this.#owners.owns(key.webhookId)) this.#tell(key);
+    if (!this.#owners.alone && !this.#owners.owns(key.webhookId)) this.#notices.tell(key);
   }
 
   /** Another node has committed a delivery of this webhook, which is for the owner of its lane to send. */
@@ -339,40 +339,10 @@ export class DeliveryEngine {
   /** The nodes that live, as of this heartbeat. */
   #nodesChanged(nodeIds: number[]): void {
     const changed = this.#owners.setAlive(nodeIds);
-    this.#leaveLanes();
+    this.#handover.leave();
     if (!changed) return;
     const now = this.#options.clock.now();
     for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
-  }
-
-  /** Lanes that are another node's now are given up, each when nothing of it is under way. */
-  #leaveLanes(): void {
-    const now = this.#options.clock.now();
-    const idle: LaneKey[] = [];
-    for (const key of this.#owners.owned) {
-      const lane = this.#inHand.lane(key);
-      // One that has begun to leave leaves: what it gave back may not be in its row yet.
-      if (lane.leaving || this.#owners.shouldOwn(key.webhookId)) continue;
-      lane.leaving = true;
-      for (const task of lane.drain()) this.#giveBack({ task, to: 'waiting', dueAtMs: now });
-      if (lane.held === 0) idle.push(key);
-    }
-    this.#giveUpLanes(idle);
-  }
-
-  /**
-   * Gives up lanes that are another node's, once no claim is under way: it could still lease some of their rows, which
-   * the other node would not see and send later ones of the same key before them.
-   */
-  #giveUpLanes(keys: LaneKey[]): void {
-    if (keys.length === 0 && !this.#owners.releasing) return;
-    void this.#claims.exclusively(async () => {
-      const idle = keys.filter(({ webhookId }) => {
-        const lane = this.#inHand.lanes.get(webhookId);
-        return lane?.leaving && lane.held === 0 && !lane.inDoubt && this.#owners.owns(webhookId);
-      });
-      await this.#releaseLanes(idle);
-    });
   }
 
   /** Rows may be leased to this node that it does not hold, some of them in the order of these lanes. */
@@ -386,45 +356,7 @@ export class DeliveryEngine {
     for (const lane of lanes) lane.inDoubt = false;
     // A claim whose answer was lost has parked rows, too.
     this.#order.lookAt(lanes);
-    this.#giveUpLanes(lanes);
-  }
-
-  #releaseLanes(keys: LaneKey[]): Promise<void> {
-    const now = this.#options.clock.monotonicMs();
-    const paced = keys.map((key) => {
-      const lane = this.#inHand.lanes.get(key.webhookId);
-      return { lane: key, pacedUntilMs: lane?.pace?.pacedUntilMs ?? now };
-    });
-    for (const { webhookId } of keys) this.#inHand.lanes.delete(webhookId);
-    return this.#owners
-      .release(paced)
-      .then((free) => this.#notify(free))
-      .catch((error) => {
-        this.#options.logger.warn({ code: errorCode(error), lanes: keys.length }, 'lanes could not be given up yet');
-        if (!this.#draining) this.#options.clock.after(RELEASE_AGAIN_MS, () => void this.#releaseLanes([]));
-      });
-  }
-
-  #tell(key: LaneKey): void {
-    if (this.#untold.size === 0) {
-      this.#options.clock.after(TELL_AFTER_MS, () => {
-        const keys = [...this.#untold.values()];
-        this.#untold.clear();
-        this.#notify(keys).catch((error) => {
-          // The owner's own sweep finds them within seconds.
-          this.#options.logger.warn({ code: errorCode(error) }, 'other nodes could not be told of waiting deliveries');
-        });
-      });
-    }
-    this.#untold.set(key.webhookId, key);
-  }
-
-  async #notify(keys: LaneKey[]): Promise<void> {
-    if (keys.length === 0 || this.#owners.alone) return;
-    const texts = keys.map(({ tenantId, environmentId, webhookId }) =>
-      changeText({ topic: 'lane_due', tenantId, environmentId, webhookId }),
-    );
-    await this.#options.pool.query(`${NOTIFY_SQL.replace('$1', 'text')} FROM unnest($1::text[]) AS text`, [texts]);
+    this.#handover.giveUp(lanes);
   }
 
   #circuitChanged(key: LaneKey): void {
@@ -656,7 +588,7 @@ export class DeliveryEngine {
   #letGo(task: DeliveryTask): void {
     this.#inHand.letGo(task);
     const lane = this.#inHand.lanes.get(task.webhookId);
-    if (lane?.leaving && lane.held === 0) this.#giveUpLanes([lane]);
+    if (lane?.leaving && lane.held === 0) this.#handover.giveUp([lane]);
   }
 
   #drainQueues(): DeliveryTask[] {
@@ -668,7 +600,3 @@ const UNDER_WAY_MS = 1_000;
 const UNREADABLE_WEBHOOK_MS = 1_000;
 const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;
-const RELEASE_AGAIN_MS = 1_000;
-
-/** Deliveries that are committed within the same moment are told of together. */
-const TELL_AFTER_MS = 5;

@@ -43,7 +43,7 @@ const BATCH_WEIGHT_MAX = 1_000;
 const COMMITS_AT_ONCE = 2;
 
 /** Only the next delivery of its ordering key waits for a record. */
-const COMMIT_EVERY_MS = 10;
+const COMMIT_EVERY_MS = 20;
 
 /** Rows a webhook's totals are spread over, so that commits under way at once, and nodes, seldom wait for each other. */
 const TOTAL_SHARDS = 4;

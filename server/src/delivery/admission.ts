@@ -1,11 +1,11 @@
-import type { Clock } from '../../kernel/clock.ts';
-import type { WebhookDirectory } from '../../webhooks/directory.ts';
-import type { WebhookTarget } from '../../webhooks/target.ts';
-import type { Circuits } from '../circuits/circuits.ts';
-import type { LaneOwners, WantedLane } from '../nodes/lane-owners.ts';
-import type { ClaimRoom, InHand } from './in-hand.ts';
-import type { Lane, LaneKey } from './lane.ts';
-import { paceIntervalMs } from './pace.ts';
+import type { Clock } from '../kernel/clock.ts';
+import type { WebhookDirectory } from '../webhooks/directory.ts';
+import type { WebhookTarget } from '../webhooks/target.ts';
+import type { Circuits } from './circuits/circuits.ts';
+import type { ClaimRoom, InHand } from './lanes/in-hand.ts';
+import type { Lane, LaneKey } from './lanes/lane.ts';
+import { paceIntervalMs } from './lanes/pace.ts';
+import type { LaneOwners, WantedLane } from './nodes/lane-owners.ts';
 
 /** What is to be done about a lane with due rows. */
 export type Admission =
