@@ -17,9 +17,13 @@ export const EMBEDDED_SETTINGS: Readonly<Record<string, string>> = {
   // A new segment of the log is written once, not twice; what is flushed is on disk all the same.
   wal_init_zero: 'off',
   synchronous_commit: 'on',
-  // Whole page images dominate the log after each checkpoint, so there are few checkpoints. The images stay
-  // uncompressed: this build knows only pglz, and the processor is scarcer here than the disk.
-  max_wal_size: '4GB',
+  // A finished segment of the log becomes the next one, so that it is written into memory that the kernel has already:
+  // memory that is touched for the first time costs more than the writing itself. A small log is also soon read after a
+  // crash. Its price are images of pages that are changed again after a checkpoint; most rows are changed within a second,
+  // on the last pages of their table. The images stay uncompressed: this build knows only pglz, and the processor is
+  // scarcer here than the disk.
+  min_wal_size: '512MB',
+  max_wal_size: '512MB',
   checkpoint_timeout: '15min',
 
   // Queries are short: compiling them, or spreading them over workers, costs the deliveries more than it gains.

@@ -52,7 +52,7 @@ function openPaced() {
   const clock = new ManualClock();
   const begun: UnderWay[] = [];
   const group = new GroupCommit<number>({
-    weightMax: 100,
+    weightMax: 1_000,
     pace: { clock, commits: 2, everyMs: 8 },
     commit: (items, slot) => new Promise((resolve) => begun.push({ items, slot, end: resolve })),
   });
@@ -117,10 +117,10 @@ test('with a pace, enough items for a commit wait for no time', async () => {
   const items = (from: number, count: number) => Array.from({ length: count }, (_, at) => from + at);
   for (const item of items(0, 4)) group.add(item);
   await turn();
-  for (const item of items(4, 63)) group.add(item);
+  for (const item of items(4, 255)) group.add(item);
   await turn();
   expect(batches()).toEqual([items(0, 4)]);
-  group.add(67);
+  group.add(259);
   await turn();
-  expect(batches()).toEqual([items(0, 4), items(4, 64)]);
+  expect(batches()).toEqual([items(0, 4), items(4, 256)]);
 });

@@ -135,4 +135,4 @@ export class GroupCommit<Item> {
 const MANY_ITEMS = 4;
 
 /** For so many items the beginning of a statement is a small part of its cost, and waiting for more gains little. */
-const ENOUGH_ITEMS = 64;
+const ENOUGH_ITEMS = 256;
