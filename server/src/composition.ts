@@ -141,7 +141,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       engine.expectTold({ tenantId, environmentId, webhookId });
     }
     if (topic === 'tenants' || topic === 'api_keys') authenticator.invalidate(tenantId);
-    if (topic === 'tenants') tenants.invalidate(tenantId);
+    if (topic === 'tenants') {
+      tenants.invalidate(tenantId);
+      // The webhooks of a tenant or an environment that was deleted went with it.
+      engine.circuitsChanged();
+    }
     if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);
     // A preset that was installed changes what the environment's webhooks send.
     if (topic === 'tenants' || topic === 'event_types' || topic === 'webhooks') {

@@ -460,15 +460,10 @@ export class DeliveryEngine {
       this.#endTurn(turn, 0);
       return;
     }
-    const route = this.#route(lane, task, target);
-    if (route === undefined) {
-      this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
-      this.#endTurn(turn, 0);
-      return;
-    }
     lane.configure(target);
-    if (lane.inFlight > lane.concurrency) {
-      // The limit was lowered since this turn was given.
+    // The limit may have been lowered since this turn was given. Whoever has a route is sent: it may be the one probe.
+    const route = lane.inFlight > lane.concurrency ? undefined : this.#route(lane, task, target);
+    if (route === undefined) {
       this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
       this.#endTurn(turn, 0);
       return;

@@ -152,6 +152,7 @@ export async function deleteWebhook(store: WebhookStore, scope: Scope, id: strin
       .where('tenant_id', '=', row.tenant_id)
       .where('webhook_id', '=', id)
       .execute();
+    await closeCircuit(trx, row);
     await trx.deleteFrom('webhooks').where('tenant_id', '=', row.tenant_id).where('id', '=', id).execute();
   });
 }

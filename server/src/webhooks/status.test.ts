@@ -165,7 +165,7 @@ describe('a change', () => {
     await listener.connect();
     listener.on('notification', ({ payload }) => notices.push(JSON.parse(payload ?? '')));
     await listener.query('LISTEN posthorn_changes');
-    const { id } = await create();
+    const { id, uuid } = await create();
     await api.call(scope, 'PATCH', `/${id}`, { name: 'x' });
     await api.call(scope, 'PATCH', `/${id}`, { headers: { Host: 'refused in the transaction' } });
     await api.call(scope, 'POST', `/${id}/pause`);
@@ -176,6 +176,8 @@ describe('a change', () => {
     await api.handle.pool.query(`SELECT pg_notify('posthorn_changes', '"end"')`);
     while (notices.at(-1) !== 'end') await listener.query('SELECT');
     await listener.end();
-    expect(notices).toEqual([...Array(5).fill({ topic: 'webhooks', ...scope }), 'end']);
+    const changed = { topic: 'webhooks', ...scope };
+    const circuitGone = { topic: 'circuits', ...scope, webhookId: uuid };
+    expect(notices).toEqual([changed, changed, changed, changed, circuitGone, changed, 'end']);
   });
 });

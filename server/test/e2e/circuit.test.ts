@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
-import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type Cluster, startCluster, type TestNode } from './cluster.ts';
 
 let cluster: Cluster;
@@ -16,6 +16,7 @@ afterEach(async () => {
   for (const { id } of (await cluster.first.call('GET', '/api/v1/webhooks')).body.data) {
     await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
   }
+  await allNodesKnow(0);
   await receiver.stop();
   await cluster.query('TRUNCATE deliveries, events, attempts, dead_letters');
 });
@@ -33,6 +34,8 @@ const circuitIs = (id: string, state: string) =>
   );
 const openCircuits = async (node: TestNode) =>
   Number(/^posthorn_circuits_open (\d+)/m.exec((await node.call('GET', '/metrics')).text)?.[1]);
+const failedAttempts = async () =>
+  (await cluster.query('SELECT count(*)::int AS n FROM attempts WHERE response_status = 503'))[0].n;
 const events = (count: number) => Array.from({ length: count }, (_, n) => ({ data: { n } }));
 const fail = () => {
   receiver.onRequest = (request) => request.respond(503);
@@ -41,11 +44,21 @@ const heal = () => {
   receiver.onRequest = (request) => request.respond(200);
 };
 
-/** Opens the circuit by events that fail; no others are published. */
+/** Opens the circuit by events that fail; no others are published. It is open for every node then. */
 async function open(webhookId: string, count = 4): Promise<void> {
   fail();
   await cluster.publishAll(events(count));
   await circuitIs(webhookId, 'open');
+  await allNodesKnow(1);
+}
+
+/** Waits until each node has heard how many circuits are open. */
+async function allNodesKnow(open: number): Promise<void> {
+  for (const node of cluster.nodes)
+    await eventually(
+      () => openCircuits(node),
+      (count) => count === open,
+    );
 }
 
 test('an open circuit lets deliveries wait without an attempt, is shown, and one success lets all of them out', async () => {
@@ -53,11 +66,6 @@ test('an open circuit lets deliveries wait without an attempt, is shown, and one
   await open(webhook.id);
   const { circuit_reopens_at } = await shown(webhook.id);
   expect(Date.parse(circuit_reopens_at) - Date.now()).toBeLessThanOrEqual(1_000);
-  for (const node of cluster.nodes)
-    await eventually(
-      () => openCircuits(node),
-      (count) => count === 1,
-    );
   await Promise.all(cluster.nodes.map((node) => cluster.publishAll(events(50), node)));
   // Three probes fail, each a second after the one before.
   const before = receiver.requests.length;
@@ -68,11 +76,7 @@ test('an open circuit lets deliveries wait without an attempt, is shown, and one
   heal();
   await cluster.allBecome('delivered', 15_000);
   expect(await shown(webhook.id)).toMatchObject({ circuit_state: 'closed', circuit_reopens_at: null });
-  for (const node of cluster.nodes)
-    await eventually(
-      () => openCircuits(node),
-      (count) => count === 0,
-    );
+  await allNodesKnow(0);
 });
 
 test('one request a period probes, over all nodes; the probes use up no attempts', async () => {
@@ -181,7 +185,8 @@ test('what was under way when the circuit opened adds no request', async () => {
   receiver.onRequest = (request) => held.push(() => request.respond(500));
   await cluster.publishAll(events(20));
   await receiver.received(20);
-  for (const answer of held.splice(0)) answer();
+  fail();
+  for (const answer of held) answer();
   await circuitIs(webhook.id, 'open');
   const [{ sum }] = await eventually(
     () => cluster.query('SELECT sum(attempt_count)::int AS sum FROM deliveries'),
@@ -190,6 +195,27 @@ test('what was under way when the circuit opened adds no request', async () => {
   expect(sum).toBeLessThanOrEqual(21);
   heal();
   await cluster.allBecome('delivered', 15_000);
+});
+
+test('the circuit of a webhook that is deleted is forgotten by every node, also when its last requests fail after it', async () => {
+  const first = await breaking();
+  await open(first.id);
+  await cluster.first.call('DELETE', `/api/v1/webhooks/${first.id}`);
+  await allNodesKnow(0);
+
+  const second = await breaking();
+  const underWay: ReceivedRequest[] = [];
+  receiver.onRequest = (request) => underWay.push(request);
+  await cluster.publishAll(events(4));
+  await eventually(
+    async () => underWay.length,
+    (count) => count === 4,
+  );
+  await cluster.first.call('DELETE', `/api/v1/webhooks/${second.id}`);
+  const before = await failedAttempts();
+  for (const request of underWay) request.respond(503);
+  await eventually(failedAttempts, (count) => count === before + 4);
+  await allNodesKnow(0);
 });
 
 test('a changed url, enabling, and a breaker that is switched off close the circuit at once', async () => {

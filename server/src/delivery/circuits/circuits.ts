@@ -184,7 +184,9 @@ export class Circuits {
     const { tenantId, environmentId, webhookId } = lane;
     const notice = changeText({ topic: 'circuits', tenantId, environmentId, webhookId });
     try {
-      await pool.query({ ...statement, values: [tenantId, webhookId, notice, ...values] });
+      const { rowCount } = await pool.query({ ...statement, values: [tenantId, webhookId, notice, ...values] });
+      // Nobody is told of a row that is not there: its webhook was deleted, or another node was first.
+      if (rowCount === 0) await this.load(webhookId);
     } catch (error) {
       logger.warn({ code: errorCode(error), webhook_id: webhookId }, 'a circuit could not be stored');
     }
