@@ -1,20 +1,23 @@
 /**
- * Writes what is generated from the code: openapi.json and docs/configuration.md. With `--check` it writes nothing and
- * fails when one of them is stale.
+ * Writes what is generated from the code: openapi.json, docs/configuration.md and docs/permissions.md. With `--check` it
+ * writes nothing and fails when one of them is stale.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { compose } from '../src/composition.ts';
 import { SETTINGS } from '../src/config.ts';
-import { openApiDocument } from '../src/http/openapi.ts';
+import { type OpenApiDocument, openApiDocument } from '../src/http/openapi.ts';
+import { may, ROLES } from '../src/http/permissions.ts';
 import { systemClock } from '../src/kernel/clock.ts';
 import { createLogger } from '../src/kernel/logger.ts';
 import { createSecretBox } from '../src/kernel/secret-box.ts';
 
 const ROOT = new URL('../../', import.meta.url);
 
+const document = await openApi();
 const files: Record<string, string> = {
-  'openapi.json': await openApi(),
+  'openapi.json': `${JSON.stringify(document, null, 2)}\n`,
   'docs/configuration.md': configuration(),
+  'docs/permissions.md': permissions(document),
 };
 
 const check = process.argv.includes('--check');
@@ -29,7 +32,7 @@ for (const [name, text] of Object.entries(files)) {
 }
 
 /** The routes describe themselves; composing the program connects to nothing. */
-async function openApi(): Promise<string> {
+async function openApi(): Promise<OpenApiDocument> {
   const { http, database, enginePool } = await compose({
     config: { mode: 'dev', egressAllow: [], egressProxy: undefined, maxInFlight: 1, maxQueued: 1 },
     connection: {},
@@ -45,7 +48,7 @@ async function openApi(): Promise<string> {
   await http.close();
   await enginePool.end();
   await database.close();
-  return `${JSON.stringify(document, null, 2)}\n`;
+  return document;
 }
 
 function configuration(): string {
@@ -60,6 +63,27 @@ stops the start, and so does a bad value, with one line that names it.
 
 | variable | default | meaning |
 |---|---|---|
+${rows.join('\n')}
+`;
+}
+
+/** Routes with the roles that may call them, in the order of the API document. */
+function permissions({ paths }: OpenApiDocument): string {
+  const rows = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, operation]) => {
+      const permission = operation['x-permission'];
+      const cells = ROLES.map((role) => (may(role, permission) ? 'yes' : '-'));
+      return `| \`${method.toUpperCase()} ${path}\` | ${permission} | ${cells.join(' | ')} |`;
+    }),
+  );
+  return `# Who may call what
+
+Each route needs one permission, and each role has some. \`public\` needs no key. A key without the permission gets a 403, a
+request without a valid key a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key belongs to one tenant
+and one environment, and finds nothing of another: a 404, as if it were not there.
+
+| route | permission | ${ROLES.join(' | ')} |
+|---|---|${ROLES.map(() => '---').join('|')}|
 ${rows.join('\n')}
 `;
 }

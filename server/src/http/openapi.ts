@@ -1,5 +1,6 @@
 import swagger from '@fastify/swagger';
 import reference from '@scalar/fastify-api-reference';
+import type { Permission } from './permissions.ts';
 import type { HttpServer } from './server.ts';
 
 /**
@@ -28,6 +29,7 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
         name,
       })),
     },
+    transform: ({ schema, url, route }) => ({ schema: { ...schema, ...accessOf(route.config?.permission) }, url }),
     refResolver: {
       buildLocalReference: (json, _base, _fragment, at) => (typeof json.$id === 'string' ? json.$id : `def-${at}`),
     },
@@ -56,7 +58,18 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
   });
 }
 
+/** What the document says of who may call a route: `x-permission` is the one that the caller's role must have. */
+function accessOf(permission: Permission | undefined): object {
+  return permission === 'public' ? { security: [], 'x-permission': permission } : { 'x-permission': permission };
+}
+
 /** The document of all routes registered so far. */
-export function openApiDocument(app: HttpServer): object {
-  return app.swagger();
+export function openApiDocument(app: HttpServer): OpenApiDocument {
+  // The library's types know nothing of what a route may add.
+  return app.swagger() as unknown as OpenApiDocument;
+}
+
+/** The part of the document that tells who may call what. */
+export interface OpenApiDocument {
+  paths: Record<string, Record<string, { 'x-permission': Permission }>>;
 }

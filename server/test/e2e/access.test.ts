@@ -1,0 +1,178 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { API_KEY_ROLES } from '../../src/access/key-roles.ts';
+import type { OpenApiDocument } from '../../src/http/openapi.ts';
+import { may, ROLES } from '../../src/http/permissions.ts';
+import { createIdSource, formatId } from '../../src/kernel/ids.ts';
+import { eventually } from '../../src/testing/eventually.ts';
+import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
+import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+
+const DOCUMENT: OpenApiDocument = JSON.parse(readFileSync(new URL('../../../openapi.json', import.meta.url), 'utf8'));
+const ROUTES = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
+  Object.entries(operations).map(([method, operation]) => ({
+    method: method.toUpperCase(),
+    path,
+    route: `${method.toUpperCase()} ${path}`,
+    permission: operation['x-permission'],
+  })),
+);
+
+/** A tenant with an API key of each role. */
+interface TestTenant {
+  id: string;
+  keys: Record<string, string>;
+}
+
+let posthorn: TestPosthorn;
+let receiver: Receiver;
+let victim: TestTenant;
+let stranger: TestTenant;
+beforeAll(async () => {
+  [posthorn, receiver] = await Promise.all([startTestPosthorn(), startReceiver()]);
+  [victim, stranger] = [await makeTenant('victim'), await makeTenant('stranger')];
+});
+afterAll(() => Promise.all([posthorn.stop(), receiver.stop()]));
+
+async function makeTenant(slug: string): Promise<TestTenant> {
+  const made = await posthorn.call('POST', '/api/v1/tenants', {
+    slug,
+    name: slug,
+    settings: { allow_unknown_event_types: true },
+  });
+  const keys: Record<string, string> = {};
+  for (const role of API_KEY_ROLES) {
+    const as = { 'x-tenant-id': made.body.id };
+    keys[role] = (await posthorn.call('POST', '/api/v1/api-keys', { name: role, role }, as)).body.key;
+  }
+  return { id: made.body.id, keys };
+}
+
+const callAs = (tenant: TestTenant, role: string, method: string, path: string, body?: unknown) =>
+  posthorn.call(method, path, body, role === 'operator' ? {} : { authorization: `Bearer ${tenant.keys[role]}` });
+
+/** Without the request's own id. */
+const told = ({ status, body }: Answer) => ({ status, error: { ...body.error, request_id: undefined } });
+
+describe('each route and role', () => {
+  test('there is no route without a permission', () => {
+    expect(ROUTES.filter(({ permission }) => permission === undefined)).toEqual([]);
+    expect(ROUTES.length).toBeGreaterThan(50);
+  });
+
+  test.each(ROUTES)('$route', async ({ method, path, permission }) => {
+    const url = path.replace(/\{[^}]*\}/g, 'nothing');
+    const body = method === 'GET' || method === 'DELETE' ? undefined : {};
+    const unknown = await posthorn.call(method, url, body, { authorization: 'Bearer nobody' });
+    if (permission === 'public') {
+      expect([401, 403]).not.toContain(unknown.status);
+      return;
+    }
+    expect(unknown.status).toBe(401);
+    const answers: Record<string, string> = {};
+    const expected: Record<string, string> = {};
+    for (const role of ROLES) {
+      const { status } = await callAs(stranger, role, method, url, body);
+      answers[role] = [401, 403].includes(status) ? `${status}` : 'let in';
+      expected[role] = may(role, permission) ? 'let in' : '403';
+    }
+    expect(answers).toEqual(expected);
+  });
+});
+
+describe('what belongs to another tenant', () => {
+  const newId = createIdSource();
+  /** The victim's own, by the path that names it, and what has the same form and is nobody's. */
+  const OWNED: Record<string, { theirs: string; nobodys: string }> = {};
+  /** Bodies that are let through, so that only the owner is wrong. */
+  const BODIES: Record<string, object> = {
+    'POST /api/v1/webhooks/{id}/recover': { since: '2026-01-01T00:00:00Z' },
+  };
+  /** Of the victim too, but nothing that a path names. */
+  let dead: string;
+  const ownedBy = (path: string) => Object.keys(OWNED).find((start) => path.startsWith(`${start}/{`));
+  const OF_TENANTS = ROUTES.filter(
+    ({ path, permission }) => path.includes('{') && permission !== 'operate' && !path.includes('{preset}'),
+  );
+
+  beforeAll(async () => {
+    const ask = async (method: string, path: string, body?: unknown): Promise<Answer['body']> => {
+      const answer = await callAs(victim, 'owner', method, path, body);
+      expect(answer.status, `${method} ${path}: ${answer.text}`).toBeLessThan(300);
+      return answer.body;
+    };
+    const webhook = await ask('POST', '/api/v1/webhooks', { name: 'Own', url: receiver.url, events: ['*'] });
+    const type = await ask('POST', '/api/v1/event-types', { name: 'secret.type', description: 'Own' });
+    const event = await ask('POST', '/api/v1/events', { event_type: 'secret.type', data: { secret: 1 } });
+    await receiver.received(1);
+    const {
+      data: [delivery],
+    } = await ask('GET', '/api/v1/deliveries');
+    await ask('POST', '/api/v1/webhooks', {
+      name: 'Dead',
+      url: `${receiver.url}/dead`,
+      events: ['dead.type'],
+      retry_policy: { max_attempts: 1 },
+    });
+    receiver.onRequest = (request) => request.respond(request.path === '/dead' ? 500 : 200);
+    await ask('POST', '/api/v1/events', { event_type: 'dead.type', data: {} });
+    const letters = await eventually(
+      () => ask('GET', '/api/v1/dead-letters'),
+      ({ data }) => data.length === 1,
+    );
+    dead = letters.data[0].delivery_id;
+    const range = { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' };
+    const replay = await ask('POST', '/api/v1/replays', range);
+    const {
+      data: [key],
+    } = await ask('GET', '/api/v1/api-keys');
+    await eventually(
+      () => ask('GET', `/api/v1/deliveries/${delivery.id}`),
+      ({ status }) => status === 'delivered',
+    );
+    OWNED['/api/v1/webhooks'] = { theirs: webhook.id, nobodys: formatId('webhook', newId()) };
+    OWNED['/api/v1/webhooks/events'] = { theirs: type.name, nobodys: 'nobodys.type' };
+    OWNED['/api/v1/event-types'] = { theirs: type.name, nobodys: 'nobodys.type' };
+    OWNED['/api/v1/events'] = { theirs: event.id ?? event.event_id, nobodys: formatId('event', newId()) };
+    OWNED['/api/v1/deliveries'] = { theirs: delivery.id, nobodys: formatId('delivery', newId()) };
+    OWNED['/api/v1/replays'] = { theirs: replay.id, nobodys: formatId('replay', newId()) };
+    OWNED['/api/v1/api-keys'] = { theirs: key.id, nobodys: formatId('apiKey', newId()) };
+  });
+
+  const everything = async () => {
+    const paths = Object.entries(OWNED).map(([path, { theirs }]) => `${path}/${theirs}`);
+    const answers = await Promise.all(paths.map((path) => callAs(victim, 'owner', 'GET', path)));
+    return answers.map(({ status, text }, at) => ({ path: paths[at], status, text }));
+  };
+
+  test('is not there for whoever asks, on any route, and is as it was after that', async () => {
+    const before = await everything();
+    expect(before.every(({ status }) => status === 200)).toBe(true);
+    const differing: unknown[] = [];
+    for (const { method, path, route } of OF_TENANTS) {
+      const owned = OWNED[ownedBy(path) ?? ''];
+      if (owned === undefined) throw new Error(`Say what stands for the parameter of ${route}.`);
+      const body = BODIES[route] ?? (method === 'GET' || method === 'DELETE' ? undefined : {});
+      const ask = (id: string) => callAs(stranger, 'owner', method, path.replace(/\{[^}]*\}/, id), body);
+      const [ofVictim, ofNobody] = [told(await ask(owned.theirs)), told(await ask(owned.nobodys))];
+      const same = JSON.stringify(ofVictim) === JSON.stringify(ofNobody);
+      if (ofVictim.status !== 404 || !same) differing.push({ route, ofVictim, ofNobody });
+    }
+    expect(differing).toEqual([]);
+    expect(await everything()).toEqual(before);
+  });
+
+  test('is in none of the lists', async () => {
+    expect(dead).toMatch(/^dlv_/);
+    const lists = ROUTES.filter(
+      ({ method, path, permission }) =>
+        method === 'GET' && !path.includes('{') && path.startsWith('/api/v1/') && permission !== 'operate',
+    );
+    expect(lists.length).toBeGreaterThan(5);
+    for (const { path } of lists) {
+      const { text } = await callAs(stranger, 'owner', 'GET', path);
+      for (const id of [dead, ...Object.values(OWNED).map(({ theirs }) => theirs)])
+        expect(text, path).not.toContain(id);
+    }
+  });
+});
