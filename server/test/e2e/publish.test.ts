@@ -1,6 +1,8 @@
+import { once } from 'node:events';
+import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
+import { OPERATOR_KEY, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 
 let posthorn: TestPosthorn;
@@ -256,6 +258,46 @@ describe('event types', () => {
     expect(answer.status).toBe(422);
     expect(fieldOf(answer)).toBe('data.total');
     expect((await publish({ event_type: 'cart.paid', data: { total: 1 } }, headers)).status).toBe(202);
+  });
+});
+
+async function statusOnOwnConnection(headers: Record<string, string>): Promise<number | undefined> {
+  const body = JSON.stringify({ event_type: 'a.b', data: {} });
+  const agent = new http.Agent({ keepAlive: true });
+  const request = http.request(`${posthorn.url}/api/v1/events`, {
+    method: 'POST',
+    agent,
+    headers: {
+      authorization: `Bearer ${OPERATOR_KEY}`,
+      'content-type': 'application/json',
+      'content-length': body.length,
+      ...headers,
+    },
+  });
+  request.end(body);
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  response.resume();
+  await once(response, 'end');
+  agent.destroy();
+  return response.statusCode;
+}
+
+describe('who is asking', () => {
+  const failures: unknown[] = [];
+  const note = (failure: unknown) => failures.push(failure);
+  beforeAll(() => void process.on('unhandledRejection', note));
+  afterAll(() => void process.off('unhandledRejection', note));
+
+  test.each([
+    ['a key that nobody has', { authorization: `Bearer ph_prod_${'x'.repeat(43)}` }, 401],
+    ['the operator, for a tenant that is not there', { 'x-tenant-id': 'nobody-at-all' }, 404],
+    ['the operator, for an environment that is not there', { 'x-environment': 'nowhere' }, 404],
+  ])('%s is refused, and the program does not end by it', async (_who, headers, status) => {
+    // A connection that carries nothing else is read by the short way, as long as that can answer.
+    for (let n = 1; n <= 2; n++) expect(await statusOnOwnConnection(headers)).toBe(status);
+    // One turn of the event loop later, what nobody has caught would end the program.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(failures).toEqual([]);
   });
 });
 
