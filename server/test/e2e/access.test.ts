@@ -130,6 +130,10 @@ describe('what belongs to another tenant', () => {
       () => ask('GET', `/api/v1/deliveries/${delivery.id}`),
       ({ status }) => status === 'delivered',
     );
+    await eventually(
+      () => ask('GET', `/api/v1/replays/${replay.id}`),
+      ({ status }) => status === 'completed',
+    );
     OWNED['/api/v1/webhooks'] = { theirs: webhook.id, nobodys: formatId('webhook', newId()) };
     OWNED['/api/v1/webhooks/events'] = { theirs: type.name, nobodys: 'nobodys.type' };
     OWNED['/api/v1/event-types'] = { theirs: type.name, nobodys: 'nobodys.type' };
