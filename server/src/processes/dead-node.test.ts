@@ -1,5 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openDatabase } from '../db/pool.ts';
+import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
 import { giveUpDeadNode } from './dead-node.ts';
 
@@ -8,7 +10,7 @@ let pool: pg.Pool;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  pool = new pg.Pool({ ...database.connection, max: 2 });
+  ({ pool } = openDatabase({ connection: database.connection, max: 2, logger: createLogger('silent') }));
 });
 afterAll(async () => {
   await pool.end();

@@ -1,6 +1,8 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { openDatabase } from '../../src/db/pool.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
+import { createLogger } from '../../src/kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../../src/testing/database.ts';
 import { Activity, ANY, Wire } from './wire.ts';
 
@@ -9,7 +11,7 @@ let real: pg.Pool;
 let wire: Wire;
 beforeAll(async () => {
   database = await createTestDatabase();
-  real = new pg.Pool(database.connection);
+  ({ pool: real } = openDatabase({ connection: database.connection, logger: createLogger('silent') }));
 });
 beforeEach(async () => {
   await real.query('DROP TABLE IF EXISTS done; CREATE TABLE done ()');

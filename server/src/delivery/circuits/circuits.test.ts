@@ -1,5 +1,6 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openDatabase } from '../../db/pool.ts';
 import { systemClock } from '../../kernel/clock.ts';
 import { createIdSource } from '../../kernel/ids.ts';
 import { createLogger } from '../../kernel/logger.ts';
@@ -14,7 +15,7 @@ let pool: pg.Pool;
 beforeAll(async () => {
   database = await createTestDatabase();
   // One connection: what is asked first is answered first.
-  pool = new pg.Pool({ ...database.connection, max: 1 });
+  ({ pool } = openDatabase({ connection: database.connection, max: 1, logger: createLogger('silent') }));
   await pool.query(
     "INSERT INTO tenants (id, slug, name, created_at, updated_at) VALUES ($1, 'tenant', 'Tenant', now(), now())",
     [tenantId],
