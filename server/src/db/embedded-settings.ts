@@ -19,7 +19,7 @@ export const EMBEDDED_SETTINGS: Readonly<Record<string, string>> = {
   synchronous_commit: 'on',
   // A finished segment of the log becomes the next one, so that it is written into memory that the kernel has already:
   // memory that is touched for the first time costs more than the writing itself. A small log is also soon read after a
-  // crash. Its price are images of pages that are changed again after a checkpoint; most rows are changed within a second,
+  // crash. Its price is images of pages that are changed again after a checkpoint; most rows are changed within a second,
   // on the last pages of their table. The images stay uncompressed: this build knows only pglz, and the processor is
   // scarcer here than the disk.
   min_wal_size: '512MB',

@@ -42,7 +42,7 @@ export interface AttemptRecord {
 const BATCH_WEIGHT_MAX = 1_000;
 const COMMITS_AT_ONCE = 2;
 
-/** Only the next delivery of its ordering key waits for a record. */
+/** Of the deliveries only the next one of an ordering key waits for a record: under load it comes that much later. */
 const COMMIT_EVERY_MS = 20;
 
 /** Rows a webhook's totals are spread over, so that commits under way at once, and nodes, seldom wait for each other. */
