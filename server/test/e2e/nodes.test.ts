@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { preferredNode } from '../../src/delivery/nodes/lane-owners.ts';
+import { parseId } from '../../src/kernel/ids.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type Cluster, startCluster } from './cluster.ts';
@@ -34,11 +36,22 @@ afterEach(async () => {
 
 const WEBHOOKS = 8;
 
-/** Half of them keep an order, half a concurrency of 2. */
+/**
+ * Half of them keep an order, half a concurrency of 2; of each half, two are for the first node and two for the second,
+ * which may still be to come. A webhook whose random id says otherwise is made again.
+ */
 async function createWebhooks(): Promise<void> {
+  const first = cluster.numberOf(cluster.first);
+  const numbers = [first, first + 1];
   for (let n = 0; n < WEBHOOKS; n++) {
     const limits = n % 2 === 0 ? { ordering: { enabled: true } } : { max_concurrency: 2 };
-    await cluster.webhook({ url: `${receiver.url}/${n % 2 === 0 ? 'ordered' : 'limited'}-${n}`, ...limits });
+    const fields = { url: `${receiver.url}/${n % 2 === 0 ? 'ordered' : 'limited'}-${n}`, ...limits };
+    const wanted = numbers[n % 4 < 2 ? 0 : 1];
+    for (;;) {
+      const { id } = await cluster.webhook(fields);
+      if (preferredNode(parseId('webhook', id) ?? '', numbers) === wanted) break;
+      await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
+    }
   }
 }
 
