@@ -141,8 +141,9 @@ const OPERATOR = { authorization: `Bearer ${OPERATOR_KEY}` };
 test('a key acts in its own tenant and environment', () =>
   withNode(async (node) => {
     const tenant = await makeTenant();
-    const { key, bearer } = await makeKey(tenant, { environment: 'staging', role: 'developer' });
+    const { id, key, bearer } = await makeKey(tenant, { environment: 'staging', role: 'developer' });
     const caller = {
+      actor: { kind: 'api_key', id: formatId('apiKey', id) },
       tenantId: tenant.id,
       environmentId: tenant.environments.get('staging'),
       environmentName: 'staging',
@@ -175,7 +176,9 @@ test('the operator acts for the tenant and environment that the request names, o
   withNode(async (node) => {
     const tenant = await makeTenant();
     const fallback = await node.tenants.find('default');
+    const actor = { kind: 'operator', id: 'operator' };
     expect((await node.ask(OPERATOR)).body).toEqual({
+      actor,
       tenantId: fallback?.id,
       environmentId: fallback?.environments.get('production')?.id,
       environmentName: 'production',
@@ -183,6 +186,7 @@ test('the operator acts for the tenant and environment that the request names, o
     });
     for (const name of [tenant.slug, formatId('tenant', tenant.id)]) {
       expect((await node.ask({ ...OPERATOR, 'x-tenant-id': name, 'x-environment': 'staging' })).body).toEqual({
+        actor,
         tenantId: tenant.id,
         environmentId: tenant.environments.get('staging'),
         environmentName: 'staging',

@@ -1,6 +1,6 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../db/pool.ts';
-import type { Authenticate, Caller } from '../http/caller.ts';
+import type { Actor, Authenticate, Caller } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { forbidden, notFound, unauthorized } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
@@ -129,6 +129,7 @@ function knownKey(row: ResolvedKeyRow): KnownKey {
   return {
     keyId: row.id,
     caller: Object.freeze({
+      actor: { kind: 'api_key', id: formatId('apiKey', row.id) } as const,
       tenantId: row.tenant_id,
       environmentId: row.environment_id,
       environmentName: row.environment,
@@ -141,11 +142,13 @@ function knownKey(row: ResolvedKeyRow): KnownKey {
   };
 }
 
+const OPERATOR: Actor = { kind: 'operator', id: 'operator' };
+
 function operatorCaller(tenant: TenantEntry | undefined, environmentName: string): Caller {
   if (tenant === undefined) throw notFound('tenant');
   const environment = tenant.environments.get(environmentName);
   if (environment === undefined) throw notFound('environment');
-  return { tenantId: tenant.id, environmentId: environment.id, environmentName, role: 'operator' };
+  return { actor: OPERATOR, tenantId: tenant.id, environmentId: environment.id, environmentName, role: 'operator' };
 }
 
 /** By which keys are found in memory, so that memory holds no key. SHA-256 as 32 characters, a byte each. */

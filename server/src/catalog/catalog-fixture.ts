@@ -83,7 +83,13 @@ export async function startCatalogFixture(): Promise<CatalogFixture> {
         const name = `environment-${made}`;
         const row = await insertEnvironment(trx, { tenantId: owner, id: newId(), name, now });
         if (row === undefined) throw new Error('The name is taken.');
-        return { tenantId: owner, environmentId: row.id, environmentName: name, role: 'developer' };
+        return {
+          actor: { kind: 'api_key', id: 'key_test' },
+          tenantId: owner,
+          environmentId: row.id,
+          environmentName: name,
+          role: 'developer',
+        };
       });
     },
     async call(caller, method, path, body) {

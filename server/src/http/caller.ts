@@ -8,8 +8,16 @@ export interface Scope {
   environmentId: string;
 }
 
+/** Whose credential a request carries. */
+export interface Actor {
+  kind: 'operator' | 'api_key' | 'jwt' | 'portal_token';
+  /** Of an API key its TypeID, of a token its subject; `operator` for the operator. */
+  id: string;
+}
+
 /** Who is asking, for which tenant and environment. */
 export interface Caller extends Scope {
+  actor: Actor;
   role: Role;
   environmentName: string;
 }

@@ -34,7 +34,12 @@ beforeAll(async () => {
   const { db } = handle;
   app = createHttpServer({
     logger,
-    authenticate: (): Caller => ({ ...scope, environmentName: 'production', role: 'owner' }),
+    authenticate: (): Caller => ({
+      actor: { kind: 'api_key', id: 'key_test' },
+      ...scope,
+      environmentName: 'production',
+      role: 'owner',
+    }),
   });
   const clock = { ...systemClock, now: () => nowMs };
   registerIdempotency(app, { db, box: createSecretBox(Buffer.alloc(32, 7)), clock });

@@ -5,7 +5,13 @@ import { createLogger } from '../kernel/logger.ts';
 import type { Caller } from './caller.ts';
 import { BODY_BYTES_MAX, createHttpServer, type HttpServer } from './server.ts';
 
-const CALLER: Caller = { tenantId: 't', environmentId: 'e', environmentName: 'production', role: 'viewer' };
+const CALLER: Caller = {
+  actor: { kind: 'api_key', id: 'key_test' },
+  tenantId: 't',
+  environmentId: 'e',
+  environmentName: 'production',
+  role: 'viewer',
+};
 const logLines: string[] = [];
 let app: HttpServer;
 

@@ -26,7 +26,12 @@ beforeAll(async () => {
   database = await createTestDatabase();
   const logger = createLogger('silent');
   handle = openDatabase({ connection: database.connection, logger });
-  const caller = { tenantId: newId(), environmentId: newId(), environmentName: 'production' };
+  const caller = {
+    actor: { kind: 'api_key', id: 'key_test' } as const,
+    tenantId: newId(),
+    environmentId: newId(),
+    environmentName: 'production',
+  };
   app = createHttpServer({ logger, authenticate: (): Caller => ({ ...caller, role }) });
   registerTenantRoutes(app, { db: handle.db, clock, newId, onChange: (change) => changes.push(change) });
   await ensureDefaultTenant({

@@ -120,7 +120,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     },
     async call(scope, method, path, body, role = 'developer') {
       const name = `${scope.environmentId}/${role}`;
-      callers.set(name, { ...scope, environmentName: 'production', role });
+      callers.set(name, { actor: { kind: 'api_key', id: 'key_test' }, ...scope, environmentName: 'production', role });
       const response = await app.inject({
         method,
         url: `/api/v1/webhooks${path}`,
