@@ -5,6 +5,7 @@ import { listenForChanges } from './db/notify.ts';
 import { ensurePartitions } from './db/partitions.ts';
 import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
 import { startReplayWorker } from './delivery/recovery/worker.ts';
+import { foldTallies } from './delivery/totals.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
@@ -72,6 +73,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
         { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
+        { name: 'webhook totals', run: () => foldTallies(parts.enginePool) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });

@@ -19,14 +19,13 @@ export interface CommitPace {
  * sessions have ready with one flush, so a further one may begin beside it.
  */
 export class GroupCommit<Item> {
-  readonly #commit: (items: Item[], slot: number) => Promise<void>;
+  readonly #commit: (items: Item[]) => Promise<void>;
   readonly #weigh: (item: Item) => number;
   readonly #weightMax: number;
   readonly #pace: CommitPace | undefined;
-  /** Numbers of commits that could be under way besides those that are. */
-  readonly #freeSlots: number[];
-  readonly #slots: number;
+  readonly #commitsMax: number;
   #waiting: Item[] = [];
+  #underWay = 0;
   #scheduled = false;
   #cancelTimer: (() => void) | undefined;
   #lastBeganMs = Number.NEGATIVE_INFINITY;
@@ -34,14 +33,13 @@ export class GroupCommit<Item> {
   #idle: (() => void)[] = [];
 
   /**
-   * `commit` must take care of its own failures: what it throws is a fault of the program. `slot` is a number below
-   * `pace.commits` that no other commit under way has.
+   * `commit` must take care of its own failures: what it throws is a fault of the program.
    * A batch takes items until their weights (1 each unless `weigh` says otherwise) reach `weightMax`.
    * Without a `pace` there is one commit at a time, and the next begins when it has ended. Batches begin in the order of
    * their items, and with several at once may end in another.
    */
   constructor(options: {
-    commit: (items: Item[], slot: number) => Promise<void>;
+    commit: (items: Item[]) => Promise<void>;
     weightMax: number;
     weigh?: (item: Item) => number;
     pace?: CommitPace;
@@ -50,8 +48,7 @@ export class GroupCommit<Item> {
     this.#weightMax = options.weightMax;
     this.#weigh = options.weigh ?? (() => 1);
     this.#pace = options.pace;
-    this.#slots = options.pace?.commits ?? 1;
-    this.#freeSlots = Array.from({ length: this.#slots }, (_, at) => this.#slots - 1 - at);
+    this.#commitsMax = options.pace?.commits ?? 1;
   }
 
   /** Items that no commit has taken yet. */
@@ -71,12 +68,12 @@ export class GroupCommit<Item> {
   }
 
   get #isIdle(): boolean {
-    return this.#waiting.length === 0 && this.#freeSlots.length === this.#slots;
+    return this.#waiting.length === 0 && this.#underWay === 0;
   }
 
-  /** Begins a commit, now or when it is time, if there is something to commit and a slot for it. */
+  /** Begins a commit, now or when it is time, if there is something to commit and room for it. */
   #consider(): void {
-    if (this.#scheduled || this.#waiting.length === 0 || this.#freeSlots.length === 0) return;
+    if (this.#scheduled || this.#waiting.length === 0 || this.#underWay === this.#commitsMax) return;
     const waitMs = this.#waitMs();
     if (waitMs > 0) {
       this.#cancelTimer ??= this.#pace?.clock.after(waitMs, () => {
@@ -97,22 +94,22 @@ export class GroupCommit<Item> {
 
   #waitMs(): number {
     if (this.#pace === undefined || this.#waiting.length >= ENOUGH_ITEMS) return 0;
-    const isBusy = this.#lastItems >= MANY_ITEMS || this.#freeSlots.length < this.#slots;
+    const isBusy = this.#lastItems >= MANY_ITEMS || this.#underWay > 0;
     return isBusy ? this.#lastBeganMs + this.#pace.everyMs - this.#pace.clock.monotonicMs() : 0;
   }
 
   #begin(): void {
-    const slot = this.#waiting.length > 0 ? this.#freeSlots.pop() : undefined;
-    if (slot !== undefined) void this.#run(slot);
+    if (this.#waiting.length > 0 && this.#underWay < this.#commitsMax) void this.#run();
   }
 
-  async #run(slot: number): Promise<void> {
+  async #run(): Promise<void> {
+    this.#underWay += 1;
     const items = this.#take();
     this.#lastBeganMs = this.#pace?.clock.monotonicMs() ?? 0;
     this.#lastItems = items.length;
     this.#consider();
-    await this.#commit(items, slot);
-    this.#freeSlots.push(slot);
+    await this.#commit(items);
+    this.#underWay -= 1;
     this.#consider();
     if (!this.#isIdle) return;
     const idle = this.#idle;

@@ -117,16 +117,14 @@ interface WebhookSecretsTable {
 interface WebhookTotalsTable {
   tenant_id: string;
   webhook_id: string;
-  shard: number;
   delivered: number;
   dead: number;
   attempts: number;
-  failed_attempts: number;
   response_time_ms_sum: number;
   last_triggered_at: Timestamp;
   last_success_at: Timestamp | null;
   failing_since: Timestamp | null;
-  failing_days: Generated<number>;
+  failing_days: number;
   last_failure_at: Timestamp | null;
 }
 

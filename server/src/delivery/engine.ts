@@ -27,6 +27,7 @@ import { type AttemptRecord, Recorder } from './recorder.ts';
 import { type ClaimedRow, DeliveryRows, FRESH_MS_MAX, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
+import { Totals } from './totals.ts';
 import { Wakeups } from './wakeups.ts';
 
 export interface EngineOptions {
@@ -72,6 +73,7 @@ export class DeliveryEngine {
   readonly #options: EngineOptions;
   readonly #rows: DeliveryRows;
   readonly #recorder: Recorder;
+  readonly #totals: Totals;
   readonly #sender: Sender;
   readonly #attempts: Attempts;
   readonly #claims: Claims;
@@ -115,6 +117,7 @@ export class DeliveryEngine {
         this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() + UNRECORDABLE_AGAIN_MS });
       },
     });
+    this.#totals = new Totals({ pool, clock, logger });
     this.#attempts = new Attempts({ ...options, sender: this.#sender });
     this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
     this.#owners = new LaneOwners(pool, clock);
@@ -203,6 +206,7 @@ export class DeliveryEngine {
     await this.#heartbeat.start();
     await this.#circuits.load();
     await this.#claims.start();
+    this.#totals.foldLater();
   }
 
   /**
@@ -226,7 +230,7 @@ export class DeliveryEngine {
     }
     await endsBy(clock, endMs, Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]));
     this.#recorder.stop();
-    await endsBy(clock, endMs, this.#sender.stop());
+    await endsBy(clock, endMs, Promise.all([this.#totals.stop(), this.#sender.stop()]));
     // With something in hand still, the node is found silent by others, and its lanes with it.
     const leavesNothing = claimsEnded && this.#inHand.size === 0;
     if (leavesNothing) await endsBy(clock, endMs, this.#handover.giveUpAll());
@@ -534,6 +538,7 @@ export class DeliveryEngine {
   #recorded(record: AttemptRecord): void {
     const { task, outcome } = record;
     this.#underWay.delete(task.id);
+    this.#totals.foldLater();
     this.counters.attempts += 1;
     this.counters[outcome.status] += 1;
     const lane = this.#inHand.lane(task);

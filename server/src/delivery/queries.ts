@@ -4,7 +4,9 @@ import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
+import { notFound } from '../kernel/errors.ts';
 import { firstIdAt } from '../kernel/ids.ts';
+import { uncounted } from '../webhooks/counts.ts';
 import { statusesAllowing } from './transitions.ts';
 
 export type DeliveryRow = Selectable<Tables['deliveries']>;
@@ -148,18 +150,23 @@ const WAITING_COUNTED_MAX = 10_000;
 
 export async function webhookStats(db: Database, tenantId: string, webhookId: string) {
   const totals = await db
-    .selectFrom('webhook_totals')
-    .select(({ fn }) => [
-      fn.sum<number>('delivered').as('delivered'),
-      fn.sum<number>('dead').as('dead'),
-      fn.sum<number>('attempts').as('attempts'),
-      fn.sum<number>('failed_attempts').as('failed_attempts'),
-      fn.sum<number>('response_time_ms_sum').as('response_time_ms_sum'),
-      fn.max('last_triggered_at').as('last_triggered_at'),
+    .selectFrom('webhooks')
+    .leftJoin('webhook_totals as totals', (join) =>
+      join.onRef('totals.tenant_id', '=', 'webhooks.tenant_id').onRef('totals.webhook_id', '=', 'webhooks.id'),
+    )
+    .leftJoin(uncounted(tenantId), (join) => join.onRef('uncounted.webhook_id', '=', 'webhooks.id'))
+    .select([
+      sql<number>`coalesce(totals.delivered, 0) + coalesce(uncounted.delivered, 0)`.as('delivered'),
+      sql<number>`coalesce(totals.dead, 0) + coalesce(uncounted.dead, 0)`.as('dead'),
+      sql<number>`coalesce(totals.attempts, 0) + coalesce(uncounted.attempts, 0)`.as('attempts'),
+      sql<number>`coalesce(totals.response_time_ms_sum, 0) + coalesce(uncounted.response_time_ms, 0)`.as(
+        'response_time_ms_sum',
+      ),
+      sql<Date | null>`greatest(totals.last_triggered_at, uncounted.last_at)`.as('last_triggered_at'),
     ])
-    .where('tenant_id', '=', tenantId)
-    .where('webhook_id', '=', webhookId)
-    .executeTakeFirstOrThrow();
+    .where('webhooks.tenant_id', '=', tenantId)
+    .where('webhooks.id', '=', webhookId)
+    .executeTakeFirstOrThrow(() => notFound('webhook'));
   const waiting = await db
     .selectFrom((query) =>
       query

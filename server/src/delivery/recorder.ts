@@ -45,9 +45,6 @@ const COMMITS_AT_ONCE = 2;
 /** Of the deliveries only the next one of an ordering key waits for a record: under load it comes that much later. */
 const COMMIT_EVERY_MS = 20;
 
-/** Rows a webhook's totals are spread over, so that commits under way at once, and nodes, seldom wait for each other. */
-const TOTAL_SHARDS = 4;
-
 /** Refusals that are no outage, after which a batch is taken apart. */
 const TRIES_OF_A_FAULTY_BATCH = 3;
 const RETRY_MS_MIN = 100;
@@ -88,7 +85,7 @@ export class Recorder {
     this.#onUnrecordable = options.onUnrecordable;
     this.#leaseOf = options.leaseOf;
     this.#batches = new GroupCommit({
-      commit: (records, slot) => this.#writeByDay(records, slot),
+      commit: (records) => this.#writeByDay(records),
       pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
       weightMax: BATCH_WEIGHT_MAX,
       weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
@@ -114,23 +111,23 @@ export class Recorder {
   }
 
   /** Deliveries of several days are in several partitions, and each has a statement of its own. */
-  async #writeByDay(records: AttemptRecord[], slot: number): Promise<void> {
-    if (partitionOfAll(records) !== undefined) return this.#write(records, slot);
+  async #writeByDay(records: AttemptRecord[]): Promise<void> {
+    if (partitionOfAll(records) !== undefined) return this.#write(records);
     const days = Map.groupBy(records, ({ task }) => partitionOf('deliveries', [task.id]));
-    for (const ofDay of days.values()) await this.#write(ofDay, slot);
+    for (const ofDay of days.values()) await this.#write(ofDay);
   }
 
-  async #write(records: AttemptRecord[], slot: number, again = false): Promise<void> {
+  async #write(records: AttemptRecord[], again = false): Promise<void> {
     let retryMs = RETRY_MS_MIN;
     for (let tries = 1; !this.#stopped; tries++) {
-      const refusal = await this.#tryWrite(records, slot, again || tries > 1);
+      const refusal = await this.#tryWrite(records, again || tries > 1);
       if (refusal === undefined) {
         this.#failing = false;
         for (const record of records) this.#onRecorded(record);
         return;
       }
       this.#logger.error({ code: errorCode(refusal), attempts: records.length }, 'attempts could not be recorded yet');
-      if (!isDatabaseGone(refusal) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records, slot);
+      if (!isDatabaseGone(refusal) && tries >= TRIES_OF_A_FAULTY_BATCH) return this.#isolate(records);
       this.#failing = true;
       await new Promise<void>((resolve) => this.#clock.after(retryMs, resolve));
       retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
@@ -138,13 +135,13 @@ export class Recorder {
   }
 
   /** Why the database did not take the batch; undefined when it did. */
-  async #tryWrite(records: AttemptRecord[], slot: number, again: boolean): Promise<unknown> {
+  async #tryWrite(records: AttemptRecord[], again: boolean): Promise<unknown> {
     try {
-      const { attempts, outcomes, shard } = this.#rows.of(records, this.#leaseOf, slot);
+      const { attempts, outcomes } = this.#rows.of(records, this.#leaseOf);
       const ids = records.map(({ id }) => id);
       const steps: Step[] = [
         { ...copyAttempts(partitionOf('attempts', ids)), rows: attempts },
-        { ...outcomesStatement(records, again), values: [outcomes, String(shard)] },
+        { ...outcomesStatement(records, again), values: [outcomes] },
       ];
       if (again) steps.unshift({ ...FORGET_ATTEMPTS, values: keysOf(records) });
       await runPipeline(this.#pool, 'record-attempts', steps);
@@ -155,16 +152,16 @@ export class Recorder {
   }
 
   /** A record that the database refuses must not hold up the others: halve until it stands alone, and set it aside. */
-  async #isolate(records: AttemptRecord[], slot: number): Promise<void> {
+  async #isolate(records: AttemptRecord[]): Promise<void> {
     const [only] = records;
-    if (records.length === 1 && only !== undefined) return this.#setAside(only, slot);
+    if (records.length === 1 && only !== undefined) return this.#setAside(only);
     const half = Math.ceil(records.length / 2);
-    await this.#write(records.slice(0, half), slot, true);
-    await this.#write(records.slice(half), slot, true);
+    await this.#write(records.slice(0, half), true);
+    await this.#write(records.slice(half), true);
   }
 
   /** Ends the delivery with a note in place of what the database refuses: sent again, it would come to the same. */
-  async #setAside(record: AttemptRecord, slot: number): Promise<void> {
+  async #setAside(record: AttemptRecord): Promise<void> {
     this.#failing = false;
     this.#logger.fatal(
       { delivery_id: record.task.id, attempt: record.number },
@@ -180,14 +177,9 @@ export class Recorder {
       errorClass: 'internal',
       errorMessage: 'What came of the attempt could not be stored.',
     };
-    if ((await this.#tryWrite([note], slot, true)) === undefined) this.#onRecorded(note);
+    if ((await this.#tryWrite([note], true)) === undefined) this.#onRecorded(note);
     else this.#onUnrecordable(record);
   }
-}
-
-/** Commits that are under way at once, on this node and others, count in different rows. */
-function totalsShard(lease: number, slot: number): number {
-  return (lease * COMMITS_AT_ONCE + slot) % TOTAL_SHARDS;
 }
 
 /** What the statements that record take. */
@@ -195,18 +187,14 @@ class RecordRows {
   readonly #attempts = new CopyRows(20);
   readonly #outcomes = new RowArray(16);
 
-  of(records: AttemptRecord[], leaseOf: (task: DeliveryTask) => number, slot: number) {
+  of(records: AttemptRecord[], leaseOf: (task: DeliveryTask) => number) {
     this.#attempts.reset();
     this.#outcomes.reset();
-    let highestLease = 0;
     for (const record of records) {
-      const lease = leaseOf(record.task);
       this.#addAttempt(record);
-      this.#addOutcome(record, lease);
-      highestLease = Math.max(highestLease, lease);
+      this.#addOutcome(record, leaseOf(record.task));
     }
-    const shard = totalsShard(highestLease, slot);
-    return { attempts: this.#attempts.finish(), outcomes: this.#outcomes.finish(), shard };
+    return { attempts: this.#attempts.finish(), outcomes: this.#outcomes.finish() };
   }
 
   #addAttempt(record: AttemptRecord): void {

@@ -233,7 +233,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
     async ({ params, caller }) => {
       const webhookId = await requireWebhook(caller, params.id);
       const { totals, waiting } = await webhookStats(db, caller.tenantId, webhookId);
-      const [delivered, dead, attempts] = [Number(totals.delivered), Number(totals.dead), Number(totals.attempts)];
+      const { delivered, dead, attempts, response_time_ms_sum } = totals;
       const ended = delivered + dead;
       return {
         webhook_id: formatId('webhook', webhookId),
@@ -243,8 +243,8 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         waiting_deliveries: waiting,
         success_rate: ended === 0 ? null : Math.round((delivered / ended) * 10_000) / 100,
         total_attempts: attempts,
-        failed_attempts: Number(totals.failed_attempts),
-        average_response_time_ms: attempts === 0 ? null : Math.round(Number(totals.response_time_ms_sum) / attempts),
+        failed_attempts: attempts - delivered,
+        average_response_time_ms: attempts === 0 ? null : Math.round(response_time_ms_sum / attempts),
         last_triggered_at: totals.last_triggered_at?.toISOString() ?? null,
       };
     },

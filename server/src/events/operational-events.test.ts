@@ -103,8 +103,8 @@ describe('webhook.disabled', () => {
     await createWebhook({ url: `${watching.url}/ops`, events: ['webhook.disabled'] });
     const failing = await createWebhook({ name: 'Dead', events: ['order.paid'] });
     await database.query(
-      `INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at, failing_since, failing_days, last_failure_at)
-       SELECT tenant_id, id, 0, now(), now() - interval '6 days', 4, now() FROM webhooks WHERE id = $1`,
+      `INSERT INTO webhook_totals (tenant_id, webhook_id, last_triggered_at, failing_since, failing_days, last_failure_at)
+       SELECT tenant_id, id, now(), now() - interval '6 days', 4, now() FROM webhooks WHERE id = $1`,
       [parseId('webhook', failing.id)],
     );
     for (const fire of hourly) fire();

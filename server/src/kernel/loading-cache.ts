@@ -1,4 +1,5 @@
 import type { Clock } from './clock.ts';
+import { RecentEntries } from './recent-entries.ts';
 
 export interface LoadingCacheOptions {
   clock: Clock;
@@ -20,31 +21,20 @@ export interface LoadingCacheOptions {
  */
 export class LoadingCache<Value> {
   readonly #clock: Clock;
-  readonly #maxRecent: number;
   readonly #maxAgeMs: number;
-  /**
-   * What was used lately; when it holds half of what the cache may hold it becomes `#earlier`, and what was there and
-   * was not used since is gone. Moving an entry to a Map's end at each use would keep the exact order, and cost 6 us
-   * a use once the Map is nearly full: it is rebuilt every few dozen moves.
-   */
-  #recent = new Map<string, Entry<Value>>();
-  #earlier = new Map<string, Entry<Value>>();
+  readonly #entries: RecentEntries<Entry<Value>>;
   readonly #loads = new Map<string, Promise<Value | undefined>>();
   #generation = 0;
 
   constructor(options: LoadingCacheOptions) {
     this.#clock = options.clock;
-    this.#maxRecent = Math.max(1, Math.floor((options.maxEntries ?? 10_000) / 2));
+    this.#entries = new RecentEntries(options.maxEntries ?? 10_000);
     this.#maxAgeMs = options.maxAgeMs ?? 60_000;
   }
 
   cached(key: string): Value | undefined {
-    let entry = this.#recent.get(key);
-    if (entry === undefined) {
-      entry = this.#earlier.get(key);
-      if (entry === undefined) return undefined;
-      this.#keep(key, entry);
-    }
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return undefined;
     return this.#clock.monotonicMs() - entry.loadedAtMs < this.#maxAgeMs ? entry.value : undefined;
   }
 
@@ -62,17 +52,12 @@ export class LoadingCache<Value> {
   /** Drops the entries that match, and whatever is being loaded: nobody knows yet whether that matches. */
   invalidate(matches: (value: Value) => boolean): void {
     this.#forgetLoads();
-    for (const entries of [this.#recent, this.#earlier]) {
-      for (const [key, entry] of entries) {
-        if (matches(entry.value)) entries.delete(key);
-      }
-    }
+    for (const [key, entry] of this.#entries) if (matches(entry.value)) this.#entries.delete(key);
   }
 
   invalidateAll(): void {
     this.#forgetLoads();
-    this.#recent.clear();
-    this.#earlier.clear();
+    this.#entries.clear();
   }
 
   #forgetLoads(): void {
@@ -85,17 +70,8 @@ export class LoadingCache<Value> {
     const loadedAtMs = this.#clock.monotonicMs();
     const value = await read();
     if (value === undefined || generation !== this.#generation) return value;
-    this.#keep(key, { value, loadedAtMs });
+    this.#entries.set(key, { value, loadedAtMs });
     return value;
-  }
-
-  #keep(key: string, entry: Entry<Value>): void {
-    if (this.#recent.size >= this.#maxRecent && !this.#recent.has(key)) {
-      this.#earlier = this.#recent;
-      this.#recent = new Map();
-    }
-    this.#earlier.delete(key);
-    this.#recent.set(key, entry);
   }
 }
 

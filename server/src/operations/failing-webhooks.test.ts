@@ -27,23 +27,18 @@ async function create(fields: Record<string, unknown> = {}, where = scope): Prom
 
 const daysAgo = (days: number) => new Date(api.clock.now() - days * DAY_MS);
 
-/** What a shard saw: failures from `since` days ago until one hour ago, the last success `success` days ago. */
-async function see(
-  id: string,
-  shard: number,
-  seen: { since?: number; days?: number; success?: number },
-  where = scope,
-) {
+/** Failures from `since` days ago until one hour ago, the last success `success` days ago. */
+async function see(id: string, seen: { since?: number; days?: number; success?: number }, where = scope) {
   const { since, days = 5, success } = seen;
   await api.handle.pool.query(
-    `INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at, last_success_at, failing_since,
-       failing_days, last_failure_at) VALUES ($1, $2, $3, now(), $4, $5, $6, $7)
-     ON CONFLICT (tenant_id, webhook_id, shard) DO UPDATE SET last_success_at = excluded.last_success_at,
-       failing_since = excluded.failing_since, failing_days = excluded.failing_days`,
+    `INSERT INTO webhook_totals (tenant_id, webhook_id, last_triggered_at, last_success_at, failing_since,
+       failing_days, last_failure_at) VALUES ($1, $2, now(), $3, $4, $5, $6)
+     ON CONFLICT (tenant_id, webhook_id) DO UPDATE SET last_success_at = excluded.last_success_at,
+       failing_since = excluded.failing_since, failing_days = excluded.failing_days,
+       last_failure_at = excluded.last_failure_at`,
     [
       where.tenantId,
       id,
-      shard,
       success === undefined ? null : daysAgo(success),
       since === undefined ? null : daysAgo(since),
       since === undefined ? 0 : days,
@@ -68,9 +63,8 @@ describe('disabling webhooks that have failed for days', () => {
     const failing = await create({ name: 'Dead' });
     const stranger = await api.addEnvironment();
     const foreign = await create({}, stranger);
-    await see(failing, 0, { since: 6 });
-    await see(failing, 3, { since: 5.5 });
-    await see(foreign, 1, { since: 8 }, stranger);
+    await see(failing, { since: 6 });
+    await see(foreign, { since: 8 }, stranger);
     const told = await run(4);
     expect(told.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual([
       {
@@ -94,11 +88,10 @@ describe('disabling webhooks that have failed for days', () => {
     const young = await create();
     const recovered = await create();
     const paused = await create({ status: 'paused' });
-    await see(works, 0, { success: 0.1 });
-    await see(young, 0, { since: 4.9 });
-    await see(recovered, 0, { since: 9 });
-    await see(recovered, 1, { success: 2 });
-    await see(paused, 0, { since: 9 });
+    await see(works, { success: 0.1 });
+    await see(young, { since: 4.9 });
+    await see(recovered, { since: 2, success: 2.1 });
+    await see(paused, { since: 9 });
     await create();
     expect(await run()).toEqual([]);
     for (const id of [works, young, recovered]) expect((await shownOf(id)).status).toBe('active');
@@ -108,8 +101,7 @@ describe('disabling webhooks that have failed for days', () => {
   it('begins to count anew when a person enables the webhook, resumes it or leads it elsewhere', async () => {
     const id = await create();
     const path = `/${formatId('webhook', id)}`;
-    await see(id, 0, { since: 6 });
-    await see(id, 2, { since: 7 });
+    await see(id, { since: 6 });
     expect(await run()).toHaveLength(1);
     await api.call(scope, 'POST', `${path}/enable`);
     expect(await run()).toEqual([]);
@@ -119,19 +111,19 @@ describe('disabling webhooks that have failed for days', () => {
       [() => api.call(scope, 'POST', `${path}/pause`), () => api.call(scope, 'PATCH', path, { is_active: true })],
       [() => undefined, () => api.call(scope, 'PATCH', path, { url: 'https://mended.example/' })],
     ] as const) {
-      await see(id, 0, { since: 6 });
+      await see(id, { since: 6 });
       await before();
       await change();
       expect(await run()).toEqual([]);
     }
-    await see(id, 0, { since: 6 });
+    await see(id, { since: 6 });
     await api.call(scope, 'PATCH', path, { name: 'another name', url: 'https://mended.example/', is_active: true });
     expect(await run()).toHaveLength(1);
   });
 
   it('decides again under the lock: a webhook that was enabled meanwhile stays active', async () => {
     const id = await create();
-    await see(id, 0, { since: 6 });
+    await see(id, { since: 6 });
     await api.call(scope, 'POST', `/${formatId('webhook', id)}/pause`);
     await api.call(scope, 'POST', `/${formatId('webhook', id)}/enable`);
     const store = { ...api, db: api.handle.db };
@@ -139,19 +131,7 @@ describe('disabling webhooks that have failed for days', () => {
     expect(await shownOf(id)).toMatchObject({ status: 'active' });
   });
 
-  it('ends the streak of a shard that missed another shard’s success, so that its next one counts', async () => {
-    const id = await create();
-    await see(id, 0, { since: 9, days: 8 });
-    await see(id, 1, { success: 2 });
-    await run();
-    const { rows } = await api.handle.pool.query(
-      'SELECT failing_since, failing_days FROM webhook_totals WHERE webhook_id = $1 ORDER BY shard',
-      [id],
-    );
-    expect(rows[0]).toEqual({ failing_since: null, failing_days: 0 });
-  });
-
-  it('finds them among more webhooks than are looked at in one statement, and does not wait for rows in use', async () => {
+  it('finds them among more webhooks than are looked at in one statement', async () => {
     const { tenantId, environmentId } = scope;
     await api.handle.pool.query(
       `INSERT INTO webhooks (tenant_id, id, environment_id, name, url, events, status, http_method, created_at, updated_at)
@@ -160,24 +140,12 @@ describe('disabling webhooks that have failed for days', () => {
       [tenantId, environmentId],
     );
     await api.handle.pool.query(
-      `INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at, failing_since, failing_days, last_failure_at)
-       SELECT tenant_id, id, 1, now(), $1, 4, $2
+      `INSERT INTO webhook_totals (tenant_id, webhook_id, last_triggered_at, failing_since, failing_days, last_failure_at)
+       SELECT tenant_id, id, now(), $1, 4, $2
        FROM (SELECT *, row_number() OVER (ORDER BY tenant_id, id) AS place FROM webhooks) AS placed
        WHERE place IN (1, 2, 4999, 5000, 5001, 9999, 10000, 10001, 10500)`,
       [daysAgo(6), daysAgo(0.5)],
     );
-    const elsewhere = await api.addEnvironment();
-    const inUse = await create({}, elsewhere);
-    await see(inUse, 0, { since: 9 }, elsewhere);
-    await see(inUse, 1, { success: 2 }, elsewhere);
-    const client = await api.handle.pool.connect();
-    try {
-      await client.query('BEGIN');
-      await client.query('SELECT FROM webhook_totals WHERE webhook_id = $1 FOR UPDATE', [inUse]);
-      expect(await run()).toHaveLength(9);
-    } finally {
-      await client.query('ROLLBACK');
-      client.release();
-    }
+    expect(await run()).toHaveLength(9);
   });
 });

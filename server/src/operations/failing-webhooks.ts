@@ -1,5 +1,5 @@
 import { type DisabledWebhook, disableWebhook, type WebhookStore } from '../webhooks/commands.ts';
-import { failingWebhooks, forgetEndedStreaks } from '../webhooks/failing-webhooks.ts';
+import { failingWebhooks } from '../webhooks/failing-webhooks.ts';
 
 export interface FailingWebhooksDeps {
   store: WebhookStore;
@@ -13,7 +13,6 @@ export interface FailingWebhooksDeps {
  */
 export async function disableFailingWebhooks(deps: FailingWebhooksDeps, nowMs: number): Promise<void> {
   const { store, onDisabled } = deps;
-  await forgetEndedStreaks(store.db);
   for await (const webhook of failingWebhooks(store.db, nowMs)) {
     const disabled = await disableWebhook(store, webhook, webhook.id, 'failing');
     if (disabled !== undefined) onDisabled(disabled);

@@ -65,8 +65,8 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
         VALUES (${scope}, ${webhookId}, 'w', 'https://example.com', '{*}', 'active', 'POST', now(), now())`,
     sql`INSERT INTO webhook_secrets (tenant_id, webhook_id, id, kind, secret_box, created_at)
         VALUES (${tenantId}, ${webhookId}, ${newId()}, 'symmetric', 'x', now())`,
-    sql`INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at)
-        VALUES (${tenantId}, ${webhookId}, 0, now())`,
+    sql`INSERT INTO webhook_totals (tenant_id, webhook_id, last_triggered_at)
+        VALUES (${tenantId}, ${webhookId}, now())`,
     sql`INSERT INTO lanes (tenant_id, webhook_id, paced_until) VALUES (${tenantId}, ${webhookId}, now())`,
     sql`INSERT INTO circuits (tenant_id, environment_id, webhook_id, state, opened_at, reopens_at, reason)
         VALUES (${scope}, ${webhookId}, 'open', now(), now(), 'r')`,

@@ -1,4 +1,5 @@
 import type { Scope } from '../http/caller.ts';
+import { RecentEntries } from '../kernel/recent-entries.ts';
 import { type EnvironmentWebhooks, type ReadingOptions, readEnvironment } from './environment-webhooks.ts';
 import type { WebhookTarget } from './target.ts';
 
@@ -24,7 +25,7 @@ export interface WebhookDirectory {
 }
 
 export interface WebhookDirectoryOptions extends ReadingOptions {
-  /** Environments kept at most (5,000). The one unused for longest makes room. */
+  /** Environments kept at most (5,000). Those not used lately make room. */
   maxEnvironments?: number;
 }
 
@@ -44,20 +45,15 @@ interface Slot {
 
 export function createWebhookDirectory(options: WebhookDirectoryOptions): WebhookDirectory {
   const { clock, maxEnvironments = 5_000 } = options;
-  const slots = new Map<string, Slot>();
+  const slots = new RecentEntries<Slot>(maxEnvironments);
 
   const slotOf = (scope: Scope): Slot => {
     const key = `${scope.tenantId}/${scope.environmentId}`;
     let slot = slots.get(key);
     if (slot === undefined) {
       slot = { loaded: undefined, last: undefined, load: undefined };
-      for (const oldest of slots.keys()) {
-        if (slots.size < maxEnvironments) break;
-        slots.delete(oldest);
-      }
-    } else slots.delete(key);
-    // A Map keeps the order of insertion: the least recently used stands first.
-    slots.set(key, slot);
+      slots.set(key, slot);
+    }
     return slot;
   };
 
@@ -113,14 +109,14 @@ export function createWebhookDirectory(options: WebhookDirectoryOptions): Webhoo
     },
     invalidate(tenantId, environmentId) {
       if (environmentId !== undefined) {
-        const slot = slots.get(`${tenantId}/${environmentId}`);
+        const slot = slots.peek(`${tenantId}/${environmentId}`);
         if (slot !== undefined) forget(slot);
         return;
       }
       for (const [key, slot] of slots) if (key.startsWith(`${tenantId}/`)) forget(slot);
     },
     invalidateAll() {
-      for (const slot of slots.values()) {
+      for (const [, slot] of slots) {
         forget(slot);
         slot.last = undefined;
       }

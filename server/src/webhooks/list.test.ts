@@ -67,19 +67,29 @@ describe('lists', () => {
     expect((await api.call(where, 'GET', '?cursor=x')).status).toBe(400);
   });
 
-  it('shows the totals of all shards', async () => {
+  it('shows the totals, and what was counted since they were last added up', async () => {
     const { id } = await create();
+    const other = await create();
     await api.handle.pool.query(
-      `INSERT INTO webhook_totals (tenant_id, webhook_id, shard, delivered, dead, last_triggered_at)
-       VALUES ($1, $2, 0, 5, 1, '2030-01-01T00:00:00Z'), ($1, $2, 1, 7, 2, '2030-01-02T00:00:00Z')`,
-      [scope.tenantId, parseId('webhook', id)],
+      `WITH totals AS (
+         INSERT INTO webhook_totals (tenant_id, webhook_id, delivered, dead, last_triggered_at)
+         VALUES ($1, $2, 5, 1, '2030-01-01T00:00:00Z')
+       )
+       INSERT INTO webhook_tallies (tallies)
+       SELECT ARRAY[(tenant, $2, 3, 1, 4, 0, '2030-01-02T00:00:00Z', NULL, NULL, NULL)::webhook_tally,
+                    (tenant, $3, 9, 9, 9, 0, '2030-01-03T00:00:00Z', NULL, NULL, NULL)::webhook_tally]
+       FROM (VALUES ($1::uuid), ($1::uuid), ($4::uuid)) AS of (tenant)`,
+      [scope.tenantId, parseId('webhook', id), parseId('webhook', other.id), crypto.randomUUID()],
     );
     expect((await api.call(scope, 'GET', `/${id}`)).body).toMatchObject({
-      total_deliveries: 15,
-      successful_deliveries: 12,
+      total_deliveries: 14,
+      successful_deliveries: 11,
       failed_deliveries: 3,
       last_triggered_at: '2030-01-02T00:00:00.000Z',
     });
-    expect((await api.call(scope, 'GET', '?limit=1')).body.data[0].total_deliveries).toBe(15);
+    expect((await api.call(scope, 'GET', '?limit=2')).body.data).toMatchObject([
+      { id: other.id, total_deliveries: 36 },
+      { id, total_deliveries: 14 },
+    ]);
   });
 });

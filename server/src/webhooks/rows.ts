@@ -9,6 +9,7 @@ import { patternsMatching } from '../routing/subscription-index.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import type { SignatureSettings } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
+import { uncounted } from './counts.ts';
 import type { HeaderList } from './headers.ts';
 import type { OrderingFields } from './ordering.ts';
 import type { RetryPolicyFields } from './retry-policy.ts';
@@ -221,29 +222,18 @@ function jsonOrNull(value: object): string | null {
 function countedWebhooks(db: Database, scope: Scope) {
   return db
     .selectFrom('webhooks')
-    .leftJoinLateral(
-      (eb) =>
-        eb
-          .selectFrom('webhook_totals')
-          .select([
-            sql<number>`coalesce(sum(delivered), 0)::bigint`.as('delivered'),
-            sql<number>`coalesce(sum(dead), 0)::bigint`.as('dead'),
-            sql<Date | null>`max(last_triggered_at)`.as('last_triggered_at'),
-          ])
-          .whereRef('webhook_totals.tenant_id', '=', 'webhooks.tenant_id')
-          .whereRef('webhook_totals.webhook_id', '=', 'webhooks.id')
-          .as('totals'),
-      (join) => join.onTrue(),
+    .leftJoin('webhook_totals as totals', (join) =>
+      join.onRef('totals.tenant_id', '=', 'webhooks.tenant_id').onRef('totals.webhook_id', '=', 'webhooks.id'),
     )
+    .leftJoin(uncounted(scope.tenantId), (join) => join.onRef('uncounted.webhook_id', '=', 'webhooks.id'))
     .leftJoin('circuits', (join) =>
       join.onRef('circuits.tenant_id', '=', 'webhooks.tenant_id').onRef('circuits.webhook_id', '=', 'webhooks.id'),
     )
     .selectAll('webhooks')
     .select((eb) => [
-      // An aggregate without GROUP BY always gives a row.
-      eb.ref('totals.delivered').$notNull().as('delivered'),
-      eb.ref('totals.dead').$notNull().as('dead'),
-      eb.ref('totals.last_triggered_at').as('last_triggered_at'),
+      sql<number>`coalesce(totals.delivered, 0) + coalesce(uncounted.delivered, 0)`.as('delivered'),
+      sql<number>`coalesce(totals.dead, 0) + coalesce(uncounted.dead, 0)`.as('dead'),
+      sql<Date | null>`greatest(totals.last_triggered_at, uncounted.last_at)`.as('last_triggered_at'),
       eb.ref('circuits.state').as('circuit_state'),
       eb.ref('circuits.reopens_at').as('circuit_reopens_at'),
     ])

@@ -134,7 +134,7 @@ describe('deleting a webhook', () => {
     await addDeliveries(uuid);
     await addDeliveries(neighbour.uuid);
     await api.handle.pool.query(
-      'INSERT INTO webhook_totals (tenant_id, webhook_id, shard, last_triggered_at) SELECT $1, unnest($2::uuid[]), 0, now()',
+      'INSERT INTO webhook_totals (tenant_id, webhook_id, last_triggered_at) SELECT $1, unnest($2::uuid[]), now()',
       [scope.tenantId, [uuid, neighbour.uuid]],
     );
     const answer = await api.call(scope, 'DELETE', `/${id}`);

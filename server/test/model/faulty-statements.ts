@@ -22,6 +22,7 @@ export const FAULTY = [
   'take-probe',
   'return-probe',
   'close-circuit',
+  'fold-tallies',
 ] as const;
 
 /** Steps of pipelines, which fail as a whole, each with its pipeline; `…` stands for a table. */

@@ -67,11 +67,11 @@ test('nothing may come once a success was on record before a kill', () => {
   expect(sentAfterRecord([before, after, arrival(12_000, { event: 2 })], [kill([], { record })])).toEqual([after]);
 });
 
-test('in an order an event may come when the one before it in its key has succeeded', () => {
+test('in an order an event may come when those of its key that were accepted before it have succeeded', () => {
   const order = [
-    { key: 'x', event: 1 },
-    { key: 'y', event: 2 },
-    { key: 'x', event: 3 },
+    { key: 'x', event: 1, begunAtMs: 10, acceptedAtMs: 20 },
+    { key: 'y', event: 2, begunAtMs: 30, acceptedAtMs: 40 },
+    { key: 'x', event: 3, begunAtMs: 50, acceptedAtMs: undefined },
   ];
   const failed = arrival(100, { status: 503 });
   expect(sentOutOfOrder([failed, arrival(101, { event: 2 }), arrival(110), arrival(115, { event: 3 })], order)).toEqual(
@@ -79,6 +79,13 @@ test('in an order an event may come when the one before it in its key has succee
   );
   expect(sentOutOfOrder([failed, arrival(110), arrival(114, { event: 3 })], order)).toEqual([3]);
   expect(sentOutOfOrder([failed, arrival(110, { event: 3 })], order)).toEqual([3]);
+  const [first, other, last] = order as [(typeof order)[0], (typeof order)[0], (typeof order)[0]];
+  for (const atOnce of [
+    { ...first, acceptedAtMs: 50 },
+    { ...first, acceptedAtMs: undefined },
+  ]) {
+    expect(sentOutOfOrder([failed, arrival(110, { event: 3 })], [atOnce, other, last])).toEqual([]);
+  }
 });
 
 test('two are under way at once unless the first was answered, or its sender killed', () => {

@@ -81,11 +81,18 @@ export function sentAfterRecord(arrivals: readonly Arrival[], kills: readonly Ki
   );
 }
 
-/** Events, in the order of their key, that came before the one before them had been answered with success. */
-export function sentOutOfOrder(
-  arrivals: readonly Arrival[],
-  order: readonly { key: string; event: number }[],
-): number[] {
+/** An event of a key. Of two that were published at the same time neither has to come first. */
+export interface OrderedEvent {
+  key: string;
+  event: number;
+  /** When it was first published. */
+  begunAtMs: number;
+  /** When its publisher knew that it was accepted; undefined: never. */
+  acceptedAtMs: number | undefined;
+}
+
+/** Events that came before one of their key, which had been accepted before they were published, was answered with success. */
+export function sentOutOfOrder(arrivals: readonly Arrival[], events: readonly OrderedEvent[]): number[] {
   const firstAtMs = new Map<number, number>();
   const succeededAtMs = new Map<number, number>();
   for (const { event, atMs, status, answeredAtMs } of arrivals) {
@@ -93,14 +100,18 @@ export function sentOutOfOrder(
     if (status === 200 && answeredAtMs !== undefined && !succeededAtMs.has(event))
       succeededAtMs.set(event, answeredAtMs);
   }
-  const before = new Map<string, number>();
-  return order.flatMap(({ key, event }) => {
-    const predecessor = before.get(key);
-    before.set(key, event);
-    if (predecessor === undefined) return [];
-    const mayComeAtMs = succeededAtMs.get(predecessor) ?? Number.POSITIVE_INFINITY;
-    return (firstAtMs.get(event) ?? Number.POSITIVE_INFINITY) < mayComeAtMs ? [event] : [];
-  });
+  const atMs = (times: Map<number, number>, event: number) => times.get(event) ?? Number.POSITIVE_INFINITY;
+  return events
+    .filter((later) =>
+      events.some(
+        (earlier) =>
+          earlier.key === later.key &&
+          earlier.acceptedAtMs !== undefined &&
+          earlier.acceptedAtMs < later.begunAtMs &&
+          atMs(firstAtMs, later.event) < atMs(succeededAtMs, earlier.event),
+      ),
+    )
+    .map(({ event }) => event);
 }
 
 /** What came while another request to the same receiver was under way, and its sender had not been killed. */

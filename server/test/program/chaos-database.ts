@@ -27,12 +27,12 @@ export function wronglyRecorded(folder: Folder): Promise<object[]> {
       OR array_agg(a.number) FILTER (WHERE a.response_status = 200) IS DISTINCT FROM ARRAY[d.attempt_count]`);
 }
 
-/** The events of a webhook in the order in which each key's are to come. */
-export function orderOf(folder: Folder, webhook: string): Promise<{ key: string; event: number }[]> {
+/** The events of a webhook with their ordering keys. */
+export function keyedEvents(folder: Folder, webhook: string): Promise<{ key: string; event: number }[]> {
   return folder.query(`
     SELECT d.ordering_key AS key, ${EVENT}
     FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN events e ON e.id = d.event_id
-    WHERE w.name = '${webhook}' ORDER BY d.order_number`);
+    WHERE w.name = '${webhook}'`);
 }
 
 /** What the database knows at this moment. */

@@ -3,8 +3,10 @@ import { OPERATOR_KEY } from './server.ts';
 
 /** Publishes numbered events, `data: {n}`, all the time, while the program comes and goes. */
 export interface SteadyPublishing {
-  /** Numbers of the events that were answered with 202. */
-  accepted: Set<number>;
+  /** Numbers of the events that were answered with 202, with the time of that answer, in milliseconds since the epoch. */
+  accepted: Map<number, number>;
+  /** When each event was first published. */
+  begun: Map<number, number>;
   /** How often each answer came; 0 is none at all. */
   answers: Map<number, number>;
   /** Publishes no new events; resolves when those that are repeated were accepted. */
@@ -31,7 +33,8 @@ export function publishSteadily(options: {
   mayPublish: (accepted: number) => boolean;
 }): SteadyPublishing {
   const { url, eventType, pauseMs, fieldsOf = () => ({}) } = options;
-  const accepted = new Set<number>();
+  const accepted = new Map<number, number>();
+  const begun = new Map<number, number>();
   const answers = new Map<number, number>();
   let next = 0;
   let stopped = false;
@@ -42,9 +45,10 @@ export function publishSteadily(options: {
   const keyed = (n: number) => ({ ...plain(n), event_id: `${eventType}-${n}` });
 
   async function send(path: string, body: unknown, numbers: number[]): Promise<boolean> {
+    for (const n of numbers) if (!begun.has(n)) begun.set(n, Date.now());
     const status = await statusOf(`${url}${path}`, body);
     answers.set(status, (answers.get(status) ?? 0) + 1);
-    if (status === 202) for (const n of numbers) accepted.add(n);
+    if (status === 202) for (const n of numbers) accepted.set(n, Date.now());
     return status === 202;
   }
 
@@ -78,6 +82,7 @@ export function publishSteadily(options: {
   const working = Promise.all(Array.from({ length: PUBLISHERS }, (_, publisher) => work(publisher)));
   return {
     accepted,
+    begun,
     answers,
     async stop() {
       stopped = true;

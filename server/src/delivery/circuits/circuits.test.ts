@@ -5,6 +5,7 @@ import { systemClock } from '../../kernel/clock.ts';
 import { createIdSource } from '../../kernel/ids.ts';
 import { createLogger } from '../../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../../testing/database.ts';
+import { eventually } from '../../testing/eventually.ts';
 import { Circuits } from './circuits.ts';
 
 const newId = createIdSource();
@@ -67,5 +68,32 @@ test('of two readings at the same time the one that was asked for last counts, h
   await pool.query('SELECT');
   released.resolve();
   await Promise.all([older, newer]);
+  expect(circuits.find(webhookId)).toBeUndefined();
+});
+
+test('a circuit that has just opened stays open while others are read and its row is not there yet', async () => {
+  const rowMayCome = Promise.withResolvers<void>();
+  const query = async (statement: pg.QueryConfig) => {
+    if (statement.name === 'open-circuit') await rowMayCome.promise;
+    return pool.query(statement);
+  };
+  const circuits = new Circuits({
+    pool: { query } as unknown as pg.Pool,
+    clock: systemClock,
+    logger: createLogger('silent'),
+    onChange: () => {},
+  });
+  const lane = { tenantId, environmentId, webhookId };
+  const breaker = { failureRate: 0.5, minimumRequests: 1, windowMs: 10_000, openMs: 60_000 };
+  circuits.note({ lane, breaker, failed: true, probe: false });
+  await circuits.load();
+  expect(circuits.find(webhookId)?.state).toBe('open');
+  rowMayCome.resolve();
+  await eventually(
+    () => circuits.load().then(() => circuits.find(webhookId)?.reopensAt),
+    (reopensAt) => reopensAt !== undefined,
+  );
+  await pool.query('DELETE FROM circuits');
+  await circuits.load();
   expect(circuits.find(webhookId)).toBeUndefined();
 });

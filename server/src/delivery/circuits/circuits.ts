@@ -80,7 +80,7 @@ export class Circuits {
     const result = await pool.query<CircuitColumns>({ ...READ_CIRCUITS, values: [webhookId ?? null] });
     const nowMs = clock.monotonicMs();
     const changed: LaneKey[] = [];
-    const gone = new Set(webhookId === undefined ? this.#circuits.keys() : [webhookId]);
+    const gone = new Set(webhookId === undefined ? this.#stored() : [webhookId]);
     for (const row of result.rows) {
       gone.delete(row.webhook_id);
       const known = this.#circuits.get(row.webhook_id);
@@ -105,6 +105,11 @@ export class Circuits {
       changed.push(known);
     }
     for (const circuit of changed) onChange(circuit);
+  }
+
+  /** Circuits with a row. That of one which has just opened here may be on its way. */
+  #stored(): string[] {
+    return [...this.#circuits.values()].filter((each) => each.reopensAt !== undefined).map((each) => each.webhookId);
   }
 
   /** Takes an attempt into account. */

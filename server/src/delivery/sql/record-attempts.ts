@@ -2,9 +2,8 @@
  * What stores attempts and moves their deliveries on, in this order and in one transaction.
  *
  * - An attempt is stored even when the lease was lost meanwhile; its delivery is then left to the new holder.
- * - Dead letters and totals come from the deliveries that really moved, so doing it again counts nothing twice.
- * - A webhook that is gone gets no totals again. A success at the failover URL is none
- *   of the webhook itself, and a fault of ours no failure.
+ * - Dead letters and tallies come from the deliveries that really moved, so doing it again counts nothing twice.
+ * - A success at the failover URL is none of the webhook itself, and a fault of ours no failure.
  * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
  */
 
@@ -32,18 +31,18 @@ COPY ${table} (
 }
 
 /**
- * What became of deliveries. $1: the outcomes, $2: the shard of the webhooks' totals.
+ * What became of deliveries. $1: the outcomes.
  *
  * `table`: the partition that has them all. With the whole table the planner looks up each outcome in each partition, or
  * takes all rows of a day and compares each with each outcome: ten times the work for 300 outcomes (measured).
  */
 export function recordOutcomes(table: string) {
-  return { name: `record-outcomes-${table}`, text: `WITH moved AS (${moved(table)})${ENDS}${TOTALS}` };
+  return { name: `record-outcomes-${table}`, text: `WITH moved AS (${moved(table)})${ENDS}${TALLIES}` };
 }
 
 /** The same for deliveries that all succeeded and keep no order, as most do: without the parts for the others. */
 export function recordSuccesses(table: string) {
-  return { name: `record-successes-${table}`, text: `WITH moved AS (${moved(table)})${TOTALS}` };
+  return { name: `record-successes-${table}`, text: `WITH moved AS (${moved(table)})${TALLIES}` };
 }
 
 const moved = (table: string) => `
@@ -89,48 +88,23 @@ buried AS (
   ON CONFLICT DO NOTHING
 )`;
 
-const TOTALS = `
-INSERT INTO webhook_totals AS t (
-  tenant_id, webhook_id, shard, delivered, dead, attempts, failed_attempts, response_time_ms_sum, last_triggered_at,
-  last_success_at, failing_since, failing_days, last_failure_at
-)
-SELECT
-  tenant_id, webhook_id, $2::int, delivered, dead, attempts, attempts - delivered, duration_ms, ended_at,
-  last_success_at, CASE WHEN last_success_at IS NULL THEN first_failure_at END,
-  CASE WHEN last_success_at IS NULL AND first_failure_at IS NOT NULL THEN 1 ELSE 0 END, last_failure_at
+/** One row for all webhooks of the commit; `fold-tallies.ts` adds it to their totals. */
+const TALLIES = `
+INSERT INTO webhook_tallies (tallies)
+SELECT array_agg(seen::webhook_tally)
 FROM (
   SELECT
-    tenant_id, webhook_id,
-    count(*) FILTER (WHERE status = 'delivered') AS delivered,
-    count(*) FILTER (WHERE status = 'dead') AS dead,
-    count(*) AS attempts,
-    sum(duration_ms) AS duration_ms,
-    max(ended_at) AS ended_at,
+    tenant_id,
+    webhook_id,
+    count(*) FILTER (WHERE status = 'delivered')::int AS delivered,
+    count(*) FILTER (WHERE status = 'dead')::int AS dead,
+    count(*)::int AS attempts,
+    sum(duration_ms)::bigint AS response_time_ms,
+    max(ended_at) AS last_at,
     max(ended_at) FILTER (WHERE status = 'delivered' AND trigger <> 'failover') AS last_success_at,
     min(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS first_failure_at,
     max(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS last_failure_at
   FROM moved
   GROUP BY tenant_id, webhook_id
 ) seen
-WHERE EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = seen.tenant_id AND w.id = seen.webhook_id)
-ORDER BY tenant_id, webhook_id
-ON CONFLICT (tenant_id, webhook_id, shard) DO UPDATE SET
-  delivered = t.delivered + excluded.delivered,
-  dead = t.dead + excluded.dead,
-  attempts = t.attempts + excluded.attempts,
-  failed_attempts = t.failed_attempts + excluded.failed_attempts,
-  response_time_ms_sum = t.response_time_ms_sum + excluded.response_time_ms_sum,
-  last_triggered_at = greatest(t.last_triggered_at, excluded.last_triggered_at),
-  last_success_at = greatest(t.last_success_at, excluded.last_success_at),
-  failing_since = CASE
-    WHEN excluded.last_success_at IS NULL THEN coalesce(t.failing_since, excluded.failing_since)
-  END,
-  failing_days = CASE
-    WHEN excluded.last_success_at IS NOT NULL THEN 0
-    WHEN excluded.last_failure_at IS NULL THEN t.failing_days
-    WHEN t.failing_since IS NULL THEN 1
-    WHEN (t.last_failure_at AT TIME ZONE 'UTC')::date < (excluded.last_failure_at AT TIME ZONE 'UTC')::date
-      THEN t.failing_days + 1
-    ELSE t.failing_days
-  END,
-  last_failure_at = greatest(t.last_failure_at, excluded.last_failure_at)`;
+HAVING count(*) > 0`;
