@@ -33,6 +33,9 @@ export interface WebhookStore {
 /** Webhooks an environment may have: the index of subscriptions and a page of totals stay quick up to there. */
 const WEBHOOKS_MAX = 10_000;
 
+/** Webhooks an owner may have before its portal makes no more: one customer must not use up the environment's. */
+const WEBHOOKS_OF_OWNER_MAX = 100;
+
 /** How long replaced secrets go on signing unless the caller says otherwise. */
 export const GRACE_SECONDS = 86_400;
 
@@ -41,7 +44,7 @@ export const GRACE_SECONDS = 86_400;
  * that owner's. Returns its UUID and the secret.
  *
  * @throws AppError 422 for settings or a secret that cannot be, 403 for what reaches beyond the caller's owner, 409
- * beyond 10,000 webhooks, 404 when the environment is gone.
+ * beyond 10,000 webhooks and for an owner's portal beyond 100, 404 when the environment is gone.
  */
 export async function createWebhook(
   store: WebhookStore,
@@ -286,15 +289,24 @@ function selectEnvironment(db: Database, scope: Scope) {
     .where('id', '=', scope.environmentId);
 }
 
-async function refuseOneTooMany(trx: Transaction<Tables>, scope: Scope): Promise<void> {
-  const { count } = await trx
+async function refuseOneTooMany(trx: Transaction<Tables>, { tenantId, environmentId, owner }: Reach): Promise<void> {
+  const { all, own } = await trx
     .selectFrom('webhooks')
-    .select((eb) => eb.fn.countAll<number>().as('count'))
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+    .select(({ fn }) => [
+      fn.countAll<number>().as('all'),
+      fn
+        .countAll<number>()
+        .filterWhere('owner', '=', owner ?? '')
+        .as('own'),
+    ])
+    .where('tenant_id', '=', tenantId)
+    .where('environment_id', '=', environmentId)
     .executeTakeFirstOrThrow();
-  if (count >= WEBHOOKS_MAX) {
+  if (all >= WEBHOOKS_MAX) {
     throw conflict('too_many_webhooks', `An environment has at most ${WEBHOOKS_MAX} webhooks.`);
+  }
+  if (owner !== undefined && own >= WEBHOOKS_OF_OWNER_MAX) {
+    throw conflict('too_many_webhooks', `An owner has at most ${WEBHOOKS_OF_OWNER_MAX} webhooks by portal tokens.`);
   }
 }
 

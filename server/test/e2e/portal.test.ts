@@ -554,6 +554,20 @@ describe('an owner’s own', () => {
     expect((await withToken(token, 'PATCH', path, { priority: 0 })).status).toBe(403);
   });
 
+  test('are a hundred webhooks at most by tokens; more are for the tenant to make', async () => {
+    const carl = { ...anna, owner: 'carl' };
+    const token = await makeToken(carl);
+    const create = () => withToken(token, 'POST', '/api/v1/webhooks', webhookFields({ events: ['nothing.here'] }));
+    const answers = await Promise.all(Array.from({ length: 110 }, create));
+    const refused = answers.filter(({ status }) => status !== 201);
+    expect(refused.map(({ status, body }) => [status, body.error.code])).toEqual(
+      Array.from({ length: 10 }, () => [409, 'too_many_webhooks']),
+    );
+    const byTenant = webhookFields({ owner: 'carl' });
+    await succeed(posthorn.call('POST', '/api/v1/webhooks', byTenant, asOperator(anna)));
+    await succeed(askAs({ ...anna, owner: 'dora' }, 'POST', '/api/v1/webhooks', webhookFields()));
+  });
+
   test('a token without an owner may do all this with any webhook of the environment', async () => {
     const token = await makeToken({ ...anna, owner: undefined });
     const path = `/api/v1/webhooks/${hers.failing}`;
