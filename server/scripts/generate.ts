@@ -6,7 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { compose } from '../src/composition.ts';
 import { SETTINGS } from '../src/config.ts';
 import { type OpenApiDocument, openApiDocument } from '../src/http/openapi.ts';
-import { may, ROLES } from '../src/http/permissions.ts';
+import { admits, PORTAL_ROLES, ROLES } from '../src/http/permissions.ts';
 import { systemClock } from '../src/kernel/clock.ts';
 import { createLogger } from '../src/kernel/logger.ts';
 import { createSecretBox } from '../src/kernel/secret-box.ts';
@@ -69,10 +69,11 @@ ${rows.join('\n')}
 
 /** Routes with the roles that may call them, in the order of the API document. */
 function permissions({ paths }: OpenApiDocument): string {
+  const columns = [...ROLES, ...PORTAL_ROLES];
   const rows = Object.entries(paths).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, operation]) => {
       const permission = operation['x-permission'];
-      const cells = ROLES.map((role) => (may(role, permission) ? 'yes' : '-'));
+      const cells = columns.map((role) => (admits({ permission, portal: operation['x-portal'] }, role) ? 'yes' : '-'));
       return `| \`${method.toUpperCase()} ${path}\` | ${permission} | ${cells.join(' | ')} |`;
     }),
   );
@@ -80,10 +81,11 @@ function permissions({ paths }: OpenApiDocument): string {
 
 Each route needs one permission, and each role has some. \`public\` needs no key. A key without the permission gets a 403, a
 request without a valid key a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key belongs to one tenant
-and one environment, and finds nothing of another: a 404, as if it were not there.
+and one environment, and finds nothing of another: a 404, as if it were not there. Portal tokens have no permission: each
+route says for itself whether it is for them ([docs/access.md](access.md#portal-tokens)).
 
-| route | permission | ${ROLES.join(' | ')} |
-|---|---|${ROLES.map(() => '---').join('|')}|
+| route | permission | ${columns.map((role) => role.replace('_', ' ')).join(' | ')} |
+|---|---|${columns.map(() => '---').join('|')}|
 ${rows.join('\n')}
 `;
 }

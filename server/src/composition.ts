@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { createAuthenticator } from './access/authenticator.ts';
+import { registerPortalTokenRoutes } from './access/portal-routes.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
@@ -140,7 +141,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       engine.expectTold({ tenantId, environmentId, webhookId });
     }
-    if (topic === 'tenants' || topic === 'api_keys') authenticator.invalidate(tenantId);
+    if (topic === 'tenants' || topic === 'api_keys' || topic === 'portal_tokens') authenticator.invalidate(tenantId);
     if (topic === 'tenants') {
       tenants.invalidate(tenantId);
       // The webhooks of a tenant or an environment that was deleted went with it.
@@ -167,6 +168,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const metrics = registerMetricsRoute(http, { engine, writer, wholeProgram: wholeProgram?.metrics });
   registerTenantRoutes(http, { db, clock, newId, onChange: applyChange });
   registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
+  registerPortalTokenRoutes(http, { db, clock, box, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
   registerPublishRoutes(http, { publisher, clock });

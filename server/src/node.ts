@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { purgePortalRevocations } from './access/portal-revocations.ts';
 import { type Composition, type CompositionOptions, compose } from './composition.ts';
 import type { Config } from './config.ts';
 import { listenForChanges } from './db/notify.ts';
@@ -74,6 +75,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
         { name: 'webhook totals', run: () => foldTallies(parts.enginePool) },
+        { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });

@@ -2,7 +2,7 @@ import { hash, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../db/pool.ts';
 import type { Actor, Authenticate, Caller } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
-import { forbidden, notFound, unauthorized } from '../kernel/errors.ts';
+import { notFound, unauthorized } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
 import { LoadingCache } from '../kernel/loading-cache.ts';
 import type { Logger } from '../kernel/logger.ts';
@@ -13,6 +13,9 @@ import { readKey } from './credentials.ts';
 import { API_KEY_PATTERN } from './key.ts';
 import { isApiKeyRole } from './key-roles.ts';
 import { createKeyUses, USE_RESOLUTION_MS } from './key-uses.ts';
+import { type Asking, refuseOtherScope } from './named-scope.ts';
+import { createPortalCallers } from './portal-callers.ts';
+import { looksLikePortalToken } from './portal-token.ts';
 import { findKeyByHash, type ResolvedKeyRow } from './queries.ts';
 import { createRefusedKeys } from './refused-keys.ts';
 
@@ -21,14 +24,14 @@ const DEFAULT_ENVIRONMENT = 'production';
 
 export interface Authenticator {
   /**
-   * Finds the caller of a request. An API key acts in its own tenant and environment: naming another one is a 403. The
-   * operator acts for `X-Tenant-Id` (`default`) and `X-Environment` (`production`); unknown ones are a 404.
+   * Finds the caller of a request. An API key or portal token acts in its own tenant and environment: naming another
+   * one is a 403. The operator acts for `X-Tenant-Id` (`default`) and `X-Environment` (`production`); unknown ones are a 404.
    *
    * It answers without a promise for a key that is in memory. Measured with 2,000 keys in memory: 1.0 us a request, of
    * which the digest is two thirds; 1.2 us for the operator.
    */
   authenticate: Authenticate;
-  /** To be called for notices of `api_keys` and `tenants`. */
+  /** To be called for notices of `api_keys`, `portal_tokens` and `tenants`. */
   invalidate(tenantId: string): void;
   /** To be called whenever notices may have been missed. */
   invalidateAll(): void;
@@ -54,18 +57,12 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   const keys = new LoadingCache<KnownKey>(options);
   const refused = createRefusedKeys(clock);
   const uses = createKeyUses(options);
+  const portal = createPortalCallers(options);
 
   function admit(known: KnownKey, request: Asking): Caller {
     const now = clock.now();
     if (now >= known.expiresAtMs) throw unauthorized();
-    const tenant = request.headers['x-tenant-id'];
-    if (tenant !== undefined && tenant !== known.tenantSlug && tenant !== known.tenantTypeId) {
-      throw forbidden('X-Tenant-Id names another tenant than the one of this API key.');
-    }
-    const environment = request.headers['x-environment'];
-    if (environment !== undefined && environment !== known.caller.environmentName) {
-      throw forbidden('X-Environment names another environment than the one of this API key.');
-    }
+    refuseOtherScope(request, known, 'API key');
     if (now - known.lastUsedMs >= USE_RESOLUTION_MS) {
       known.lastUsedMs = now;
       uses.add({ tenantId: known.caller.tenantId, id: known.keyId, usedAt: new Date(now) });
@@ -100,18 +97,22 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       const known = keys.cached(digest);
       if (known !== undefined) return admit(known, request);
       if (timingSafeEqual(Buffer.from(digest, 'latin1'), operatorDigest)) return asOperator(request);
+      if (looksLikePortalToken(key)) return portal.authenticate(key, request);
       if (!API_KEY_PATTERN.test(key) || refused.has(digest)) throw unauthorized();
       return lookUp(key, digest, request);
     },
-    invalidate: (tenantId) => keys.invalidate((known) => known.caller.tenantId === tenantId),
-    invalidateAll: () => keys.invalidateAll(),
+    invalidate(tenantId) {
+      keys.invalidate((known) => known.caller.tenantId === tenantId);
+      portal.invalidate(tenantId);
+    },
+    invalidateAll() {
+      keys.invalidateAll();
+      portal.invalidateAll();
+    },
     flushLastUsed: uses.flush,
     stop: uses.stop,
   };
 }
-
-/** What of a request says who is asking. */
-type Asking = Parameters<Authenticate>[0];
 
 /** A resolved API key. Everything a request is judged by is here, so that a hit needs no query and no allocation. */
 interface KnownKey {
@@ -119,6 +120,7 @@ interface KnownKey {
   caller: Caller;
   tenantSlug: string;
   tenantTypeId: string;
+  environmentName: string;
   /** Infinity for a key without an end. */
   expiresAtMs: number;
   lastUsedMs: number;
@@ -137,6 +139,7 @@ function knownKey(row: ResolvedKeyRow): KnownKey {
     }),
     tenantSlug: row.slug,
     tenantTypeId: formatId('tenant', row.tenant_id),
+    environmentName: row.environment,
     expiresAtMs: row.expires_at?.getTime() ?? Number.POSITIVE_INFINITY,
     lastUsedMs: row.last_used_at?.getTime() ?? Number.NEGATIVE_INFINITY,
   };

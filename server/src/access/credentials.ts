@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { AppError, unauthorized } from '../kernel/errors.ts';
 
-/** Longer ones are refused before anything is computed from them. */
-const KEY_LENGTH_MAX = 512;
+/** Longer ones are refused before anything is computed from them. Portal tokens are the longest, by their owner. */
+const KEY_LENGTH_MAX = 2_048;
 
 /** RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1). */
 const BEARER = /^bearer +(?=\S)/i;

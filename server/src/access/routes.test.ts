@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Change } from '../db/notify.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import { registerIdempotency } from '../http/idempotency.ts';
-import { type Permission, ROLES, type Role } from '../http/permissions.ts';
+import { type Permission, ROLES } from '../http/permissions.ts';
 import { createHttpServer, type HttpServer } from '../http/server.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createIdSource, formatId } from '../kernel/ids.ts';
@@ -128,7 +128,7 @@ test('a key is shown once, works, and is nowhere in the database or the logs', a
 
 test('each role is let in to what its permissions say, and to nothing else', async () => {
   const tenant = await makeTenant();
-  const expected: Record<Role, Permission[]> = {
+  const expected: Record<(typeof ROLES)[number], Permission[]> = {
     operator: ['public', 'read', 'publish', 'develop', 'administer', 'operate'],
     owner: ['public', 'read', 'publish', 'develop', 'administer'],
     admin: ['public', 'read', 'publish', 'develop', 'administer'],

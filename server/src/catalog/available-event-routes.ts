@@ -19,7 +19,7 @@ import {
  */
 export function registerAvailableEventRoutes(app: HttpServer, deps: CatalogRouteDeps): void {
   const tags = ['Event types'];
-  const config = { permission: 'read' } as const;
+  const config = { permission: 'read', portal: 'read' } as const;
 
   app.get(
     '/api/v1/webhooks/events',

@@ -24,7 +24,7 @@ import { EventTypeSchema, sendJsonText, showEventType } from './show.ts';
 export function registerEventTypeRoutes(app: HttpServer, deps: CatalogRouteDeps): void {
   const { db, clock } = deps;
   const tags = ['Event types'];
-  const read = { permission: 'read' } as const;
+  const read = { permission: 'read', portal: 'read' } as const;
   const develop = { permission: 'develop' } as const;
   const params = Type.Object({ name: Type.String() });
   const bodyLimit = EVENT_TYPE_BODY_BYTES_MAX;

@@ -9,6 +9,7 @@ export interface Change {
     | 'webhooks'
     | 'event_types'
     | 'api_keys'
+    | 'portal_tokens'
     | 'tenants'
     | 'deliveries_due'
     | 'deliveries_cancelled'

@@ -20,6 +20,7 @@ export interface Tables {
   nodes: NodesTable;
   idempotent_requests: IdempotentRequestsTable;
   replay_jobs: ReplayJobsTable;
+  portal_revocations: PortalRevocationsTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -255,10 +256,19 @@ interface IdempotentRequestsTable {
   created_at: Timestamp;
 }
 
+interface PortalRevocationsTable {
+  tenant_id: string;
+  environment_id: string;
+  owner: string;
+  number: number;
+  revoked_at: Timestamp;
+}
+
 interface ReplayJobsTable {
   tenant_id: string;
   environment_id: string;
   id: string;
+  owner: string | null;
   trigger: 'replays' | 'recover' | 'dead_letters';
   webhook_id: string | null;
   event_type: string | null;

@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import type { Database } from '../db/pool.ts';
-import type { Caller, Scope } from '../http/caller.ts';
+import type { Caller, Reach, Scope } from '../http/caller.ts';
 import { filterText, readTimeFilter } from '../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -8,6 +8,7 @@ import type { Clock } from '../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../kernel/errors.ts';
 import { formatId, type IdKind, parseId } from '../kernel/ids.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
+import { findWithin } from '../webhooks/owner.ts';
 import {
   attemptsOf,
   type DeliveryFilter,
@@ -60,13 +61,13 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
   /** @throws AppError 404 for a webhook that is not the caller's. */
   const requireWebhook = async (caller: Caller, text: string): Promise<string> => {
     const id = parseId('webhook', text);
-    if (id === undefined || (await webhooks.find(caller, id)) === undefined) throw notFound('webhook');
+    if (id === undefined || (await findWithin(deps, caller, id)) === undefined) throw notFound('webhook');
     return id;
   };
 
-  const pageOfDeliveries = async (scope: Scope, filter: DeliveryFilter, query: { limit: number; cursor?: string }) => {
+  const pageOfDeliveries = async (reach: Reach, filter: DeliveryFilter, query: { limit: number; cursor?: string }) => {
     const page = readPage(query);
-    const rows = await listDeliveries(db, scope, filter, page);
+    const rows = await listDeliveries(db, reach, filter, page);
     return toPage(rows, page.limit, (row) => row.id, showDelivery);
   };
 
@@ -74,7 +75,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
     app.get(
       url,
       {
-        config: { permission: 'read' },
+        config: { permission: 'read', portal: 'read' },
         schema: {
           tags,
           summary: 'List deliveries, newest first',
@@ -106,7 +107,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
   app.get(
     '/api/v1/webhooks/:id/deliveries',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: {
         tags,
         summary: "List a webhook's deliveries, newest first",
@@ -124,7 +125,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
   app.get(
     '/api/v1/deliveries/:id',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: {
         tags,
         summary: 'A delivery with its attempts',
@@ -146,7 +147,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
   app.post(
     '/api/v1/deliveries/:id/retry',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', portal: 'manage' },
       schema: {
         tags,
         summary: 'Try a delivery again now',
@@ -179,7 +180,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
   app.post(
     '/api/v1/deliveries/:id/cancel',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', portal: 'manage' },
       schema: {
         tags,
         summary: 'Cancel a delivery',
@@ -196,7 +197,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
   app.get(
     '/api/v1/webhooks/:id/logs',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: {
         tags,
         summary: "A webhook's attempts with request and response, newest first",
@@ -222,7 +223,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
   app.get(
     '/api/v1/webhooks/:id/stats',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: {
         tags,
         summary: "A webhook's statistics",

@@ -2,9 +2,10 @@ import { type Selectable, sql } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import { containing } from '../delivery/queries.ts';
-import type { Scope } from '../http/caller.ts';
+import type { Reach, Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { firstIdAt, parseId } from '../kernel/ids.ts';
+import { isWithin } from '../webhooks/owner.ts';
 
 /** An event without its payload: lists do not carry megabytes. */
 export type EventRow = Omit<Selectable<Tables['events']>, 'data' | 'metadata'>;
@@ -65,13 +66,25 @@ export function listEvents(db: Database, scope: Scope, filter: EventFilter, page
     .execute();
 }
 
-export function findEvent(db: Database, scope: Scope, id: string): Promise<Selectable<Tables['events']> | undefined> {
+/** To a caller with an owner, an event that went to no webhook of the owner is not there. */
+export function findEvent(db: Database, reach: Reach, id: string): Promise<Selectable<Tables['events']> | undefined> {
   return db
     .selectFrom('events')
     .selectAll()
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+    .where('tenant_id', '=', reach.tenantId)
+    .where('environment_id', '=', reach.environmentId)
     .where('id', '=', id)
+    .$if(reach.owner !== undefined, (query) =>
+      query.where(({ exists, selectFrom }) =>
+        exists(
+          selectFrom('deliveries as d')
+            .select('d.id')
+            .where('d.tenant_id', '=', reach.tenantId)
+            .where('d.event_id', '=', id)
+            .where(isWithin(reach, 'd.webhook_id')),
+        ),
+      ),
+    )
     .executeTakeFirst();
 }
 
@@ -90,13 +103,14 @@ export async function findEventId(db: Database, scope: Scope, id: string): Promi
 }
 
 /** Deliveries of an event, in the order they were made. */
-export function deliveriesOf(db: Database, scope: Scope, eventId: string) {
+export function deliveriesOf(db: Database, reach: Reach, eventId: string) {
   return db
     .selectFrom('deliveries')
     .selectAll()
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+    .where('tenant_id', '=', reach.tenantId)
+    .where('environment_id', '=', reach.environmentId)
     .where('event_id', '=', eventId)
+    .where(isWithin(reach, 'webhook_id'))
     .orderBy('id')
     .limit(DELIVERIES_SHOWN_MAX)
     .execute();

@@ -79,12 +79,14 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
   app.get(
     '/api/v1/events/:id',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: {
         tags,
         summary: 'An event with its data and deliveries',
         description:
-          '`data` and `metadata` are given as they were published, number spellings and key order included; null once erased.',
+          '`data` and `metadata` are given as they were published, number spellings and key order included; null once ' +
+          'erased. For a portal token with an owner it is there if it went to a webhook of the owner, `delivery_list` ' +
+          'and `deliveries` are of these webhooks, and `metadata` and `ordering_key` are null: they are the publisher’s.',
         params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
         response: {
           200: Type.Object({
@@ -102,7 +104,11 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
       if (row === undefined) throw notFound('event');
       const deliveries = await deliveriesOf(db, caller, row.id);
       // A text is sent as it is: writing the data anew would change what was published.
-      const text = withRawMembers({ ...showEvent(row), delivery_list: deliveries.map(showDelivery) }, rawMembers(row));
+      const shown = { ...showEvent(row), delivery_list: deliveries.map(showDelivery) };
+      const text =
+        caller.owner === undefined
+          ? withRawMembers(shown, rawMembers(row))
+          : withRawMembers({ ...shown, ...asReceived(deliveries) }, { ...rawMembers(row), metadata: 'null' });
       return reply.type('application/json; charset=utf-8').send(text as never);
     },
   );
@@ -127,6 +133,11 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
       return reply.code(204).send();
     },
   );
+}
+
+/** What an event says of itself to those whose webhooks are only some of its receivers. */
+function asReceived(deliveries: { webhook_id: string }[]) {
+  return { deliveries: new Set(deliveries.map(({ webhook_id }) => webhook_id)).size, ordering_key: null };
 }
 
 function rawMembers(row: Selectable<Tables['events']>): Record<string, string> {

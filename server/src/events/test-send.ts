@@ -13,6 +13,7 @@ import { compactJson } from '../kernel/compact-json.ts';
 import { AppError, notFound } from '../kernel/errors.ts';
 import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
+import { findWithin } from '../webhooks/owner.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { EventWriter } from './event-writer.ts';
 import { DATA_BYTES_MAX, EventTypeName } from './publish-request.ts';
@@ -40,7 +41,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
   app.post(
     '/api/v1/webhooks/:id/test',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', portal: 'manage' },
       schema: {
         tags: ['Webhooks'],
         summary: 'Send a test',
@@ -61,7 +62,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
     async (request) => {
       const { caller } = request;
       const id = parseId('webhook', request.params.id);
-      const target = id === undefined ? undefined : await deps.webhooks.find(caller, id);
+      const target = id === undefined ? undefined : await findWithin(deps, caller, id);
       if (target === undefined) throw notFound('webhook');
       const payload = request.rawJson?.member('payload');
       if (payload !== undefined && payload.length > DATA_BYTES_MAX) {

@@ -4,7 +4,7 @@ import { type Database, errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { AppError, conflict, malformed } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
-import type { Scope } from './caller.ts';
+import type { Caller, Scope } from './caller.ts';
 import { type Claim, claimRequest, completeRequest, releaseRequest } from './idempotency-queries.ts';
 import type { HttpServer } from './server.ts';
 
@@ -21,7 +21,8 @@ declare module 'fastify' {
 
 /**
  * `Idempotency-Key` on every POST of a known caller: the first answer to a key is kept for 24 hours and given again,
- * with `idempotent-replayed: true`, to whoever sends the same request with it. Keys belong to a tenant's environment.
+ * with `idempotent-replayed: true`, to whoever sends the same request with it. Keys belong to a tenant's environment;
+ * those of portal tokens with an owner belong to the owner.
  *
  * - Another request with the key: 409 `idempotency_key_reused`. The request is its path with the query and its body's
  *   exact bytes; the method is always POST.
@@ -39,14 +40,15 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
 
   /** Resolves to `replayed` when the answer was given before and is sent again. */
   const claim = async (
-    key: string | string[],
+    given: string | string[],
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<'first' | 'replayed'> => {
-    if (typeof key !== 'string' || !KEY.test(key)) {
+    if (typeof given !== 'string' || !KEY.test(given)) {
       throw malformed('Idempotency-Key must be 1 to 255 visible ASCII characters.', 'invalid_idempotency_key');
     }
     const scope = { tenantId: request.caller.tenantId, environmentId: request.caller.environmentId };
+    const key = keyOf(request.caller, given);
     const outcome = await claimRequest(db, { ...scope, key, requestHash: hashRequest(request, box) }, clock.now());
     switch (outcome.kind) {
       case 'claimed':
@@ -100,6 +102,11 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
 }
 
 const KEY = /^[\x21-\x7e]{1,255}$/;
+
+/** The key as it is kept. Two owners may choose the same one; a space is in no other caller's key. */
+function keyOf({ owner }: Caller, given: string): string {
+  return owner === undefined ? given : `${given} ${owner}`;
+}
 
 /** What is kept of an answer beside its status. */
 interface Answer {

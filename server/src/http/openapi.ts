@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger';
 import reference from '@scalar/fastify-api-reference';
-import type { Permission } from './permissions.ts';
+import type { Permission, PortalAccess } from './permissions.ts';
 import type { HttpServer } from './server.ts';
 
 /**
@@ -19,17 +19,27 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
       },
       components: {
         securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', description: 'An API key or the operator key.' },
+          bearer: { type: 'http', scheme: 'bearer', description: 'An API key, a portal token or the operator key.' },
           apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
         },
       },
       security: [{ bearer: [] }, { apiKey: [] }],
       // In the order in which a reader needs them.
-      tags: ['Events', 'Webhooks', 'Deliveries', 'Event types', 'Tenants', 'API keys', 'Operations'].map((name) => ({
-        name,
-      })),
+      tags: [
+        'Events',
+        'Webhooks',
+        'Deliveries',
+        'Event types',
+        'Tenants',
+        'API keys',
+        'Portal tokens',
+        'Operations',
+      ].map((name) => ({ name })),
     },
-    transform: ({ schema, url, route }) => ({ schema: { ...schema, ...accessOf(route.config?.permission) }, url }),
+    transform: ({ schema, url, route }) => ({
+      schema: { ...schema, ...accessOf(route.config?.permission, route.config?.portal) },
+      url,
+    }),
     refResolver: {
       buildLocalReference: (json, _base, _fragment, at) => (typeof json.$id === 'string' ? json.$id : `def-${at}`),
     },
@@ -58,9 +68,16 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
   });
 }
 
-/** What the document says of who may call a route: `x-permission` is the one that the caller's role must have. */
-function accessOf(permission: Permission | undefined): object {
-  return permission === 'public' ? { security: [], 'x-permission': permission } : { 'x-permission': permission };
+/**
+ * What the document says of who may call a route: `x-permission` is the one that the caller's role must have, and
+ * `x-portal` the access that a portal token must have; without it portal tokens are refused.
+ */
+function accessOf(permission: Permission | undefined, portal: PortalAccess | undefined): object {
+  return {
+    ...(permission === 'public' && { security: [] }),
+    'x-permission': permission,
+    ...(portal !== undefined && { 'x-portal': portal }),
+  };
 }
 
 /** The document of all routes registered so far. */
@@ -71,5 +88,5 @@ export function openApiDocument(app: HttpServer): OpenApiDocument {
 
 /** The part of the document that tells who may call what. */
 export interface OpenApiDocument {
-  paths: Record<string, Record<string, { 'x-permission': Permission }>>;
+  paths: Record<string, Record<string, { 'x-permission': Permission; 'x-portal'?: PortalAccess }>>;
 }

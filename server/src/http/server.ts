@@ -15,7 +15,7 @@ import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { malformed, notFound } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
-import { type Authenticate, type Caller, requirePermission } from './caller.ts';
+import { type Authenticate, type Caller, requireAccess } from './caller.ts';
 import { answerProblem, ProblemSchema } from './problem.ts';
 import { compileBody, compileText } from './validation.ts';
 
@@ -110,14 +110,14 @@ export function createHttpServer(options: {
   // Hooks with a callback: a promise a hook and request is what they would cost otherwise, and a known key needs none.
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
-    const { permission } = request.routeOptions.config;
+    const { permission, portal } = request.routeOptions.config;
     if (permission === 'public' || request.is404) {
       done();
       return;
     }
     const admit = (caller: Caller) => {
       request.caller = caller;
-      requirePermission(caller, permission ?? 'operate');
+      requireAccess(caller, { permission: permission ?? 'operate', portal });
     };
     const caller = options.authenticate(request);
     if (caller instanceof Promise) {

@@ -1,7 +1,7 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
 
 /**
- * Seals secrets for the database and hashes keys, all under one encryption key.
+ * Seals secrets for the database, hashes keys and signs portal tokens, all under one encryption key.
  *
  * A sealed value opens only for the row it was made for: `row` (for instance `webhooks/<tenant>/<id>/headers`) is
  * authenticated with it, so a ciphertext copied to another tenant's row is of no use.
@@ -12,6 +12,10 @@ export interface SecretBox {
   open(box: Buffer, row: string): string;
   /** A fast keyed hash for API keys. They are 256 random bits, so a slow password hash would add cost and no safety. */
   hashKey(key: string): Buffer;
+  /** A signature (HMAC-SHA256) under a key of its own, which only this installation can make. For portal tokens. */
+  sign(text: string): Buffer;
+  /** Whether `sign` made this signature of the text; compared in constant time. */
+  isSigned(text: string, signature: Buffer): boolean;
 }
 
 const FORMAT_VERSION = 1;
@@ -23,6 +27,8 @@ export function createSecretBox(encryptionKey: Buffer): SecretBox {
   if (encryptionKey.length !== 32) throw new Error('The encryption key must be 32 bytes.');
   const sealingKey = derive(encryptionKey, 'posthorn/seal');
   const hashingKey = derive(encryptionKey, 'posthorn/api-key-hash');
+  const portalKey = derive(encryptionKey, 'posthorn/portal-token');
+  const sign = (text: string) => createHmac('sha256', portalKey).update(text).digest();
   return {
     seal(plain, row) {
       const nonce = randomBytes(NONCE_BYTES);
@@ -41,6 +47,11 @@ export function createSecretBox(encryptionKey: Buffer): SecretBox {
       return Buffer.concat([decipher.update(box.subarray(bodyStart)), decipher.final()]).toString('utf8');
     },
     hashKey: (key) => createHmac('sha256', hashingKey).update(key).digest(),
+    sign,
+    isSigned(text, signature) {
+      const own = sign(text);
+      return own.length === signature.length && timingSafeEqual(own, signature);
+    },
   };
 }
 

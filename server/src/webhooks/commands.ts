@@ -1,7 +1,7 @@
 import type { Transaction } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
-import type { Scope } from '../http/caller.ts';
+import type { Reach, Scope } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../kernel/errors.ts';
 import type { IdSource } from '../kernel/ids.ts';
@@ -15,6 +15,7 @@ import type { WebhookDirectory } from './directory.ts';
 import { forgetStreak, readHealth } from './failing-webhooks.ts';
 import { failingTooLongSince } from './failure-streak.ts';
 import { resolveOrdering } from './ordering.ts';
+import { refuseBeyondOwner } from './owner.ts';
 import { insertWebhook, lockWebhook, readOwnSettings, readSettings, updateWebhook, type WebhookRow } from './rows.ts';
 import type { WebhookChange } from './schema.ts';
 import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
@@ -32,40 +33,48 @@ export interface WebhookStore {
 /** Webhooks an environment may have: the index of subscriptions and a page of totals stay quick up to there. */
 const WEBHOOKS_MAX = 10_000;
 
+/** Webhooks an owner may have before its portal makes no more: one customer must not use up the environment's. */
+const WEBHOOKS_OF_OWNER_MAX = 100;
+
 /** How long replaced secrets go on signing unless the caller says otherwise. */
 export const GRACE_SECONDS = 86_400;
 
 /**
- * Makes a webhook with its secret, and with a key pair where it signs asymmetrically. Returns its UUID and the secret.
+ * Makes a webhook with its secret, and with a key pair where it signs asymmetrically. For a caller with an owner it is
+ * that owner's. Returns its UUID and the secret.
  *
- * @throws AppError 422 for settings or a secret that cannot be, 409 beyond 10,000 webhooks, 404 when the environment is gone.
+ * @throws AppError 422 for settings or a secret that cannot be, 403 for what reaches beyond the caller's owner, 409
+ * beyond 10,000 webhooks and for an owner's portal beyond 100, 404 when the environment is gone.
  */
 export async function createWebhook(
   store: WebhookStore,
-  scope: Scope,
+  reach: Reach,
   body: WebhookChange,
 ): Promise<{ id: string; secret: string }> {
-  const { secret = generateSecret(), ...settings } = body;
+  const { secret = generateSecret(), ...given } = body;
   refuseBadSecret(secret);
+  refuseBeyondOwner(reach, given);
+  const settings = reach.owner === undefined ? given : { ...given, owner: reach.owner };
   const id = store.newId();
-  await change(store, scope, async (trx, now) => {
-    const preset = await lockEnvironment(trx, scope);
-    await refuseOneTooMany(trx, scope);
+  await change(store, reach, async (trx, now) => {
+    const preset = await lockEnvironment(trx, reach);
+    await refuseOneTooMany(trx, reach);
     const webhook = { id, settings: applyChange(BLANK_WEBHOOK, settings, preset), now };
-    const row = await insertWebhook(trx, scope, webhook, store.box);
+    const row = await insertWebhook(trx, reach, webhook, store.box);
     await insertSecret(trx, newSecret(store, row, 'symmetric', secret, now), store.box);
     await ensureKeyPair(store, trx, row, webhook.settings, preset, now);
   });
   return { id, secret };
 }
 
-/** @throws AppError 404, 422, 409 for one live secret too many. */
-export async function changeWebhook(store: WebhookStore, scope: Scope, id: string, body: WebhookChange): Promise<void> {
+/** @throws AppError 404, 422, 409 for one live secret too many, 403 for what reaches beyond the caller's owner. */
+export async function changeWebhook(store: WebhookStore, reach: Reach, id: string, body: WebhookChange): Promise<void> {
   const { secret, ...settings } = body;
   if (secret !== undefined) refuseBadSecret(secret);
-  await change(store, scope, async (trx, now) => {
-    const row = await lockOrThrow(trx, scope, id);
-    const preset = await environmentPreset(trx, scope);
+  await change(store, reach, async (trx, now) => {
+    const row = await lockOrThrow(trx, reach, id);
+    refuseBeyondOwner(reach, body, row);
+    const preset = await environmentPreset(trx, reach);
     const next = applyChange(readSettings(row, store.box), settings, preset);
     await updateWebhook(trx, row, next, now, store.box);
     await ensureKeyPair(store, trx, row, next, preset, now);
@@ -89,13 +98,13 @@ export async function changeWebhook(store: WebhookStore, scope: Scope, id: strin
  */
 export async function setWebhookStatus(
   store: WebhookStore,
-  scope: Scope,
+  reach: Reach,
   id: string,
   status: WebhookStatus,
   reason: string = MANUAL,
 ): Promise<void> {
-  await change(store, scope, async (trx, now) => {
-    const row = await lockOrThrow(trx, scope, id);
+  await change(store, reach, async (trx, now) => {
+    const row = await lockOrThrow(trx, reach, id);
     if (row.status === status) return;
     await writeStatus(trx, row, status, status === 'active' ? null : reason, now);
     if (status === 'active') await activate(trx, row, now);
@@ -143,9 +152,9 @@ export async function disableWebhook(
 }
 
 /** Deletes a webhook with its secrets and totals; deliveries that wait for it end as discarded. @throws AppError 404 */
-export async function deleteWebhook(store: WebhookStore, scope: Scope, id: string): Promise<void> {
-  await change(store, scope, async (trx, now) => {
-    const row = await lockOrThrow(trx, scope, id);
+export async function deleteWebhook(store: WebhookStore, reach: Reach, id: string): Promise<void> {
+  await change(store, reach, async (trx, now) => {
+    const row = await lockOrThrow(trx, reach, id);
     await discardWaiting(trx, row.tenant_id, id, now);
     await trx
       .deleteFrom('webhook_totals')
@@ -165,17 +174,17 @@ export async function deleteWebhook(store: WebhookStore, scope: Scope, id: strin
  */
 export async function rotateSecret(
   store: WebhookStore,
-  scope: Scope,
+  reach: Reach,
   id: string,
   options: { secret?: string | undefined; graceSeconds: number },
 ): Promise<void> {
   if (options.secret !== undefined) refuseBadSecret(options.secret);
-  await change(store, scope, async (trx, now) => {
-    const row = await lockOrThrow(trx, scope, id);
+  await change(store, reach, async (trx, now) => {
+    const row = await lockOrThrow(trx, reach, id);
     const graceMs = options.graceSeconds * 1000;
     const secret = newSecret(store, row, 'symmetric', options.secret ?? generateSecret(), now);
     await replaceSecret(trx, secret, graceMs, store.box);
-    const { signature } = resolveSettings(readOwnSettings(row), await environmentPreset(trx, scope));
+    const { signature } = resolveSettings(readOwnSettings(row), await environmentPreset(trx, reach));
     if (options.secret === undefined && signature.asymmetric) {
       const keyPair = newSecret(store, row, 'asymmetric', generateKeyPair().privateKey, now);
       await replaceSecret(trx, keyPair, graceMs, store.box);
@@ -259,8 +268,8 @@ async function writeStatus(
     .execute();
 }
 
-async function lockOrThrow(trx: Transaction<Tables>, scope: Scope, id: string): Promise<WebhookRow> {
-  const row = await lockWebhook(trx, scope, id);
+async function lockOrThrow(trx: Transaction<Tables>, reach: Reach, id: string): Promise<WebhookRow> {
+  const row = await lockWebhook(trx, reach, id);
   if (row === undefined) throw notFound('webhook');
   return row;
 }
@@ -280,15 +289,24 @@ function selectEnvironment(db: Database, scope: Scope) {
     .where('id', '=', scope.environmentId);
 }
 
-async function refuseOneTooMany(trx: Transaction<Tables>, scope: Scope): Promise<void> {
-  const { count } = await trx
+async function refuseOneTooMany(trx: Transaction<Tables>, { tenantId, environmentId, owner }: Reach): Promise<void> {
+  const { all, own } = await trx
     .selectFrom('webhooks')
-    .select((eb) => eb.fn.countAll<number>().as('count'))
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+    .select(({ fn }) => [
+      fn.countAll<number>().as('all'),
+      fn
+        .countAll<number>()
+        .filterWhere('owner', '=', owner ?? '')
+        .as('own'),
+    ])
+    .where('tenant_id', '=', tenantId)
+    .where('environment_id', '=', environmentId)
     .executeTakeFirstOrThrow();
-  if (count >= WEBHOOKS_MAX) {
+  if (all >= WEBHOOKS_MAX) {
     throw conflict('too_many_webhooks', `An environment has at most ${WEBHOOKS_MAX} webhooks.`);
+  }
+  if (owner !== undefined && own >= WEBHOOKS_OF_OWNER_MAX) {
+    throw conflict('too_many_webhooks', `An owner has at most ${WEBHOOKS_OF_OWNER_MAX} webhooks by portal tokens.`);
   }
 }
 

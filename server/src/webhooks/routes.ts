@@ -36,8 +36,8 @@ const ListQuery = Type.Object({
 
 /** `/api/v1/webhooks`: the webhooks of an environment, their status and their secrets. */
 export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): void {
-  const read = { permission: 'read' } as const;
-  const develop = { permission: 'develop' } as const;
+  const read = { permission: 'read', portal: 'read' } as const;
+  const develop = { permission: 'develop', portal: 'manage' } as const;
   const tags = ['Webhooks'];
 
   app.post(

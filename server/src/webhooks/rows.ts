@@ -1,7 +1,7 @@
 import { type Selectable, type SqlBool, sql, type Transaction } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
-import type { Scope } from '../http/caller.ts';
+import type { Reach, Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { AppError } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
@@ -40,11 +40,11 @@ export interface WebhookFilter {
 /** Newest first, one more than the page has room for. */
 export async function listWebhooks(
   db: Database,
-  scope: Scope,
+  reach: Reach,
   filter: WebhookFilter,
   page: PageRequest,
 ): Promise<CountedWebhookRow[]> {
-  let query = countedWebhooks(db, scope)
+  let query = countedWebhooks(db, reach)
     .orderBy('webhooks.id', 'desc')
     .limit(page.limit + 1);
   if (page.beforeId !== undefined) query = query.where('webhooks.id', '<', page.beforeId);
@@ -67,18 +67,19 @@ export async function listWebhooks(
   return query.execute();
 }
 
-export async function findWebhook(db: Database, scope: Scope, id: string): Promise<CountedWebhookRow | undefined> {
-  return countedWebhooks(db, scope).where('webhooks.id', '=', id).executeTakeFirst();
+export async function findWebhook(db: Database, reach: Reach, id: string): Promise<CountedWebhookRow | undefined> {
+  return countedWebhooks(db, reach).where('webhooks.id', '=', id).executeTakeFirst();
 }
 
 /** The row, locked against other changes until the transaction ends. */
-export async function lockWebhook(trx: Transaction<Tables>, scope: Scope, id: string): Promise<WebhookRow | undefined> {
+export async function lockWebhook(trx: Transaction<Tables>, reach: Reach, id: string): Promise<WebhookRow | undefined> {
   return trx
     .selectFrom('webhooks')
     .selectAll()
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+    .where('tenant_id', '=', reach.tenantId)
+    .where('environment_id', '=', reach.environmentId)
     .where('id', '=', id)
+    .$if(reach.owner !== undefined, (query) => query.where('owner', '=', reach.owner ?? ''))
     .forUpdate()
     .executeTakeFirst();
 }
@@ -219,7 +220,7 @@ function jsonOrNull(value: object): string | null {
   return Object.keys(value).length === 0 ? null : JSON.stringify(value);
 }
 
-function countedWebhooks(db: Database, scope: Scope) {
+function countedWebhooks(db: Database, reach: Reach) {
   return db
     .selectFrom('webhooks')
     .leftJoin('webhook_totals as totals', (join) =>
@@ -237,6 +238,7 @@ function countedWebhooks(db: Database, scope: Scope) {
       eb.ref('circuits.state').as('circuit_state'),
       eb.ref('circuits.reopens_at').as('circuit_reopens_at'),
     ])
-    .where('webhooks.tenant_id', '=', scope.tenantId)
-    .where('webhooks.environment_id', '=', scope.environmentId);
+    .where('webhooks.tenant_id', '=', reach.tenantId)
+    .where('webhooks.environment_id', '=', reach.environmentId)
+    .$if(reach.owner !== undefined, (query) => query.where('webhooks.owner', '=', reach.owner ?? ''));
 }

@@ -30,7 +30,7 @@ const RotateInput = Type.Object(
 
 /** `/api/v1/webhooks/{id}/secret`. Only those who may change webhooks see secrets. */
 export function registerSecretRoutes(app: HttpServer, deps: WebhookStore): void {
-  const config = { permission: 'develop' } as const;
+  const config = { permission: 'develop', portal: 'manage' } as const;
   const tags = ['Webhooks'];
 
   app.get(

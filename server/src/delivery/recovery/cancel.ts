@@ -1,7 +1,8 @@
 import type { Database } from '../../db/pool.ts';
-import type { Scope } from '../../http/caller.ts';
+import type { Reach } from '../../http/caller.ts';
 import { type AppError, conflict, notFound } from '../../kernel/errors.ts';
 import { notify } from '../../tenants/queries.ts';
+import { isWithin } from '../../webhooks/owner.ts';
 import { unparkKeys } from '../parked-keys.ts';
 import type { DeliveryRow } from '../queries.ts';
 import { statusesAllowing } from '../transitions.ts';
@@ -13,7 +14,7 @@ import { statusesAllowing } from '../transitions.ts';
  *
  * @throws AppError 404; 409 for a delivery that ended otherwise, and for a test.
  */
-export function cancelDelivery(db: Database, scope: Scope, id: string | undefined, now: Date): Promise<DeliveryRow> {
+export function cancelDelivery(db: Database, scope: Reach, id: string | undefined, now: Date): Promise<DeliveryRow> {
   if (id === undefined) throw notFound('delivery');
   return db.transaction().execute(async (trx) => {
     const before = await trx
@@ -22,6 +23,7 @@ export function cancelDelivery(db: Database, scope: Scope, id: string | undefine
       .where('tenant_id', '=', scope.tenantId)
       .where('environment_id', '=', scope.environmentId)
       .where('id', '=', id)
+      .where(isWithin(scope, 'webhook_id'))
       .forUpdate()
       .executeTakeFirst();
     if (before === undefined) throw notFound('delivery');

@@ -23,7 +23,7 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
   app.get(
     '/api/v1/dead-letters',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: {
         tags,
         summary: 'List dead letters, newest delivery first',
@@ -56,7 +56,7 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
   app.post(
     '/api/v1/dead-letters/replay',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', portal: 'manage' },
       schema: {
         tags,
         summary: 'Deliver dead letters again',
@@ -76,7 +76,7 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
   app.post(
     '/api/v1/dead-letters/purge',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', portal: 'manage' },
       schema: {
         tags,
         summary: 'Remove dead letters',
@@ -88,7 +88,11 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
       },
     },
     async ({ body, caller }) => {
-      const filter = { ...readFilter(body, ['dead'], clock.now()), statuses: ['dead'] as const };
+      const filter = {
+        ...readFilter(body, ['dead'], clock.now()),
+        statuses: ['dead'] as const,
+        owner: caller.owner,
+      };
       return { purged: await purgeDeadLetters(db, caller, filter) };
     },
   );

@@ -11,6 +11,8 @@ export type ReplayableStatus = (typeof REPLAYABLE_STATUSES)[number];
 export interface RecoveryFilter {
   /** UUID. */
   webhookId: string | undefined;
+  /** Only of webhooks that have this owner when the delivery's turn comes; undefined: of all. */
+  owner?: string | undefined;
   eventType: string | undefined;
   /** undefined: whatever their status is. */
   statuses: readonly ReplayableStatus[] | undefined;

@@ -1,7 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Database } from '../../db/pool.ts';
 import type { Tables } from '../../db/tables.ts';
-import type { Scope } from '../../http/caller.ts';
+import type { Reach, Scope } from '../../http/caller.ts';
 import type { PageRequest } from '../../http/pagination.ts';
 import { conflict, notFound } from '../../kernel/errors.ts';
 import type { RecoveryFilter, ReplayableStatus } from './filter.ts';
@@ -15,7 +15,10 @@ export const UNFINISHED = ['queued', 'running'] as const;
 /** Unfinished jobs of an environment: more of them would only wait for each other. */
 const UNFINISHED_MAX = 10;
 
-/** @throws AppError 409 where ten jobs are unfinished. */
+/** Unfinished jobs of one owner's portal. They do not count among the environment's, which owners could use up. */
+const UNFINISHED_OF_OWNER_MAX = 3;
+
+/** @throws AppError 409 where ten jobs, or three of the owner, are unfinished. */
 export async function insertJob(
   db: Database,
   scope: Scope,
@@ -28,9 +31,11 @@ export async function insertJob(
     .where('tenant_id', '=', scope.tenantId)
     .where('environment_id', '=', scope.environmentId)
     .where('status', 'in', UNFINISHED)
+    .where((eb) => (filter.owner === undefined ? eb('owner', 'is', null) : eb('owner', '=', filter.owner)))
     .executeTakeFirstOrThrow();
-  if (count >= UNFINISHED_MAX) {
-    throw conflict('too_many_replays', `${UNFINISHED_MAX} replays are unfinished: wait for one, or cancel one.`);
+  const most = filter.owner === undefined ? UNFINISHED_MAX : UNFINISHED_OF_OWNER_MAX;
+  if (count >= most) {
+    throw conflict('too_many_replays', `${most} replays are unfinished: wait for one, or cancel one.`);
   }
   return db
     .insertInto('replay_jobs')
@@ -38,6 +43,7 @@ export async function insertJob(
       tenant_id: scope.tenantId,
       environment_id: scope.environmentId,
       id: job.id,
+      owner: filter.owner ?? null,
       trigger: job.trigger,
       webhook_id: filter.webhookId ?? null,
       event_type: filter.eventType ?? null,
@@ -58,6 +64,7 @@ export async function insertJob(
 export function filterOf(job: JobRow): RecoveryFilter {
   return {
     webhookId: job.webhook_id ?? undefined,
+    owner: job.owner ?? undefined,
     eventType: job.event_type ?? undefined,
     statuses: (job.statuses as ReplayableStatus[] | null) ?? undefined,
     sinceMs: job.since_at?.getTime(),
@@ -65,13 +72,9 @@ export function filterOf(job: JobRow): RecoveryFilter {
   };
 }
 
-/** Newest first, one more than the page holds. */
-export function listJobs(db: Database, scope: Scope, page: PageRequest): Promise<JobRow[]> {
-  return db
-    .selectFrom('replay_jobs')
-    .selectAll()
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+/** Newest first, one more than the page holds. A caller with an owner sees its own, which are kept to the owner. */
+export function listJobs(db: Database, reach: Reach, page: PageRequest): Promise<JobRow[]> {
+  return jobsWithin(db, reach)
     .$if(page.beforeId !== undefined, (query) => query.where('id', '<', page.beforeId ?? ''))
     .orderBy('id', 'desc')
     .limit(page.limit + 1)
@@ -79,17 +82,20 @@ export function listJobs(db: Database, scope: Scope, page: PageRequest): Promise
 }
 
 /** @throws AppError 404 */
-export async function requireJob(db: Database, scope: Scope, id: string | undefined): Promise<JobRow> {
+export async function requireJob(db: Database, reach: Reach, id: string | undefined): Promise<JobRow> {
   if (id === undefined) throw notFound('replay');
-  const row = await db
-    .selectFrom('replay_jobs')
-    .selectAll()
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
-    .where('id', '=', id)
-    .executeTakeFirst();
+  const row = await jobsWithin(db, reach).where('id', '=', id).executeTakeFirst();
   if (row === undefined) throw notFound('replay');
   return row;
+}
+
+function jobsWithin(db: Database, reach: Reach) {
+  return db
+    .selectFrom('replay_jobs')
+    .selectAll()
+    .where('tenant_id', '=', reach.tenantId)
+    .where('environment_id', '=', reach.environmentId)
+    .$if(reach.owner !== undefined, (query) => query.where('owner', '=', reach.owner ?? ''));
 }
 
 /**
@@ -98,19 +104,19 @@ export async function requireJob(db: Database, scope: Scope, id: string | undefi
  *
  * @throws AppError 404; 409 for a job that has ended otherwise.
  */
-export async function cancelJob(db: Database, scope: Scope, id: string | undefined, now: Date): Promise<JobRow> {
-  const before = await requireJob(db, scope, id);
+export async function cancelJob(db: Database, reach: Reach, id: string | undefined, now: Date): Promise<JobRow> {
+  const before = await requireJob(db, reach, id);
   const cancelled = await db
     .updateTable('replay_jobs')
     .set({ status: 'cancelled', completed_at: now })
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+    .where('tenant_id', '=', reach.tenantId)
+    .where('environment_id', '=', reach.environmentId)
     .where('id', '=', before.id)
     .where('status', 'in', UNFINISHED)
     .returningAll()
     .executeTakeFirst();
   if (cancelled !== undefined) return cancelled;
-  const ended = await requireJob(db, scope, id);
+  const ended = await requireJob(db, reach, id);
   if (ended.status === 'cancelled') return ended;
   throw conflict('replay_ended', `The replay is ${ended.status}; there is nothing left to cancel.`);
 }

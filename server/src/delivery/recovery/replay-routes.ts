@@ -8,6 +8,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import { notFound } from '../../kernel/errors.ts';
 import { type IdSource, parseId } from '../../kernel/ids.ts';
 import type { WebhookDirectory } from '../../webhooks/directory.ts';
+import { findWithin } from '../../webhooks/owner.ts';
 import { WebhookPath, webhookId } from '../../webhooks/webhook-path.ts';
 import {
   FilterFields,
@@ -79,7 +80,7 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
   app.post(
     '/api/v1/webhooks/:id/recover',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', portal: 'manage' },
       schema: {
         tags,
         summary: "Deliver a webhook's dead deliveries again",
@@ -90,7 +91,7 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
     },
     async ({ params, body, caller }, reply) => {
       const id = webhookId(params.id);
-      if ((await deps.webhooks.find(caller, id)) === undefined) throw notFound('webhook');
+      if ((await findWithin(deps, caller, id)) === undefined) throw notFound('webhook');
       return answerWithJob(deps, caller, reply, {
         trigger: 'recover',
         filter: { ...readFilter(body, ['dead'], clock.now()), webhookId: id },
@@ -102,7 +103,7 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
   app.get(
     '/api/v1/replays',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: {
         tags,
         summary: 'List replay jobs, newest first',
@@ -121,7 +122,7 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
   app.get(
     '/api/v1/replays/:id',
     {
-      config: { permission: 'read' },
+      config: { permission: 'read', portal: 'read' },
       schema: { tags, summary: 'A replay job with its progress', params, response: { 200: Type.Ref('ReplayJob') } },
     },
     async ({ params, caller }) => showJob(await requireJob(db, caller, parseId('replay', params.id))),
@@ -130,7 +131,7 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
   app.delete(
     '/api/v1/replays/:id',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', portal: 'manage' },
       schema: {
         tags,
         summary: 'Cancel a replay job',
@@ -145,7 +146,7 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
 }
 
 /**
- * Makes a job and answers 202 with it; for a dry run 200 with its estimate.
+ * Makes a job and answers 202 with it; for a dry run 200 with its estimate. That of a caller with an owner keeps to it.
  *
  * @throws AppError 422 for a webhook that is not the caller's, 409 for one unfinished job too many.
  */
@@ -155,10 +156,11 @@ export async function answerWithJob(
   reply: FastifyReply,
   job: { trigger: JobRow['trigger']; filter: RecoveryFilter; dryRun: boolean },
 ) {
-  const { db, clock, newId, webhooks } = deps;
-  const { trigger, filter } = job;
+  const { db, clock, newId } = deps;
+  const { trigger } = job;
+  const filter = { ...job.filter, owner: caller.owner };
   const named = filter.webhookId;
-  if (named !== undefined && (await webhooks.find(caller, named)) === undefined) throw unknownWebhook();
+  if (named !== undefined && (await findWithin(deps, caller, named)) === undefined) throw unknownWebhook();
   const estimated = await estimate(db, caller, filter);
   if (job.dryRun) return showEstimate(filter, estimated);
   const now = new Date(clock.now());

@@ -8,6 +8,9 @@ const nullableText = Type.Union([Type.String(), Type.Null()]);
 
 const FilterShown = Type.Object({
   webhook_id: nullableText,
+  owner: Type.Union([Type.String(), Type.Null()], {
+    description: 'Only webhooks with this owner: the portal token that asked was for these.',
+  }),
   event_type: nullableText,
   status: Type.Union([Type.Array(Type.Enum([...REPLAYABLE_STATUSES])), Type.Null()], {
     description: 'null: every delivery is looked at; those that have not ended are skipped.',
@@ -76,6 +79,7 @@ export function showEstimate(filter: RecoveryFilter, estimate: Estimate): Static
 function showFilter(filter: RecoveryFilter): Static<typeof FilterShown> {
   return {
     webhook_id: filter.webhookId === undefined ? null : formatId('webhook', filter.webhookId),
+    owner: filter.owner ?? null,
     event_type: filter.eventType ?? null,
     status: filter.statuses === undefined ? null : [...filter.statuses],
     since: filter.sinceMs === undefined ? null : new Date(filter.sinceMs).toISOString(),

@@ -2,6 +2,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../../db/pool.ts';
 import type { Scope } from '../../http/caller.ts';
 import { firstIdAt } from '../../kernel/ids.ts';
+import { isOfOwner } from '../../webhooks/owner.ts';
 import { meansDeadOnly, type RecoveryFilter } from './filter.ts';
 
 /**
@@ -79,14 +80,14 @@ async function plannedRows(db: Database, scope: Scope, filter: RecoveryFilter): 
   const plan = await sql<{ 'QUERY PLAN': [{ Plan: { 'Plan Rows': number } }] }>`
     EXPLAIN (FORMAT JSON) SELECT FROM ${table}
     WHERE ${owner} AND ${id} > ${firstCursor(filter)} AND ${id} < ${firstIdAt(filter.untilMs)}
-      AND ${matches(filter, status)}`.execute(db);
+      AND ${matches(scope, filter, status)}`.execute(db);
   return plan.rows[0]?.['QUERY PLAN'][0].Plan['Plan Rows'] ?? 0;
 }
 
 /** The deliveries, or dead letters, of the range in order, `limit` of them at most. */
 function inRange(scope: Scope, filter: RecoveryFilter, afterId: string, limit: number): RawBuilder<unknown> {
   const { table, id, status, owner } = source(scope, filter);
-  return sql`SELECT ${id} AS id, environment_id, event_type, ${status} AS status FROM ${table}
+  return sql`SELECT ${id} AS id, environment_id, webhook_id, event_type, ${status} AS status FROM ${table}
     WHERE tenant_id = ${scope.tenantId} AND ${owner} AND ${id} > ${afterId} AND ${id} < ${firstIdAt(filter.untilMs)}
     ORDER BY ${id} LIMIT ${limit}`;
 }
@@ -109,12 +110,13 @@ function source(scope: Scope, filter: RecoveryFilter) {
 }
 
 function ofScope(scope: Scope, filter: RecoveryFilter): RawBuilder<unknown> {
-  return sql`environment_id = ${scope.environmentId} AND ${matches(filter, sql`status`)}`;
+  return sql`environment_id = ${scope.environmentId} AND ${matches(scope, filter, sql`status`)}`;
 }
 
-function matches(filter: RecoveryFilter, status: RawBuilder<unknown>): RawBuilder<unknown> {
+function matches(scope: Scope, filter: RecoveryFilter, status: RawBuilder<unknown>): RawBuilder<unknown> {
   const conditions = [sql`true`];
   if (filter.eventType !== undefined) conditions.push(sql`event_type = ${filter.eventType}`);
+  if (filter.owner !== undefined) conditions.push(isOfOwner(scope, filter.owner, 'webhook_id'));
   if (filter.statuses !== undefined) conditions.push(sql`${status} = ANY (${[...filter.statuses]}::text[])`);
   return sql.join(conditions, sql` AND `);
 }

@@ -1,0 +1,66 @@
+import type { Database } from '../db/pool.ts';
+import type { Caller } from '../http/caller.ts';
+import type { Clock } from '../kernel/clock.ts';
+import { unauthorized } from '../kernel/errors.ts';
+import { formatId } from '../kernel/ids.ts';
+import type { SecretBox } from '../kernel/secret-box.ts';
+import type { TenantDirectory, TenantEntry } from '../tenants/directory.ts';
+import { type Asking, refuseOtherScope } from './named-scope.ts';
+import { createPortalRevocations } from './portal-revocations.ts';
+import { type PortalClaims, readPortalToken } from './portal-token.ts';
+
+export interface PortalCallers {
+  /**
+   * The caller of a portal token, without a promise while its tenant and its revocations are in memory.
+   *
+   * @throws AppError 401 for one that is not ours, has expired or was revoked, or whose tenant or environment is gone;
+   * 403 where the request names another tenant or environment.
+   */
+  authenticate(token: string, request: Asking): Caller | Promise<Caller>;
+  /** To be called for notices of `portal_tokens` and `tenants`. */
+  invalidate(tenantId: string): void;
+  invalidateAll(): void;
+}
+
+export function createPortalCallers(options: {
+  db: Database;
+  box: SecretBox;
+  clock: Clock;
+  tenants: TenantDirectory;
+}): PortalCallers {
+  const { box, clock, tenants } = options;
+  const revocations = createPortalRevocations(options);
+  return {
+    authenticate(token, request) {
+      const claims = readPortalToken(box, token);
+      if (claims === undefined || clock.now() >= claims.expiresAtMs) throw unauthorized();
+      const tenant = tenants.get(claims.tenantId);
+      const revoked = revocations.numberFor(claims);
+      if (tenant instanceof Promise || revoked instanceof Promise) {
+        return Promise.all([tenant, revoked]).then((found) => admit(claims, ...found, request));
+      }
+      return admit(claims, tenant, revoked, request);
+    },
+    invalidate: revocations.invalidate,
+    invalidateAll: revocations.invalidateAll,
+  };
+}
+
+function admit(claims: PortalClaims, tenant: TenantEntry | undefined, revoked: number, request: Asking): Caller {
+  if (tenant === undefined || claims.number < revoked) throw unauthorized();
+  const { tenantId, environmentId, owner, access } = claims;
+  // By its id: an environment that was made anew under the name of a deleted one is another.
+  const environment = tenant.environments.values().find(({ id }) => id === environmentId);
+  if (environment === undefined) throw unauthorized();
+  const environmentName = environment.name;
+  const tenantTypeId = formatId('tenant', tenantId);
+  refuseOtherScope(request, { tenantSlug: tenant.slug, tenantTypeId, environmentName }, 'portal token');
+  return {
+    actor: { kind: 'portal_token', id: owner ?? tenantTypeId },
+    tenantId,
+    environmentId,
+    environmentName,
+    role: access === 'manage' ? 'portal_manage' : 'portal_read',
+    ...(owner !== undefined && { owner }),
+  };
+}
