@@ -76,11 +76,16 @@ function permissions({ paths }: OpenApiDocument): string {
       return `| \`${method.toUpperCase()} ${path}\` | ${permission} | ${cells.join(' | ')} |`;
     }),
   );
+  const names = ROLES.filter((role) => may(role, 'reveal'));
+  const revealing = `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
   return `# Who may call what
 
 Each route needs one permission, and each role has some. \`public\` needs no key. A key without the permission gets a 403, a
 request without a valid key a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key belongs to one tenant
 and one environment, and finds nothing of another: a 404, as if it were not there.
+
+Payloads, and what receivers answered, are shown as they are to ${revealing}. Other roles see them
+[masked](masking.md).
 
 | route | permission | ${ROLES.join(' | ')} |
 |---|---|${ROLES.map(() => '---').join('|')}|

@@ -34,6 +34,8 @@ export interface WebhookFilter {
   owner?: string | undefined;
   /** A part of the name, URL or description, in any case. */
   q?: string | undefined;
+  /** `q` is looked for in names alone. */
+  qInNames?: boolean | undefined;
 }
 
 /** Newest first, one more than the page has room for. */
@@ -58,8 +60,9 @@ export async function listWebhooks(
     query = query.where((eb) =>
       eb.or([
         eb('webhooks.name', 'ilike', part),
-        eb('webhooks.url', 'ilike', part),
-        eb('webhooks.description', 'ilike', part),
+        ...(filter.qInNames === true
+          ? []
+          : [eb('webhooks.url', 'ilike', part), eb('webhooks.description', 'ilike', part)]),
       ]),
     );
   }
