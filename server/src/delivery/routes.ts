@@ -21,7 +21,7 @@ import {
 } from './queries.ts';
 import { cancelDelivery } from './recovery/cancel.ts';
 import { showDelivery } from './show.ts';
-import { showAttempt } from './show-attempt.ts';
+import { showAttempts } from './show-attempt.ts';
 import { AttemptShown, DELIVERY_STATUSES, DeliveryShown, DeliveryStats } from './shown.ts';
 
 export interface DeliveryRouteDeps {
@@ -153,7 +153,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
       const [attempts, masker] = [await attemptsOf(db, caller, row.id), await maskerOf(caller)];
       return {
         ...showDelivery(row, masker),
-        attempts: attempts.map((attempt) => showAttempt(attempt, BODY_SHOWN_MAX, masker)),
+        attempts: await showAttempts(attempts, BODY_SHOWN_MAX, masker),
       };
     },
   );
@@ -227,13 +227,13 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
       const page = readPage(query);
       // "success_only: filter by success status": false asks for the failures, absent for both.
       const rows = await listAttempts(db, caller, { webhookId, success: query.success_only }, page);
-      const masker = await maskerOf(caller);
-      return toPage(
+      const shown = toPage(
         rows,
         page.limit,
         (row) => row.id,
-        (row) => showAttempt(row, BODY_IN_LIST_MAX, masker),
+        (row) => row,
       );
+      return { ...shown, data: await showAttempts(shown.data, BODY_IN_LIST_MAX, await maskerOf(caller)) };
     },
   );
 

@@ -17,6 +17,9 @@ export const NOTHING_HIDDEN: HiddenValues = { complete: true, has: () => false, 
 const VALUE_LENGTH_MIN = 4;
 const VALUES_MAX = 50;
 
+/** Of all values together: each place of an answer is compared with each of them. */
+const VALUES_LENGTH_MAX = 4_096;
+
 /** Characters of an event that are looked through for a look at one attempt. */
 const CHARACTERS_MAX = 65_536;
 
@@ -27,6 +30,7 @@ export function hiddenValues(
 ): HiddenValues {
   const found = new Set<string>();
   let complete = true;
+  let length = 0;
   for (const document of documents) {
     if (document === null) continue;
     if (document.length > CHARACTERS_MAX) {
@@ -35,23 +39,21 @@ export function hiddenValues(
     }
     read(document, (value) => {
       if (value.length < VALUE_LENGTH_MIN) return;
-      if (found.size < VALUES_MAX) found.add(value);
-      else if (!found.has(value)) complete = false;
+      if (found.has(value)) return;
+      length += value.length;
+      if (found.size < VALUES_MAX && length <= VALUES_LENGTH_MAX) found.add(value);
+      else complete = false;
     });
   }
   if (found.size === 0) return { ...NOTHING_HIDDEN, complete };
-  // The longest first: one may be a part of another.
+  // The longest first: one may be a part of another. One pass for all of them, and none for what is too short.
   const spellings = [...new Set([...found].flatMap(spellingsOf))].sort((one, other) => other.length - one.length);
+  const shortest = spellings.at(-1)?.length ?? 0;
+  const any = new RegExp(spellings.map((spelling) => RegExp.escape(spelling)).join('|'), 'g');
   return {
     complete,
     has: (value) => found.has(value),
-    replaceIn(text) {
-      let masked = text;
-      for (const spelling of spellings) {
-        if (masked.includes(spelling)) masked = masked.replaceAll(spelling, MASK);
-      }
-      return masked;
-    },
+    replaceIn: (text) => (text.length < shortest ? text : text.replace(any, MASK)),
   };
 }
 

@@ -170,6 +170,13 @@ describe('paths', () => {
     expect(show('name=Mary%20%22M%22%20Poppins&u=umbrella&p=spoonful&x=1')).toBe('name=***&u=***&p=***&x=1');
   });
 
+  it('hide the whole answer when there are too many values to look for', () => {
+    const known = (events: object) => masker({ paths: ['**.v'] }).hiddenIn([JSON.stringify(events)]).complete;
+    const values = (count: number, length: number) =>
+      Array.from({ length: count }, (_, at) => ({ v: String(at).padStart(length, '0') }));
+    expect([known(values(50, 10)), known(values(51, 10)), known(values(50, 100))]).toEqual([true, false, false]);
+  });
+
   it('hide the whole answer when the event is too large to know all values, and nothing else', () => {
     const mask = masker();
     const known = mask.hiddenIn([JSON.stringify({ text: 'x'.repeat(70_000) })]);

@@ -86,7 +86,7 @@ export function createMasker(rules: MaskingRules): Masker {
     paths,
     pathsBegin,
     isSecret,
-    text: (value, name) => hidden.replaceIn(maskNamed(hidden.replaceIn(value), name)),
+    text: (value, name) => maskNamed(hidden.replaceIn(value), name),
     number: (digits, name) => (hidden.has(digits) ? MASK : maskNumber(digits, name)),
     rest: (text) => maskText(hidden.replaceIn(text)),
   });
