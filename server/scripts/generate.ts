@@ -6,7 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { compose } from '../src/composition.ts';
 import { SETTINGS } from '../src/config.ts';
 import { type OpenApiDocument, openApiDocument } from '../src/http/openapi.ts';
-import { admits, PORTAL_ROLES, ROLES } from '../src/http/permissions.ts';
+import { admits, may, PORTAL_ROLES, ROLES } from '../src/http/permissions.ts';
 import { systemClock } from '../src/kernel/clock.ts';
 import { createLogger } from '../src/kernel/logger.ts';
 import { createSecretBox } from '../src/kernel/secret-box.ts';
@@ -77,12 +77,17 @@ function permissions({ paths }: OpenApiDocument): string {
       return `| \`${method.toUpperCase()} ${path}\` | ${permission} | ${cells.join(' | ')} |`;
     }),
   );
+  const names = ROLES.filter((role) => may(role, 'reveal'));
+  const revealing = `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
   return `# Who may call what
 
 Each route needs one permission, and each role has some. \`public\` needs no key. A key without the permission gets a 403, a
 request without a valid key a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key belongs to one tenant
 and one environment, and finds nothing of another: a 404, as if it were not there. Portal tokens have no permission: each
 route says for itself whether it is for them ([docs/access.md](access.md#portal-tokens)).
+
+Payloads, and what receivers answered, are shown as they are to ${revealing}. Other roles see them
+[masked](masking.md).
 
 | route | permission | ${columns.map((role) => role.replace('_', ' ')).join(' | ')} |
 |---|---|${columns.map(() => '---').join('|')}|

@@ -34,6 +34,7 @@ import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
+import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
 import { disableWebhook } from './webhooks/commands.ts';
 import { createWebhookDirectory } from './webhooks/directory.ts';
@@ -100,6 +101,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const newId = createIdSource(clock);
 
   const tenants = createTenantDirectory({ db, clock });
+  const maskerOf = createMaskerOf(tenants);
   const eventTypes = createEventTypeDirectory({ db, clock });
   const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
   const webhookStore = { db, clock, newId, box, directory: webhooks };
@@ -170,7 +172,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
   registerPortalTokenRoutes(http, { db, clock, box, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
-  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
+  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
   registerPublishRoutes(http, { publisher, clock });
   const { authenticate } = authenticator;
   const direct = new DirectServer(
@@ -182,12 +184,18 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     direct.close();
     done();
   });
-  registerEventRoutes(http, { db, clock });
+  registerEventRoutes(http, { db, clock, maskerOf });
   registerEventReplayRoute(http, { db, clock, newId, webhooks });
-  registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
+  registerDeliveryRoutes(http, {
+    db,
+    clock,
+    webhooks,
+    maskerOf,
+    findEventId: (scope, id) => findEventId(db, scope, id),
+  });
   registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
   registerReplayRoutes(http, { db, clock, newId, webhooks });
-  registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });
+  registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId });
 
   return {
     database,

@@ -9,6 +9,7 @@ import { createIdSource } from './kernel/ids.ts';
 import type { Logger } from './kernel/logger.ts';
 import type { SecretBox } from './kernel/secret-box.ts';
 import { ensureDefaultTenant } from './tenants/default-tenant.ts';
+import { DEFAULT_SETTINGS } from './tenants/types.ts';
 
 /**
  * Brings the database to what this program needs before a node starts: schema, partitions, the default tenant. Done
@@ -29,7 +30,7 @@ export async function prepareDatabase(options: {
     await migrate(pool);
     await checkEncryptionKey(pool, box);
     await ensurePartitions(pool, clock.now());
-    const settings = { allow_unknown_event_types: options.mode === 'dev' };
+    const settings = { ...DEFAULT_SETTINGS, allow_unknown_event_types: options.mode === 'dev' };
     await ensureDefaultTenant({ db, clock, newId: createIdSource(clock), settings });
   } finally {
     await close();

@@ -11,7 +11,7 @@ const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
  */
 const FLOORS = [
   ['kernel'],
-  ['db'],
+  ['db', 'masking'],
   ['http'],
   ['tenants'],
   ['access'],

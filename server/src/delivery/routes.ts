@@ -1,12 +1,13 @@
 import { Type } from 'typebox';
 import type { Database } from '../db/pool.ts';
-import type { Caller, Reach, Scope } from '../http/caller.ts';
+import type { Caller, Scope } from '../http/caller.ts';
 import { filterText, readTimeFilter } from '../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../kernel/errors.ts';
 import { formatId, type IdKind, parseId } from '../kernel/ids.ts';
+import type { MaskerOf } from '../tenants/masker-of.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { findWithin } from '../webhooks/owner.ts';
 import {
@@ -20,13 +21,15 @@ import {
   webhookStats,
 } from './queries.ts';
 import { cancelDelivery } from './recovery/cancel.ts';
-import { showAttempt, showDelivery } from './show.ts';
+import { showDelivery } from './show.ts';
+import { showAttempts } from './show-attempt.ts';
 import { AttemptShown, DELIVERY_STATUSES, DeliveryShown, DeliveryStats } from './shown.ts';
 
 export interface DeliveryRouteDeps {
   db: Database;
   clock: Clock;
   webhooks: WebhookDirectory;
+  maskerOf: MaskerOf;
   /** UUID of an event by its TypeID or the publisher's own id. */
   findEventId: (scope: Scope, id: string) => Promise<string | undefined>;
 }
@@ -52,7 +55,7 @@ const DeliveryQuery = Type.Object({
 
 /** Deliveries, attempts and statistics; and the retry and the end by hand. */
 export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps): void {
-  const { db, clock, webhooks } = deps;
+  const { db, clock, webhooks, maskerOf } = deps;
   app.addSchema(DeliveryShown);
   app.addSchema(AttemptShown);
   app.addSchema(DeliveryStats);
@@ -65,10 +68,19 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
     return id;
   };
 
-  const pageOfDeliveries = async (reach: Reach, filter: DeliveryFilter, query: { limit: number; cursor?: string }) => {
+  const pageOfDeliveries = async (
+    caller: Caller,
+    filter: DeliveryFilter,
+    query: { limit: number; cursor?: string },
+  ) => {
     const page = readPage(query);
-    const rows = await listDeliveries(db, reach, filter, page);
-    return toPage(rows, page.limit, (row) => row.id, showDelivery);
+    const [rows, masker] = [await listDeliveries(db, caller, filter, page), await maskerOf(caller)];
+    return toPage(
+      rows,
+      page.limit,
+      (row) => row.id,
+      (row) => showDelivery(row, masker),
+    );
   };
 
   for (const url of ['/api/v1/deliveries', '/api/v1/webhooks/deliveries']) {
@@ -139,8 +151,11 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
       const id = parseId('delivery', params.id);
       const row = id === undefined ? undefined : await findDelivery(db, caller, id);
       if (row === undefined) throw notFound('delivery');
-      const attempts = await attemptsOf(db, caller, row.id);
-      return { ...showDelivery(row), attempts: attempts.map((attempt) => showAttempt(attempt, BODY_SHOWN_MAX)) };
+      const [attempts, masker] = [await attemptsOf(db, caller, row.id), await maskerOf(caller)];
+      return {
+        ...showDelivery(row, masker),
+        attempts: await showAttempts(attempts, BODY_SHOWN_MAX, masker),
+      };
     },
   );
 
@@ -173,7 +188,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
       }
       const row = await retryNow(db, caller, before.id, clock.now());
       if (row === undefined) throw cannotRetry(await findDelivery(db, caller, before.id));
-      return reply.code(202).send(showDelivery(row));
+      return reply.code(202).send(showDelivery(row, await maskerOf(caller)));
     },
   );
 
@@ -190,8 +205,10 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         response: { 200: Type.Ref('Delivery') },
       },
     },
-    async ({ params, caller }) =>
-      showDelivery(await cancelDelivery(db, caller, parseId('delivery', params.id), new Date(clock.now()))),
+    async ({ params, caller }) => {
+      const row = await cancelDelivery(db, caller, parseId('delivery', params.id), new Date(clock.now()));
+      return showDelivery(row, await maskerOf(caller));
+    },
   );
 
   app.get(
@@ -211,12 +228,13 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
       const page = readPage(query);
       // "success_only: filter by success status": false asks for the failures, absent for both.
       const rows = await listAttempts(db, caller, { webhookId, success: query.success_only }, page);
-      return toPage(
+      const shown = toPage(
         rows,
         page.limit,
         (row) => row.id,
-        (row) => showAttempt(row, BODY_IN_LIST_MAX),
+        (row) => row,
       );
+      return { ...shown, data: await showAttempts(shown.data, BODY_IN_LIST_MAX, await maskerOf(caller)) };
     },
   );
 

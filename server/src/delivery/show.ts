@@ -1,11 +1,10 @@
 import { formatId, timeOfId } from '../kernel/ids.ts';
-import { type Envelope, shapeBody } from '../shaping/envelopes.ts';
+import type { Masker } from '../masking/masker.ts';
 import { isFirstAttemptDue } from './first-attempts.ts';
-import type { AttemptRow, DeadLetterRow, DeliveryRow } from './queries.ts';
-import { EVENT_SOURCE } from './rows.ts';
-import { type AttemptShown, type DeliveryShown, shownIds } from './shown.ts';
+import type { DeadLetterRow, DeliveryRow } from './queries.ts';
+import { type DeliveryShown, shownIds } from './shown.ts';
 
-export function showDelivery(row: DeliveryRow): DeliveryShown {
+export function showDelivery(row: DeliveryRow, masker: Masker): DeliveryShown {
   const createdAtMs = timeOfId(row.id);
   return {
     id: formatId('delivery', row.id),
@@ -17,7 +16,7 @@ export function showDelivery(row: DeliveryRow): DeliveryShown {
     response_status: row.response_status,
     response_time_ms: row.response_time_ms,
     error_class: row.error_class,
-    error_message: row.error_message,
+    error_message: row.error_message === null ? null : masker.text(row.error_message),
     created_at: new Date(createdAtMs).toISOString(),
     completed_at: row.completed_at?.toISOString() ?? null,
   };
@@ -29,37 +28,6 @@ function nextAttemptAt({ due_at }: DeliveryRow, createdAtMs: number): string | n
   return new Date(isFirstAttemptDue(due_at.getTime()) ? createdAtMs : due_at).toISOString();
 }
 
-/** `bodyCharactersMax` cuts the bodies shown; what was sent and kept is not touched. */
-export function showAttempt(row: AttemptRow, bodyCharactersMax: number): AttemptShown {
-  const requestBody = requestBodyOf(row);
-  const shownBody = requestBody?.slice(0, bodyCharactersMax) ?? null;
-  const responseBody = row.response_body?.toString('utf8') ?? null;
-  return {
-    id: formatId('attempt', row.id),
-    delivery_id: formatId('delivery', row.delivery_id),
-    ...shownIds(row),
-    tenant_id: formatId('tenant', row.tenant_id),
-    number: row.number,
-    attempt_count: row.number,
-    trigger: row.trigger as AttemptShown['trigger'],
-    is_success: row.error_class === null,
-    url: row.url,
-    http_method: row.http_method,
-    request_headers: JSON.parse(row.request_headers),
-    request_body: shownBody,
-    payload: shownBody,
-    request_truncated: (requestBody?.length ?? 0) > bodyCharactersMax,
-    response_status: row.response_status,
-    response_headers: row.response_headers === null ? null : JSON.parse(row.response_headers),
-    response_body: responseBody?.slice(0, bodyCharactersMax) ?? null,
-    response_truncated: row.response_truncated || (responseBody?.length ?? 0) > bodyCharactersMax,
-    response_time_ms: row.duration_ms,
-    error_class: row.error_class,
-    error_message: row.error_message,
-    created_at: new Date(timeOfId(row.id)).toISOString(),
-  };
-}
-
 export function showDeadLetter(row: DeadLetterRow) {
   return {
     delivery_id: formatId('delivery', row.delivery_id),
@@ -68,21 +36,4 @@ export function showDeadLetter(row: DeadLetterRow) {
     attempt_count: row.attempt_count,
     dead_at: row.dead_at.toISOString(),
   };
-}
-
-/** The body as it was sent: the envelope of the attempt around the event's bytes, which are stored once for all attempts. */
-function requestBodyOf(row: AttemptRow): string | null {
-  if (row.data === null || row.occurred_at === null) return null;
-  if (row.http_method === 'GET') return '';
-  const id = formatId('event', row.event_id);
-  const event = {
-    id,
-    publicId: row.external_id ?? id,
-    type: row.event_type,
-    timestamp: row.occurred_at.toISOString(),
-    data: row.data,
-    metadata: row.metadata,
-    source: EVENT_SOURCE,
-  };
-  return shapeBody(row.envelope as Envelope, event, row.number).body.toString('utf8');
 }

@@ -16,6 +16,8 @@ export interface EventFilter {
   untilMs?: number | undefined;
   /** Part of the type or of the publisher's id. */
   q?: string | undefined;
+  /** `q` is looked for in the publisher's ids too. */
+  qInEventIds: boolean;
   webhookId?: string | undefined;
   status?: string | undefined;
 }
@@ -46,7 +48,9 @@ export function listEvents(db: Database, scope: Scope, filter: EventFilter, page
     .$if(filter.sinceMs !== undefined, (query) => query.where('e.id', '>=', firstIdAt(filter.sinceMs ?? 0)))
     .$if(filter.untilMs !== undefined, (query) => query.where('e.id', '<', firstIdAt(filter.untilMs ?? 0)))
     .$if(filter.q !== undefined, (query) =>
-      query.where(({ or, eb }) => or([eb('e.event_type', 'ilike', like), eb('e.external_id', 'ilike', like)])),
+      query.where(({ or, eb }) =>
+        or([eb('e.event_type', 'ilike', like), ...(filter.qInEventIds ? [eb('e.external_id', 'ilike', like)] : [])]),
+      ),
     )
     .$if(filter.webhookId !== undefined || filter.status !== undefined, (query) =>
       query.where(({ exists, selectFrom }) =>

@@ -10,6 +10,9 @@ import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { invalidField, notFound } from '../kernel/errors.ts';
 import { formatId, parseId, timeOfId } from '../kernel/ids.ts';
+import type { Masker } from '../masking/masker.ts';
+import { MASK } from '../masking/rules.ts';
+import type { MaskerOf } from '../tenants/masker-of.ts';
 import { NoContent } from '../tenants/route-parts.ts';
 import { erasePayload } from './erase-payload.ts';
 import { deliveriesOf, type EventRow, findEvent, findEventId, listEvents } from './queries.ts';
@@ -32,9 +35,15 @@ const EventShown = Type.Object(
   { $id: 'Event', title: 'Event' },
 );
 
+export interface EventRouteDeps {
+  db: Database;
+  clock: Clock;
+  maskerOf: MaskerOf;
+}
+
 /** Reading events, `GET /api/v1/events` and `/{id}`, and erasing what one carried. */
-export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock: Clock }): void {
-  const { db, clock } = deps;
+export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void {
+  const { db, clock, maskerOf } = deps;
   app.addSchema(EventShown);
   const tags = ['Events'];
 
@@ -50,7 +59,10 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
           event_type: filterText(),
           since: Type.Optional(Type.String({ format: 'date-time' })),
           until: Type.Optional(Type.String({ format: 'date-time' })),
-          q: filterText('Part of the type or of `event_id`.'),
+          q: filterText(
+            'Part of the type or of `event_id`; of the type alone where the tenant masks what is found in texts and ' +
+              'the role does not see it.',
+          ),
           webhook_id: Type.Optional(Type.String({ description: 'Only events with a delivery to this webhook.' })),
           status: Type.Optional(
             Type.Enum([...DELIVERY_STATUSES], { description: 'Only events with a delivery in this status.' }),
@@ -65,14 +77,23 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
       if (query.webhook_id !== undefined && webhookId === undefined) {
         throw invalidField('webhook_id', 'is not the id of a webhook');
       }
+      const masker = await maskerOf(caller);
       const filter = {
         eventType: query.event_type,
         q: query.q,
+        // Who could search in what is masked could guess it, a letter at a time.
+        qInEventIds: !masker.changesText,
         webhookId,
         status: query.status,
         ...readTimeFilter(query),
       };
-      return toPage(await listEvents(db, caller, filter, page), page.limit, (row) => row.id, showEvent);
+      const rows = await listEvents(db, caller, filter, page);
+      return toPage(
+        rows,
+        page.limit,
+        (row) => row.id,
+        (row) => showEvent(row, masker),
+      );
     },
   );
 
@@ -85,8 +106,9 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
         summary: 'An event with its data and deliveries',
         description:
           '`data` and `metadata` are given as they were published, number spellings and key order included; null once ' +
-          'erased. For a portal token with an owner it is there if it went to a webhook of the owner, `delivery_list` ' +
-          'and `deliveries` are of these webhooks, and `metadata` and `ordering_key` are null: they are the publisher’s.',
+          'erased. Roles without the permission `reveal` see them masked. For a portal token with an owner it is there if ' +
+          'it went to a webhook of the owner, `delivery_list` and `deliveries` are of these webhooks, and `metadata` and ' +
+          '`ordering_key` are null: they are the publisher’s.',
         params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
         response: {
           200: Type.Object({
@@ -102,13 +124,17 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
       const id = await findEventId(db, caller, params.id);
       const row = id === undefined ? undefined : await findEvent(db, caller, id);
       if (row === undefined) throw notFound('event');
-      const deliveries = await deliveriesOf(db, caller, row.id);
+      const [deliveries, masker] = [await deliveriesOf(db, caller, row.id), await maskerOf(caller)];
       // A text is sent as it is: writing the data anew would change what was published.
-      const shown = { ...showEvent(row), delivery_list: deliveries.map(showDelivery) };
+      const shown = {
+        ...showEvent(row, masker),
+        delivery_list: deliveries.map((delivery) => showDelivery(delivery, masker)),
+      };
+      const members = rawMembers(row, masker);
       const text =
         caller.owner === undefined
-          ? withRawMembers(shown, rawMembers(row))
-          : withRawMembers({ ...shown, ...asReceived(deliveries) }, { ...rawMembers(row), metadata: 'null' });
+          ? withRawMembers(shown, members)
+          : withRawMembers({ ...shown, ...asReceived(deliveries) }, { ...members, metadata: 'null' });
       return reply.type('application/json; charset=utf-8').send(text as never);
     },
   );
@@ -140,8 +166,9 @@ function asReceived(deliveries: { webhook_id: string }[]) {
   return { deliveries: new Set(deliveries.map(({ webhook_id }) => webhook_id)).size, ordering_key: null };
 }
 
-function rawMembers(row: Selectable<Tables['events']>): Record<string, string> {
-  return { data: row.data?.toString('utf8') ?? 'null', metadata: row.metadata?.toString('utf8') ?? 'null' };
+function rawMembers(row: Selectable<Tables['events']>, masker: Masker): Record<string, string> {
+  const text = (bytes: Buffer | null) => (bytes === null ? 'null' : masker.json(bytes.toString('utf8')));
+  return { data: text(row.data), metadata: text(row.metadata) };
 }
 
 function withRawMembers(shown: object, raw: Record<string, string>): string {
@@ -149,18 +176,23 @@ function withRawMembers(shown: object, raw: Record<string, string>): string {
   return `${JSON.stringify(shown).slice(0, -1)}${members.join('')}}`;
 }
 
-function showEvent(row: EventRow) {
+function showEvent(row: EventRow, masker: Masker) {
   const id = formatId('event', row.id);
   return {
     id,
-    event_id: row.external_id ?? id,
+    event_id: row.external_id === null ? id : masker.text(row.external_id),
     event_type: row.event_type,
     timestamp: row.occurred_at.toISOString(),
-    ordering_key: row.ordering_key,
+    ordering_key: row.ordering_key === null ? null : showOrderingKey(row.ordering_key, masker),
     priority: row.priority,
     deliver_at: row.deliver_at?.toISOString() ?? null,
     deliveries: row.delivery_count,
     is_test: row.is_test,
     created_at: new Date(timeOfId(row.id)).toISOString(),
   };
+}
+
+/** Publishers often take it from the data, and nothing says from where. */
+function showOrderingKey(key: string, masker: Masker): string {
+  return masker.hidesByPlace ? MASK.slice(0, key.length) : masker.text(key);
 }

@@ -4,7 +4,7 @@ import type { Database } from '../db/pool.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import { attemptsOf } from '../delivery/queries.ts';
 import { EVENT_SOURCE } from '../delivery/rows.ts';
-import { showAttempt } from '../delivery/show.ts';
+import { showAttempt } from '../delivery/show-attempt.ts';
 import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
 import type { Scope } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -12,6 +12,7 @@ import type { Clock } from '../kernel/clock.ts';
 import { compactJson } from '../kernel/compact-json.ts';
 import { AppError, notFound } from '../kernel/errors.ts';
 import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
+import type { MaskerOf } from '../tenants/masker-of.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { findWithin } from '../webhooks/owner.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
@@ -22,6 +23,7 @@ export interface TestSendDeps {
   db: Database;
   eventTypes: EventTypeDirectory;
   webhooks: WebhookDirectory;
+  maskerOf: MaskerOf;
   engine: DeliveryEngine;
   writer: EventWriter;
   clock: Clock;
@@ -77,7 +79,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
       const deliveryId = await sendTest(deps, caller, target, content);
       const [row] = await attemptsOf(deps.db, caller, deliveryId);
       if (row === undefined) throw new Error('A test was recorded without an attempt.');
-      return showAttempt(row, BODY_SHOWN_MAX);
+      return showAttempt(row, BODY_SHOWN_MAX, await deps.maskerOf(caller));
     },
   );
 }

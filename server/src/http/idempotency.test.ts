@@ -9,6 +9,7 @@ import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
 import type { Caller, Scope } from './caller.ts';
 import { registerIdempotency } from './idempotency.ts';
 import { purgeIdempotentRequests } from './idempotency-queries.ts';
+import type { Role } from './permissions.ts';
 import { createHttpServer, type HttpServer } from './server.ts';
 
 const DAY_MS = 86_400_000;
@@ -20,6 +21,7 @@ let handle: DatabaseHandle;
 let app: HttpServer;
 let nowMs: number;
 let scope: Scope;
+let role: Role = 'owner';
 /** What the handlers did, in order. */
 let done: unknown[];
 /** What the next request to `/things` waits for before it does its work. */
@@ -38,7 +40,7 @@ beforeAll(async () => {
       actor: { kind: 'api_key', id: 'key_test' },
       ...scope,
       environmentName: 'production',
-      role: 'owner',
+      role,
     }),
   });
   const clock = { ...systemClock, now: () => nowMs };
@@ -74,6 +76,7 @@ afterAll(async () => {
 });
 
 beforeEach(() => {
+  role = 'owner';
   nowMs = Date.parse('2026-03-01T10:00:00Z');
   scope = { tenantId: newId(), environmentId: newId() };
   done = [];
@@ -192,6 +195,15 @@ test('while the first is under way the second is told when to try again, and ano
   expect((await first).status).toBe(201);
   expect((await post('/things', 'k-1', '{"a":1}')).replayed).toBe('true');
   expect(done).toHaveLength(1);
+});
+
+test('who may not see what the first caller was shown makes another request with the same key', async () => {
+  const shown = await post('/things', 'k-1', '{"a":1}');
+  role = 'developer';
+  const other = await post('/things', 'k-1', '{"a":1}');
+  expect([other.status, other.code]).toEqual([409, 'idempotency_key_reused']);
+  role = 'admin';
+  expect((await post('/things', 'k-1', '{"a":1}')).text).toBe(shown.text);
 });
 
 test('a request left under way by a dead process is taken over after a minute, by one of many', async () => {

@@ -6,6 +6,7 @@ import { AppError, conflict, malformed } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { Caller, Scope } from './caller.ts';
 import { type Claim, claimRequest, completeRequest, releaseRequest } from './idempotency-queries.ts';
+import { may } from './permissions.ts';
 import type { HttpServer } from './server.ts';
 
 declare module 'fastify' {
@@ -25,7 +26,8 @@ declare module 'fastify' {
  * those of portal tokens with an owner belong to the owner.
  *
  * - Another request with the key: 409 `idempotency_key_reused`. The request is its path with the query and its body's
- *   exact bytes; the method is always POST.
+ *   exact bytes; the method is always POST. From a role that is shown other than whoever asked first (`reveal`), it is
+ *   another request.
  * - The first one still under way: 409 `idempotency_in_progress` with `Retry-After: 1`. When it has been so for a
  *   minute, its process is taken for dead and the next one does the work.
  * - Refusals that say nothing about the request itself are not kept, and the next try is a first one: every 5xx, 401,
@@ -146,5 +148,7 @@ function rowName(scope: Scope, key: string): string {
 function hashRequest(request: FastifyRequest, box: SecretBox): Buffer {
   const hash = createHash('sha256').update(request.url).update('\n');
   if (request.rawJson !== undefined) hash.update(request.rawJson.bytes);
+  // What is kept is what the first caller was shown.
+  if (!may(request.caller.role, 'reveal')) hash.update('\nmasked');
   return box.hashKey(`idempotent request ${hash.digest('hex')}`);
 }

@@ -15,13 +15,16 @@ export type Role = (typeof ROLES)[number] | (typeof PORTAL_ROLES)[number];
  * - `develop`: change webhooks and event types, see secrets, retry
  * - `administer`: settings and API keys of the tenant
  * - `operate`: tenants themselves
+ *
+ * One more is asked for by no route: with `reveal` a role sees payloads, and what receivers answered, as they are; to
+ * others they are shown masked (docs/masking.md).
  */
-export type Permission = 'public' | 'read' | 'publish' | 'develop' | 'administer' | 'operate';
+export type Permission = 'public' | 'read' | 'publish' | 'develop' | 'administer' | 'operate' | 'reveal';
 
 const GRANTS: Record<Role, readonly Permission[]> = {
-  operator: ['public', 'read', 'publish', 'develop', 'administer', 'operate'],
-  owner: ['public', 'read', 'publish', 'develop', 'administer'],
-  admin: ['public', 'read', 'publish', 'develop', 'administer'],
+  operator: ['public', 'read', 'publish', 'develop', 'administer', 'operate', 'reveal'],
+  owner: ['public', 'read', 'publish', 'develop', 'administer', 'reveal'],
+  admin: ['public', 'read', 'publish', 'develop', 'administer', 'reveal'],
   developer: ['public', 'read', 'publish', 'develop'],
   publisher: ['public', 'publish'],
   viewer: ['public', 'read'],

@@ -33,7 +33,7 @@ async function makeTenant(slug: string): Promise<string> {
 }
 
 test('ten nodes that start at once make one default tenant, with the settings of a new one', async () => {
-  const settings = { allow_unknown_event_types: true };
+  const settings = { ...DEFAULT_SETTINGS, allow_unknown_event_types: true };
   const results = await Promise.all(
     Array.from({ length: 10 }, () => ensureDefaultTenant({ db: handle.db, clock, newId, settings })),
   );
@@ -79,7 +79,7 @@ test('a change is seen after its notice under every name of the tenant, and anot
   directory.invalidate(id);
   expect(await directory.find('changing')).toBeUndefined();
   expect(await directory.find('changed')).toMatchObject({ id });
-  expect(await directory.settings(id)).toEqual({ allow_unknown_event_types: true });
+  expect(await directory.settings(id)).toEqual({ ...DEFAULT_SETTINGS, allow_unknown_event_types: true });
   expect(directory.get(otherId)).toBe(steady);
   directory.invalidateAll();
   const anew = directory.get(otherId);

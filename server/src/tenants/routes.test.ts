@@ -12,6 +12,7 @@ import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
 import { ensureDefaultTenant } from './default-tenant.ts';
 import { registerTenantRoutes } from './routes.ts';
+import { DEFAULT_SETTINGS } from './types.ts';
 
 let database: TestDatabase;
 let handle: DatabaseHandle;
@@ -38,7 +39,7 @@ beforeAll(async () => {
     db: handle.db,
     clock,
     newId,
-    settings: { allow_unknown_event_types: true },
+    settings: { ...DEFAULT_SETTINGS, allow_unknown_event_types: true },
   });
 });
 
@@ -82,7 +83,7 @@ test('a new tenant has the default settings and three environments', async () =>
     id: expect.stringMatching(/^tnt_[0-7][0-9a-z]{25}$/),
     name: 'Acme, Inc.',
     slug: 'acme-inc',
-    settings: { allow_unknown_event_types: false },
+    settings: DEFAULT_SETTINGS,
     created_at: '2026-03-01T10:20:30.456Z',
     updated_at: '2026-03-01T10:20:30.456Z',
   });
@@ -218,23 +219,66 @@ test('whatever names no tenant has one and the same answer on every path', async
   }
 });
 
+test('rules of masking are merged list by list, and null brings the default back', async () => {
+  const path = `/${(await makeTenant()).id}`;
+  const masking = async (change: unknown) => {
+    const { status, body } = await call('PATCH', path, { settings: { masking: change } });
+    return status === 200 ? body.settings.masking : { status, fields: body.error.details.fields };
+  };
+  const none = DEFAULT_SETTINGS.masking;
+  expect(await masking({ paths: ['customer.email'], detectors: ['card', 'email'] })).toEqual({
+    ...none,
+    paths: ['customer.email'],
+    detectors: ['email', 'card'],
+  });
+  expect(await masking({ names: ['iban'], detectors: null })).toEqual({
+    ...none,
+    paths: ['customer.email'],
+    names: ['iban'],
+  });
+  expect(await masking(null)).toEqual(none);
+});
+
+test.each([
+  [{ paths: ['ok', 'a..b'] }, 'settings.masking.paths.1', /cannot be read from character 3/],
+  [{ paths: ['a['] }, 'settings.masking.paths.0', /cannot be read/],
+  [{ paths: ['**.a.**'] }, 'settings.masking.paths.0', /only once/],
+  [{ paths: ['a'.repeat(257)] }, 'settings.masking.paths.0', /256/],
+  [{ paths: Array(51).fill('a') }, 'settings.masking.paths', /50/],
+  [{ names: Array(101).fill('a') }, 'settings.masking.names', /100/],
+  [{ detectors: ['iban'] }, 'settings.masking.detectors.0', /email/],
+  [{ detectors: ['email', 'email'] }, 'settings.masking.detectors', /duplicate/],
+  [{ path: [] }, 'settings.masking.path', /known field/],
+  [{ paths: 'a' }, 'settings.masking.paths', /array/],
+])('refuses the rules %j of masking', async (masking, path, message) => {
+  for (const [method, at] of [
+    ['POST', ''],
+    ['PATCH', '/default'],
+  ] as const) {
+    const answer = await call(method, at, { ...(method === 'POST' && { name: 'Refused' }), settings: { masking } });
+    expect(answer.status).toBe(422);
+    expect(answer.body.error.details.fields).toContainEqual({ path, message: expect.stringMatching(message) });
+  }
+});
+
 test.each(['PUT', 'PATCH'] as const)('%s changes what it names and leaves the rest', async (method) => {
   const tenant = await makeTenant();
   nowMs += 1000;
   const path = `/${tenant.id}`;
   const set = await call(method, path, { settings: { allow_unknown_event_types: true } });
+  const allowing = { ...DEFAULT_SETTINGS, allow_unknown_event_types: true };
   expect(set.body).toEqual({
     ...tenant,
-    settings: { allow_unknown_event_types: true },
+    settings: allowing,
     updated_at: new Date(nowMs).toISOString(),
   });
   const renamed = await call(method, path, { name: 'New name', slug: `${tenant.slug}-b` });
   expect(renamed.body).toEqual({ ...set.body, name: 'New name', slug: `${tenant.slug}-b` });
-  expect((await call(method, path, { settings: {} })).body.settings).toEqual({ allow_unknown_event_types: true });
+  expect((await call(method, path, { settings: {} })).body.settings).toEqual(allowing);
   const cleared = await call(method, path, { settings: { allow_unknown_event_types: null } });
-  expect(cleared.body.settings).toEqual({ allow_unknown_event_types: false });
+  expect(cleared.body.settings).toEqual(DEFAULT_SETTINGS);
   await call(method, path, { settings: { allow_unknown_event_types: true } });
-  expect((await call(method, path, { settings: null })).body.settings).toEqual({ allow_unknown_event_types: false });
+  expect((await call(method, path, { settings: null })).body.settings).toEqual(DEFAULT_SETTINGS);
   expect((await call('GET', `/${tenant.slug}`)).status).toBe(404);
 });
 

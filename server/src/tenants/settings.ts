@@ -1,9 +1,13 @@
-import { DEFAULT_SETTINGS, type TenantSettings, type TenantSettingsChange } from './types.ts';
+import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
+import { parsePath } from '../masking/path.ts';
+import { DEFAULT_RULES, DETECTORS, type MaskingRules } from '../masking/rules.ts';
+import { DEFAULT_SETTINGS, type MaskingChange, type TenantSettings, type TenantSettingsChange } from './types.ts';
 
 /** The settings in a stored value: what it does not hold, or holds in another form, has its default. */
 export function readSettings(stored: unknown): TenantSettings {
   const value = typeof stored === 'object' && stored !== null ? (stored as Partial<TenantSettings>) : {};
   return {
+    masking: readMasking(value.masking),
     allow_unknown_event_types:
       typeof value.allow_unknown_event_types === 'boolean'
         ? value.allow_unknown_event_types
@@ -11,11 +15,37 @@ export function readSettings(stored: unknown): TenantSettings {
   };
 }
 
+/** @throws AppError 422 for a path that cannot be read. */
 export function mergeSettings(current: TenantSettings, change: TenantSettingsChange | undefined): TenantSettings {
   if (change === null) return DEFAULT_SETTINGS;
   const allow = change?.allow_unknown_event_types;
   return {
+    masking: mergeMasking(current.masking, change?.masking),
     allow_unknown_event_types:
       allow === undefined ? current.allow_unknown_event_types : (allow ?? DEFAULT_SETTINGS.allow_unknown_event_types),
   };
+}
+
+function readMasking(stored: unknown): MaskingRules {
+  const value = typeof stored === 'object' && stored !== null ? (stored as Record<string, unknown>) : {};
+  const texts = (list: unknown) => (Array.isArray(list) ? list.filter((each) => typeof each === 'string') : []);
+  return {
+    paths: texts(value.paths),
+    detectors: DETECTORS.filter((name) => texts(value.detectors).includes(name)),
+    names: texts(value.names),
+    except_names: texts(value.except_names),
+  };
+}
+
+function mergeMasking(current: MaskingRules, change: MaskingChange | null | undefined): MaskingRules {
+  if (change === null) return DEFAULT_RULES;
+  const given = Object.fromEntries(
+    Object.entries(change ?? {}).map(([name, list]) => [name, list ?? DEFAULT_RULES[name as keyof MaskingRules]]),
+  );
+  const problems = (change?.paths ?? []).flatMap((path, at): FieldProblem[] => {
+    const parsed = parsePath(path);
+    return parsed.ok ? [] : [{ path: `settings.masking.paths.${at}`, message: parsed.problem }];
+  });
+  if (problems.length > 0) throw invalidFields(problems);
+  return { ...current, ...given };
 }

@@ -1,4 +1,13 @@
 import { type Static, Type } from 'typebox';
+import {
+  DEFAULT_RULES,
+  DETECTORS,
+  type MaskingRules,
+  NAME_LENGTH_MAX,
+  NAMES_MAX,
+  PATH_LENGTH_MAX,
+  PATHS_MAX,
+} from '../masking/rules.ts';
 
 /**
  * Slugs of tenants and names of environments: a DNS label (RFC 1123), so that they fit in a path, a header and a host
@@ -25,8 +34,41 @@ export const DisplayName = Type.String({
 /** A slug or an environment's name. */
 export const Slug = Type.String({ pattern: SLUG_PATTERN });
 
+const masking = {
+  paths: {
+    type: 'array',
+    maxItems: PATHS_MAX,
+    items: { type: 'string', minLength: 1, maxLength: PATH_LENGTH_MAX },
+    description: 'Where values are masked in the data of events: `customer.email`, `items[*].card`, `**.iban`.',
+  },
+  detectors: {
+    type: 'array',
+    uniqueItems: true,
+    items: { enum: DETECTORS },
+    description: 'What is masked wherever it is found.',
+  },
+  names: {
+    type: 'array',
+    maxItems: NAMES_MAX,
+    items: { type: 'string', minLength: 1, maxLength: NAME_LENGTH_MAX },
+    description: 'Names of members and headers whose values are masked, beside those that look like credentials.',
+  },
+  except_names: {
+    type: 'array',
+    maxItems: NAMES_MAX,
+    items: { type: 'string', minLength: 1, maxLength: NAME_LENGTH_MAX },
+    description: 'Names of members that look like credentials and are none here.',
+  },
+} as const;
+
 /** What a tenant decides for itself, every field with a value. */
 export const TenantSettingsSchema = Type.Object({
+  masking: Type.Unsafe<MaskingRules>({
+    type: 'object',
+    required: Object.keys(masking),
+    properties: masking,
+    description: 'What roles without the permission `reveal` are not shown; see docs/masking.md.',
+  }),
   allow_unknown_event_types: Type.Boolean({
     description: 'Whether events may be published whose type is not in the catalog.',
   }),
@@ -34,14 +76,32 @@ export const TenantSettingsSchema = Type.Object({
 export type TenantSettings = Static<typeof TenantSettingsSchema>;
 
 /** The settings of a tenant that never set any. */
-export const DEFAULT_SETTINGS: TenantSettings = { allow_unknown_event_types: false };
+export const DEFAULT_SETTINGS: TenantSettings = {
+  masking: DEFAULT_RULES,
+  allow_unknown_event_types: false,
+};
 
 /** A change of settings: an absent field stays, `null` brings its default back, and `null` for the whole resets all. */
-export const TenantSettingsChangeSchema = Type.Unsafe<Partial<Record<keyof TenantSettings, boolean | null>> | null>({
+export const TenantSettingsChangeSchema = Type.Unsafe<{
+  allow_unknown_event_types?: boolean | null;
+  masking?: MaskingChange | null;
+} | null>({
   type: ['object', 'null'],
   additionalProperties: false,
-  properties: { allow_unknown_event_types: { type: ['boolean', 'null'] } },
+  properties: {
+    allow_unknown_event_types: { type: ['boolean', 'null'] },
+    masking: {
+      type: ['object', 'null'],
+      additionalProperties: false,
+      properties: Object.fromEntries(
+        Object.entries(masking).map(([name, schema]) => [name, { ...schema, type: [schema.type, 'null'] }]),
+      ),
+    },
+  },
 });
+
+/** The same rule within: an absent list stays, `null` empties it. */
+export type MaskingChange = { [Name in keyof MaskingRules]?: MaskingRules[Name] | null };
 export type TenantSettingsChange = Static<typeof TenantSettingsChangeSchema>;
 
 export const TenantSchema = Type.Object({

@@ -27,7 +27,12 @@ export interface TestPosthorn {
 export const OPERATOR_KEY = 'operator-key-of-the-tests';
 const ENCRYPTION_KEY = Buffer.alloc(32, 7);
 
-export async function startTestPosthorn(changes: Partial<Config> = {}, clock?: Clock): Promise<TestPosthorn> {
+/** `logs`: where the program's log lines go (standard output). */
+export async function startTestPosthorn(
+  changes: Partial<Config> = {},
+  clock?: Clock,
+  logs?: { write(line: string): void },
+): Promise<TestPosthorn> {
   const database = await createTestDatabase();
   const config: Config = {
     ...readConfig('dev', {}),
@@ -39,7 +44,7 @@ export async function startTestPosthorn(changes: Partial<Config> = {}, clock?: C
     drainSeconds: 5,
     ...changes,
   };
-  const logger = createLogger(config.logLevel);
+  const logger = createLogger(config.logLevel, logs);
   const start = (): Promise<RunningPosthorn> => startPosthorn(config, { logger, ...(clock && { clock }) });
   let running = await start();
   return {

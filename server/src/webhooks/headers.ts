@@ -1,13 +1,12 @@
 import type { FieldProblem } from '../kernel/errors.ts';
+import { MASK } from '../masking/rules.ts';
+import { isSecretHeader } from '../masking/secret-names.ts';
 
 /** A webhook's own request headers: name and value in turn, names as they were written, each once. */
 export type HeaderList = readonly string[];
 
 const HEADERS_MAX = 50;
 const HEADER_VALUE_MAX = 4_096;
-
-/** What stands in an answer, and in the record of an attempt, for the value of a header that holds a secret. */
-const MASK = '***';
 
 /**
  * The headers after a change. Names are compared without regard to case; null removes a header, and the mask keeps a
@@ -23,7 +22,7 @@ export function changeHeaders(
   const seen = new Set<string>();
   for (const [name, value] of Object.entries(change)) {
     const key = name.toLowerCase();
-    const kept = value === MASK && isSensitive(name) ? headers.get(key)?.[1] : value;
+    const kept = value === MASK && isSecretHeader(name) ? headers.get(key)?.[1] : value;
     const problem = seen.has(key) ? 'is given twice, in different case' : headerProblem(name, kept);
     seen.add(key);
     if (problem !== undefined) problems.push({ path: `headers.${name.slice(0, 100)}`, message: problem });
@@ -36,7 +35,7 @@ export function changeHeaders(
 
 /** The list with the values of sensitive names masked. */
 export function maskHeaders(headers: HeaderList): HeaderList {
-  return pairs(headers).flatMap(([name, value]) => [name, isSensitive(name) ? MASK : value]);
+  return pairs(headers).flatMap(([name, value]) => [name, isSecretHeader(name) ? MASK : value]);
 }
 
 export function pairs(headers: HeaderList): [name: string, value: string][] {
@@ -73,11 +72,6 @@ const RESERVED: ReadonlySet<string> = new Set([
   'x-webhook-event',
   'x-webhook-signature',
 ]);
-
-/** Values under such names are taken for credentials. It rather masks too much (`X-Author`) than too little. */
-function isSensitive(name: string): boolean {
-  return /auth|cookie|credential|key|passw|secret|session|token/i.test(name);
-}
 
 /** RFC 9110, section 5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;

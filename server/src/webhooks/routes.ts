@@ -1,8 +1,11 @@
 import { Type } from 'typebox';
 import type { Caller } from '../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
+import { may } from '../http/permissions.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
+import { type Masker, REVEALING } from '../masking/masker.ts';
+import type { MaskerOf } from '../tenants/masker-of.ts';
 import {
   changeWebhook,
   createWebhook,
@@ -20,7 +23,7 @@ import { resolveSettings, WEBHOOK_STATUSES } from './settings.ts';
 import { showWebhook } from './show.ts';
 import { WebhookPath, webhookId } from './webhook-path.ts';
 
-export type WebhookRouteDeps = WebhookStore & WebhookJudge;
+export type WebhookRouteDeps = WebhookStore & WebhookJudge & { maskerOf: MaskerOf };
 
 const searched = (maxLength: number, description: string) =>
   Type.Optional(Type.String({ minLength: 1, maxLength, pattern: '^[^\\u0000]*$', description }));
@@ -31,7 +34,7 @@ const ListQuery = Type.Object({
   active_only: Type.Optional(Type.Boolean()),
   status: Type.Optional(Type.Enum([...WEBHOOK_STATUSES])),
   owner: searched(200, 'Exactly this owner.'),
-  q: searched(200, 'A part of the name, the URL or the description.'),
+  q: searched(200, 'A part of the name, the URL or the description; for a viewer, of the name.'),
 });
 
 /** `/api/v1/webhooks`: the webhooks of an environment, their status and their secrets. */
@@ -65,7 +68,9 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
     },
     async (request) => {
       const page = readPage(request.query);
-      const rows = await listWebhooks(deps.db, request.caller, request.query, page);
+      // Who could search in what is masked could guess it, a letter at a time.
+      const qInNames = !may(request.caller.role, 'develop');
+      const rows = await listWebhooks(deps.db, request.caller, { ...request.query, qInNames }, page);
       const show = await shower(deps, request.caller, rows.slice(0, page.limit));
       return toPage(rows, page.limit, (row) => row.id, show);
     },
@@ -141,7 +146,7 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
 }
 
 /** @throws AppError 404 */
-async function readShown(deps: WebhookStore, caller: Caller, id: string): Promise<WebhookShown> {
+async function readShown(deps: WebhookRouteDeps, caller: Caller, id: string): Promise<WebhookShown> {
   const row = await findWebhook(deps.db, caller, id);
   if (row === undefined) throw notFound('webhook');
   const show = await shower(deps, caller, [row]);
@@ -150,7 +155,7 @@ async function readShown(deps: WebhookStore, caller: Caller, id: string): Promis
 
 /** Reads what the rows need beside themselves, once for all of them, and returns how one is shown. */
 async function shower(
-  deps: WebhookStore,
+  deps: WebhookRouteDeps,
   caller: Caller,
   rows: readonly CountedWebhookRow[],
 ): Promise<(row: CountedWebhookRow) => WebhookShown> {
@@ -162,5 +167,11 @@ async function shower(
   const ids = asymmetric.map((row) => row.id);
   const secrets = Map.groupBy(await liveSecrets(db, caller.tenantId, ids, clock.now()), (each) => each.webhookId);
   const none: LiveSecret[] = [];
-  return (row) => showWebhook(row, secrets.get(row.id) ?? none, environment, box);
+  const masker = await settingsMasker(deps, caller);
+  return (row) => showWebhook(row, secrets.get(row.id) ?? none, environment, box, masker);
+}
+
+/** Who may change a webhook sees its settings as they are: what was read is often sent back. */
+function settingsMasker({ maskerOf }: WebhookRouteDeps, caller: Caller): Masker | Promise<Masker> {
+  return may(caller.role, 'develop') ? REVEALING : maskerOf(caller);
 }

@@ -35,6 +35,8 @@ export interface WebhookFilter {
   owner?: string | undefined;
   /** A part of the name, URL or description, in any case. */
   q?: string | undefined;
+  /** `q` is looked for in names alone. */
+  qInNames?: boolean | undefined;
 }
 
 /** Newest first, one more than the page has room for. */
@@ -59,8 +61,9 @@ export async function listWebhooks(
     query = query.where((eb) =>
       eb.or([
         eb('webhooks.name', 'ilike', part),
-        eb('webhooks.url', 'ilike', part),
-        eb('webhooks.description', 'ilike', part),
+        ...(filter.qInNames === true
+          ? []
+          : [eb('webhooks.url', 'ilike', part), eb('webhooks.description', 'ilike', part)]),
       ]),
     );
   }
@@ -226,7 +229,7 @@ function countedWebhooks(db: Database, reach: Reach) {
     .leftJoin('webhook_totals as totals', (join) =>
       join.onRef('totals.tenant_id', '=', 'webhooks.tenant_id').onRef('totals.webhook_id', '=', 'webhooks.id'),
     )
-    .leftJoin(uncounted(scope.tenantId), (join) => join.onRef('uncounted.webhook_id', '=', 'webhooks.id'))
+    .leftJoin(uncounted(reach.tenantId), (join) => join.onRef('uncounted.webhook_id', '=', 'webhooks.id'))
     .leftJoin('circuits', (join) =>
       join.onRef('circuits.tenant_id', '=', 'webhooks.tenant_id').onRef('circuits.webhook_id', '=', 'webhooks.id'),
     )

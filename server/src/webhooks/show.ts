@@ -1,5 +1,6 @@
 import { formatId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
+import type { Masker } from '../masking/masker.ts';
 import { publicKeyOf } from '../signing/key-pairs.ts';
 import { showCircuitBreaker } from './circuit-breaker.ts';
 import { maskHeaders, pairs } from './headers.ts';
@@ -22,6 +23,7 @@ export function showWebhook(
   secrets: readonly LiveSecret[],
   environment: ShownEnvironment,
   box: SecretBox,
+  masker: Masker,
 ): WebhookShown {
   const own = readSettings(row, box);
   const settings = resolveSettings(own, environment.preset);
@@ -34,16 +36,16 @@ export function showWebhook(
     tenant_id: formatId('tenant', row.tenant_id),
     environment: environment.name,
     name: own.name,
-    url: own.url,
-    description: own.description,
+    url: masker.text(own.url),
+    description: own.description === null ? null : masker.text(own.description),
     owner: own.owner,
-    metadata: own.metadata,
+    metadata: masker.reveals ? own.metadata : JSON.parse(masker.json(JSON.stringify(own.metadata))),
     events: [...own.events],
     is_active: own.status === 'active',
     status: own.status,
     status_reason: own.statusReason,
     http_method: own.httpMethod,
-    headers: Object.fromEntries(pairs(maskHeaders(own.headers))),
+    headers: masker.headers(Object.fromEntries(pairs(maskHeaders(own.headers)))),
     preset: settings.preset.name,
     envelope: settings.envelope,
     signature: settings.signature,
@@ -58,7 +60,7 @@ export function showWebhook(
     circuit_breaker: circuitBreaker,
     circuit_state: circuitState,
     circuit_reopens_at: circuitState === 'open' ? (row.circuit_reopens_at?.toISOString() ?? null) : null,
-    failover_url: own.failoverUrl,
+    failover_url: own.failoverUrl === null ? null : masker.text(own.failoverUrl),
     ip_whitelist: own.ipWhitelist === null ? null : [...own.ipWhitelist],
     priority: own.priority,
     verify_tls: own.verifyTls,

@@ -11,6 +11,7 @@ import { createIdSource, type IdSource } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { createSecretBox, type SecretBox } from '../kernel/secret-box.ts';
 import { createTenantDirectory } from '../tenants/directory.ts';
+import { createMaskerOf } from '../tenants/masker-of.ts';
 import { createTestDatabase } from '../testing/database.ts';
 import { createWebhookDirectory, type WebhookDirectory } from './directory.ts';
 import { createEgressGuard, type Resolve } from './egress/guard.ts';
@@ -85,7 +86,17 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
   });
   const eventTypes = createEventTypeDirectory({ db, clock });
   const tenants = createTenantDirectory({ db, clock });
-  registerWebhookRoutes(app, { db, clock, newId, box, directory, guard, eventTypes, tenants });
+  registerWebhookRoutes(app, {
+    db,
+    clock,
+    newId,
+    box,
+    directory,
+    guard,
+    eventTypes,
+    tenants,
+    maskerOf: createMaskerOf(tenants),
+  });
 
   return {
     app,

@@ -1,0 +1,83 @@
+import { setImmediate } from 'node:timers/promises';
+import { formatId, timeOfId } from '../kernel/ids.ts';
+import { NOTHING_HIDDEN } from '../masking/hidden-values.ts';
+import type { Masker } from '../masking/masker.ts';
+import { type Envelope, shapeBody } from '../shaping/envelopes.ts';
+import type { AttemptRow } from './queries.ts';
+import { EVENT_SOURCE } from './rows.ts';
+import { type AttemptShown, shownIds } from './shown.ts';
+
+/** `bodyCharactersMax` cuts the bodies shown; what was sent and kept is not touched. */
+export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: Masker): AttemptShown {
+  const hidden = masker.reveals ? NOTHING_HIDDEN : masker.hiddenIn([textOf(row.data), textOf(row.metadata)]);
+  const show = (text: string | null, kind: 'sent' | 'answered', keptCut: boolean) =>
+    text === null
+      ? { text: null, cut: keptCut }
+      : // What was sent has the event's values at their places.
+        masker.body(text, { kind, charactersMax: bodyCharactersMax, keptCut, ...(kind === 'answered' && { hidden }) });
+  const request = show(requestBodyOf(row), 'sent', false);
+  const response = show(textOf(row.response_body), 'answered', row.response_truncated);
+  const headers = (text: string) => masker.headers(JSON.parse(text), hidden);
+  return {
+    id: formatId('attempt', row.id),
+    delivery_id: formatId('delivery', row.delivery_id),
+    ...shownIds(row),
+    tenant_id: formatId('tenant', row.tenant_id),
+    number: row.number,
+    attempt_count: row.number,
+    trigger: row.trigger as AttemptShown['trigger'],
+    is_success: row.error_class === null,
+    url: masker.text(row.url, hidden),
+    http_method: row.http_method,
+    request_headers: headers(row.request_headers),
+    request_body: request.text,
+    payload: request.text,
+    request_truncated: request.cut,
+    response_status: row.response_status,
+    response_headers: row.response_headers === null ? null : headers(row.response_headers),
+    response_body: response.text,
+    response_truncated: row.response_truncated || response.cut,
+    response_time_ms: row.duration_ms,
+    error_class: row.error_class,
+    error_message: row.error_message === null ? null : masker.text(row.error_message, hidden),
+    created_at: new Date(timeOfId(row.id)).toISOString(),
+  };
+}
+
+/** Attempts masked without a pause: about 5 ms of work where bodies have 10 KB. */
+const SHOWN_AT_ONCE = 5;
+
+/** Many of them, with pauses in which others have their turn: masking costs up to 2 ms an attempt of 10 KB. */
+export async function showAttempts(
+  rows: readonly AttemptRow[],
+  bodyCharactersMax: number,
+  masker: Masker,
+): Promise<AttemptShown[]> {
+  const shown: AttemptShown[] = [];
+  for (const [at, row] of rows.entries()) {
+    if (!masker.reveals && at > 0 && at % SHOWN_AT_ONCE === 0) await setImmediate();
+    shown.push(showAttempt(row, bodyCharactersMax, masker));
+  }
+  return shown;
+}
+
+function textOf(bytes: Buffer | null): string | null {
+  return bytes?.toString('utf8') ?? null;
+}
+
+/** The body as it was sent: the envelope of the attempt around the event's bytes, which are stored once for all attempts. */
+function requestBodyOf(row: AttemptRow): string | null {
+  if (row.data === null || row.occurred_at === null) return null;
+  if (row.http_method === 'GET') return '';
+  const id = formatId('event', row.event_id);
+  const event = {
+    id,
+    publicId: row.external_id ?? id,
+    type: row.event_type,
+    timestamp: row.occurred_at.toISOString(),
+    data: row.data,
+    metadata: row.metadata,
+    source: EVENT_SOURCE,
+  };
+  return shapeBody(row.envelope as Envelope, event, row.number).body.toString('utf8');
+}
