@@ -9,12 +9,14 @@ export interface Change {
     | 'webhooks'
     | 'event_types'
     | 'api_keys'
+    | 'jwt_issuers'
     | 'tenants'
     | 'deliveries_due'
     | 'deliveries_cancelled'
     | 'lane_due'
     | 'circuits'
     | 'webhook_resumed';
+  /** With `jwt_issuers`, which belong to no tenant, the one that the operator acted for. */
   tenantId: string;
   environmentId?: string;
   /** With `lane_due`, `circuits` and `webhook_resumed`. */

@@ -19,6 +19,8 @@ export interface Actor {
 export interface Caller extends Scope {
   actor: Actor;
   role: Role;
+  /** Of the role's permissions, those that the caller has; undefined: all of them. */
+  scopes?: readonly Permission[] | undefined;
   environmentName: string;
 }
 
@@ -35,9 +37,20 @@ declare module 'fastify' {
   }
 }
 
-/** @throws AppError 403 when the caller's role does not have the permission. */
+/**
+ * Whether a caller has a permission: its role has it, and so have its scopes where it has some. All that asks what a
+ * caller may do asks here.
+ */
+export function permits(caller: Pick<Caller, 'role' | 'scopes'>, permission: Permission): boolean {
+  if (!may(caller.role, permission)) return false;
+  return caller.scopes === undefined || permission === 'public' || caller.scopes.includes(permission);
+}
+
+/** @throws AppError 403 when the caller does not have the permission. */
 export function requirePermission(caller: Caller, permission: Permission): void {
-  if (!may(caller.role, permission)) {
-    throw forbidden(`This needs the permission "${permission}", which the role "${caller.role}" does not have.`);
-  }
+  if (permits(caller, permission)) return;
+  const without = may(caller.role, permission)
+    ? 'which is not among the scopes of this API key'
+    : `which the role "${caller.role}" does not have`;
+  throw forbidden(`This needs the permission "${permission}", ${without}.`);
 }

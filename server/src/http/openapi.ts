@@ -20,14 +20,23 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', description: 'An API key or the operator key.' },
+          jwt: {
+            type: 'http',
+            scheme: 'bearer',
+            bearerFormat: 'JWT',
+            description:
+              'A token of an issuer that the operator has set up (`/api/v1/jwt-issuers`): HS256, RS256, ES256 or EdDSA.',
+          },
           apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
         },
       },
-      security: [{ bearer: [] }, { apiKey: [] }],
+      security: [{ bearer: [] }, { jwt: [] }, { apiKey: [] }],
       // In the order in which a reader needs them.
-      tags: ['Events', 'Webhooks', 'Deliveries', 'Event types', 'Tenants', 'API keys', 'Operations'].map((name) => ({
-        name,
-      })),
+      tags: ['Events', 'Webhooks', 'Deliveries', 'Event types', 'Tenants', 'API keys', 'JWT issuers', 'Operations'].map(
+        (name) => ({
+          name,
+        }),
+      ),
     },
     transform: ({ schema, url, route }) => ({ schema: { ...schema, ...accessOf(route.config?.permission) }, url }),
     refResolver: {

@@ -26,3 +26,8 @@ const GRANTS: Record<Role, readonly Permission[]> = {
 export function may(role: Role, permission: Permission): boolean {
   return GRANTS[role].includes(permission);
 }
+
+/** All permissions that a role has. */
+export function permissionsOf(role: Role): readonly Permission[] {
+  return GRANTS[role];
+}
