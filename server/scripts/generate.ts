@@ -78,9 +78,10 @@ function permissions({ paths }: OpenApiDocument): string {
   );
   return `# Who may call what
 
-Each route needs one permission, and each role has some. \`public\` needs no key. A key without the permission gets a 403, a
-request without a valid key a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key belongs to one tenant
-and one environment, and finds nothing of another: a 404, as if it were not there.
+Each route needs one permission, and each role has some. \`public\` needs no key. A key or token without the permission gets
+a 403, a request without a valid one a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key or a JWT
+belongs to one tenant and one environment, and finds nothing of another: a 404, as if it were not there. A key with scopes
+has only those permissions of its role that they name ([access.md](access.md)).
 
 | route | permission | ${ROLES.join(' | ')} |
 |---|---|${ROLES.map(() => '---').join('|')}|
