@@ -81,10 +81,11 @@ function permissions({ paths }: OpenApiDocument): string {
   const revealing = `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
   return `# Who may call what
 
-Each route needs one permission, and each role has some. \`public\` needs no key. A key without the permission gets a 403, a
-request without a valid key a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key belongs to one tenant
-and one environment, and finds nothing of another: a 404, as if it were not there. Portal tokens have no permission: each
-route says for itself whether it is for them ([docs/access.md](access.md#portal-tokens)).
+Each route needs one permission, and each role has some. \`public\` needs no key. A key or token without the permission gets
+a 403, a request without a valid one a 401. The operator key acts for the tenant in \`X-Tenant-Id\`; an API key or a JWT
+belongs to one tenant and one environment, and finds nothing of another: a 404, as if it were not there. A key with scopes
+has only those permissions of its role that they name ([access.md](access.md)). Portal tokens have no permission: each
+route says for itself whether it is for them ([access.md](access.md#portal-tokens)).
 
 Payloads, and what receivers answered, are shown as they are to ${revealing}. Other roles see them
 [masked](masking.md).

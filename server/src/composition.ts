@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { createAuthenticator } from './access/authenticator.ts';
+import { registerJwtIssuerRoutes } from './access/jwt/routes.ts';
 import { registerPortalTokenRoutes } from './access/portal-routes.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
@@ -9,9 +10,11 @@ import type { DatabaseOutage } from './db/embedded-keeper.ts';
 import type { Change } from './db/notify.ts';
 import { type DatabaseHandle, openDatabase, openEnginePool } from './db/pool.ts';
 import { DeliveryEngine } from './delivery/engine.ts';
+import { fetchDocument } from './delivery/fetch-document.ts';
 import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes.ts';
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
+import { createSender } from './delivery/sender.ts';
 import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { createOperationalEvents } from './events/operational-events.ts';
@@ -103,11 +106,22 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const tenants = createTenantDirectory({ db, clock });
   const maskerOf = createMaskerOf(tenants);
   const eventTypes = createEventTypeDirectory({ db, clock });
-  const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
+  const userAgent = `Posthorn/${programVersion()}`;
+  const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: userAgent });
   const webhookStore = { db, clock, newId, box, directory: webhooks };
-  const authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: options.operatorKey });
   const { egressAllow: allow, egressProxy: proxy } = config;
   const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
+  // Apart from the engine's, so that keys are fetched however many deliveries wait for connections.
+  const sender = createSender({ clock, guard });
+  const authenticator = createAuthenticator({
+    db,
+    box,
+    clock,
+    logger,
+    tenants,
+    operatorKey: options.operatorKey,
+    fetchDocument: (url) => fetchDocument(sender, url, userAgent),
+  });
 
   const engine = new DeliveryEngine({
     pool: enginePool,
@@ -144,6 +158,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       engine.expectTold({ tenantId, environmentId, webhookId });
     }
     if (topic === 'tenants' || topic === 'api_keys' || topic === 'portal_tokens') authenticator.invalidate(tenantId);
+    if (topic === 'jwt_issuers') authenticator.invalidateIssuers();
     if (topic === 'tenants') {
       tenants.invalidate(tenantId);
       // The webhooks of a tenant or an environment that was deleted went with it.
@@ -171,6 +186,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerTenantRoutes(http, { db, clock, newId, onChange: applyChange });
   registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
   registerPortalTokenRoutes(http, { db, clock, box, onChange: applyChange });
+  const judgeUrl = async (text: string) => {
+    const verdict = guard.judgeUrl(text);
+    return verdict.ok ? guard.judgeHostByLookup(verdict.url.hostname) : verdict.reason;
+  };
+  registerJwtIssuerRoutes(http, { db, clock, newId, box, judgeUrl, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
   registerPublishRoutes(http, { publisher, clock });
@@ -214,7 +234,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       engine.circuitsChanged();
       engine.lookForDue();
     },
-    stopAuthenticator: () => authenticator.stop(),
+    stopAuthenticator: async () => {
+      await sender.stop();
+      await authenticator.stop();
+    },
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
     stopOperationalEvents: () => operationalEvents.stop(),
   };

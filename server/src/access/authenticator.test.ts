@@ -17,6 +17,7 @@ import { createApiKey } from './key.ts';
 import type { ApiKeyRole } from './key-roles.ts';
 import { insertKey } from './queries.ts';
 
+const noDocument = () => Promise.reject(new Error('Nothing is to be fetched here.'));
 const OPERATOR_KEY = 'operator-key-of-the-tests';
 const logger = createLogger('silent');
 const box = createSecretBox(Buffer.alloc(32, 7));
@@ -66,6 +67,7 @@ function startNode(options: { maxEntries?: number } = {}) {
     logger,
     tenants,
     operatorKey: OPERATOR_KEY,
+    fetchDocument: noDocument,
   });
   const app: HttpServer = createHttpServer({ logger, authenticate: authenticator.authenticate });
   app.get('/me', { config: { permission: 'public' } }, async () => 'anyone');

@@ -1,14 +1,17 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { AppError, unauthorized } from '../kernel/errors.ts';
 
-/** Longer ones are refused before anything is computed from them. Portal tokens are the longest, by their owner. */
-const KEY_LENGTH_MAX = 2_048;
+/**
+ * Longer ones are refused before anything is computed from them. A JWT with many claims has some kilobytes; all headers
+ * together may have 16.
+ */
+const KEY_LENGTH_MAX = 8_192;
 
 /** RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1). */
 const BEARER = /^bearer +(?=\S)/i;
 
 /**
- * The key that a request carries, in `Authorization: Bearer` or `X-API-Key`. Credentials of another scheme, as a proxy
+ * The key or token that a request carries, in `Authorization: Bearer` or `X-API-Key`. Credentials of another scheme, as a proxy
  * may add them, are none of ours.
  *
  * @throws AppError 401 for none, for one that is too long, and for two that differ: which of them counts would be a

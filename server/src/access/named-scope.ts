@@ -13,7 +13,7 @@ export type Asking = Parameters<Authenticate>[0];
 export function refuseOtherScope(
   { headers }: Asking,
   own: { tenantSlug: string; tenantTypeId: string; environmentName: string },
-  credential: 'API key' | 'portal token',
+  credential: 'API key' | 'token' | 'portal token',
 ): void {
   const tenant = headers['x-tenant-id'];
   if (tenant !== undefined && tenant !== own.tenantSlug && tenant !== own.tenantTypeId) {

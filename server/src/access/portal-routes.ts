@@ -2,6 +2,7 @@ import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
+import { requirePermission } from '../http/caller.ts';
 import { PORTAL_ACCESSES } from '../http/permissions.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -62,6 +63,8 @@ export function registerPortalTokenRoutes(app: HttpServer, deps: PortalRouteDeps
       },
     },
     async ({ caller, body }, reply) => {
+      // Any token reads, which a key with scopes may not.
+      requirePermission(caller, 'read');
       refuseUnwritable(body.owner);
       const { tenantId, environmentId } = caller;
       const expiresAtMs = clock.now() + body.expires_in_seconds * 1000;
@@ -97,6 +100,8 @@ export function registerPortalTokenRoutes(app: HttpServer, deps: PortalRouteDeps
       },
     },
     async ({ caller, body }, reply) => {
+      // Any token reads, which a key with scopes may not.
+      requirePermission(caller, 'read');
       refuseUnwritable(body.owner);
       const { tenantId, environmentId } = caller;
       const change = { topic: 'portal_tokens', tenantId, environmentId } as const;

@@ -19,6 +19,7 @@ import { API_KEY_PATTERN } from './key.ts';
 import { API_KEY_ROLES, type ApiKeyRole } from './key-roles.ts';
 import { registerApiKeyRoutes } from './routes.ts';
 
+const noDocument = () => Promise.reject(new Error('Nothing is to be fetched here.'));
 const OPERATOR_KEY = 'operator-key-of-the-tests';
 const PERMISSIONS: Permission[] = ['public', 'read', 'publish', 'develop', 'administer', 'operate'];
 
@@ -38,7 +39,15 @@ beforeAll(async () => {
   const clock = { ...systemClock, now: () => nowMs };
   const box = createSecretBox(Buffer.alloc(32, 7));
   const tenants = createTenantDirectory({ db, clock });
-  authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: OPERATOR_KEY });
+  authenticator = createAuthenticator({
+    db,
+    box,
+    clock,
+    logger,
+    tenants,
+    operatorKey: OPERATOR_KEY,
+    fetchDocument: noDocument,
+  });
   app = createHttpServer({ logger, authenticate: authenticator.authenticate });
   const onChange = (change: Change) => {
     if (change.topic === 'tenants') tenants.invalidate(change.tenantId);
@@ -105,11 +114,14 @@ test('a key is shown once, works, and is nowhere in the database or the logs', a
     name: 'CI',
     role: 'developer',
     environment: 'production',
+    scopes: null,
     key: expect.stringMatching(API_KEY_PATTERN),
     key_hint: made.body.key.slice(0, 12),
     expires_at: '2026-03-01T22:00:00.000Z',
     last_used_at: null,
     revoked_at: null,
+    rotated_at: null,
+    old_key_expires_at: null,
     created_at: '2026-03-01T10:20:30.456Z',
   });
   const { key, ...shown } = made.body;

@@ -1,28 +1,35 @@
 import type {} from '@fastify/swagger';
+import type { Transaction } from 'kysely';
 import { Type } from 'typebox';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
 import type { Caller } from '../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
-import { forbidden, invalidField, notFound } from '../kernel/errors.ts';
+import { conflict, forbidden, invalidField, notFound } from '../kernel/errors.ts';
 import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { notify } from '../tenants/queries.ts';
 import { NoContent } from '../tenants/route-parts.ts';
 import { DisplayName, Slug } from '../tenants/types.ts';
 import { createApiKey } from './key.ts';
-import { API_KEY_ROLES, governsTenant, mayGrant } from './key-roles.ts';
+import { API_KEY_ROLES, type ApiKeyRole, governsTenant, mayGrant } from './key-roles.ts';
 import {
   type ApiKeyRow,
+  countOldSecrets,
   findKey,
   insertKey,
   type KeyReach,
   listKeys,
   lockEnvironmentByName,
+  lockKey,
+  replaceSecret,
   revokeKey,
+  updateKey,
 } from './queries.ts';
+import { type KeyPowers, SCOPES, scopesBeyondRole, withinScopes } from './scopes.ts';
 
 export interface ApiKeyRouteDeps {
   db: Database;
@@ -54,6 +61,7 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
             name: DisplayName,
             role: Type.Enum([...API_KEY_ROLES]),
             environment: Type.Optional(Slug),
+            scopes: Type.Optional(Scopes),
             expires_at: Type.Optional(NullableTime),
           },
           { additionalProperties: false },
@@ -69,7 +77,8 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
       if (!governsTenant(caller.role) && environment !== caller.environmentName) {
         throw forbidden(`The role "${caller.role}" makes keys of its own environment only; an owner makes others.`);
       }
-      requireRank(caller, body.role);
+      const scopes = readScopes(body.role, body.scopes);
+      requireHandOut(caller, { role: body.role, scopes });
       const made = createApiKey(environment);
       const row = await db.transaction().execute(async (trx) => {
         const environmentId = await lockEnvironmentByName(trx, caller.tenantId, environment);
@@ -80,13 +89,14 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
           environment: { id: environmentId, name: environment },
           name: body.name,
           role: body.role,
+          scopes,
           keyHash: box.hashKey(made.key),
           keyHint: made.hint,
           expiresAt,
           now,
         });
       });
-      return reply.code(201).send({ ...showKey(row), key: made.key });
+      return reply.code(201).send({ ...showKey(row, now), key: made.key });
     },
   );
 
@@ -107,14 +117,119 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
     async (request) => {
       const page = readPage(request.query);
       const filter = { unrevokedOnly: request.query.active_only };
-      return toPage(await listKeys(db, reachOf(request.caller), page, filter), page.limit, (row) => row.id, showKey);
+      const rows = await listKeys(db, reachOf(request.caller), page, filter);
+      const now = new Date(clock.now());
+      return toPage(
+        rows,
+        page.limit,
+        (row) => row.id,
+        (row) => showKey(row, now),
+      );
     },
   );
 
   app.get(
     '/api/v1/api-keys/:id',
     { config, schema: { tags, summary: 'Read an API key', params: KeyPath, response: { 200: ApiKeySchema } } },
-    async (request) => showKey(await findKeyOf(db, request.caller, request.params.id)),
+    async (request) =>
+      showKey(found(await findKey(db, reachOf(request.caller), keyId(request.params.id))), new Date(clock.now())),
+  );
+
+  /** Changes a key that still is one, and tells every node. */
+  const change = async <T>(
+    caller: Caller,
+    idText: string,
+    work: (trx: Transaction<Tables>, key: ApiKeyRow, now: Date) => Promise<T>,
+  ): Promise<T> => {
+    const id = keyId(idText);
+    const now = new Date(clock.now());
+    const [result, notice] = await db.transaction().execute(async (trx) => {
+      const key = found(await lockKey(trx, reachOf(caller), id));
+      requireHandOut(caller, key);
+      if (key.revoked_at !== null) throw conflict('key_revoked', 'This API key was revoked; make another one.');
+      const done = await work(trx, key, now);
+      const told = { topic: 'api_keys', tenantId: caller.tenantId, environmentId: key.environment_id } as const;
+      await notify(trx, told);
+      return [done, told] as const;
+    });
+    deps.onChange?.(notice);
+    return result;
+  };
+
+  app.route({
+    method: ['PUT', 'PATCH'],
+    url: '/api/v1/api-keys/:id',
+    config,
+    schema: {
+      tags,
+      summary: 'Change the name, the scopes or the end of an API key; absent fields stay',
+      params: KeyPath,
+      body: Type.Object(
+        {
+          name: Type.Optional(DisplayName),
+          scopes: Type.Optional(Scopes),
+          expires_at: Type.Optional(NullableTime),
+        },
+        { additionalProperties: false },
+      ),
+      response: { 200: ApiKeySchema },
+    },
+    handler: async ({ caller, params, body }) =>
+      change(caller, params.id, async (trx, key, now) => {
+        const next = {
+          ...key,
+          name: body.name ?? key.name,
+          scopes: body.scopes === undefined ? key.scopes : readScopes(key.role as ApiKeyRole, body.scopes),
+          expires_at: body.expires_at === undefined ? key.expires_at : readExpiry(body.expires_at, now),
+        };
+        requireHandOut(caller, next);
+        await updateKey(trx, next);
+        return showKey(next, now);
+      }),
+  });
+
+  app.post(
+    '/api/v1/api-keys/:id/rotate',
+    {
+      config,
+      schema: {
+        tags,
+        summary: 'Give an API key a new secret; the answer is the only one that shows it',
+        description:
+          'The old secret works until its grace is over, and so do those before it, but none longer than this grace. ' +
+          'At most five may work side by side.',
+        params: KeyPath,
+        body: Type.Object(
+          {
+            grace_period_seconds: Type.Integer({
+              minimum: 0,
+              maximum: 604_800,
+              default: GRACE_SECONDS,
+              description: 'How long the old secret still works; 0 ends it at once.',
+            }),
+          },
+          { additionalProperties: false },
+        ),
+        response: { 200: CreatedApiKeySchema },
+      },
+    },
+    async ({ caller, params, body }) =>
+      change(caller, params.id, async (trx, key, now) => {
+        const graceMs = body.grace_period_seconds * 1000;
+        const { tenant_id: tenantId, id } = key;
+        if (graceMs > 0 && (await countOldSecrets(trx, tenantId, id, now)) >= SECRETS_MAX - 1) {
+          throw conflict(
+            'too_many_secrets',
+            `At most ${SECRETS_MAX} secrets of a key may work at once. Wait until one has ended, or end all old ones with a grace of 0.`,
+          );
+        }
+        const made = createApiKey(key.environment);
+        const oldEndsAt = new Date(now.getTime() + graceMs);
+        const secret = { keyHash: box.hashKey(made.key), keyHint: made.hint };
+        await replaceSecret(trx, { tenantId, id, ...secret, oldEndsAt, now });
+        const rotated = { ...key, key_hint: made.hint, rotated_at: now, old_secrets_end_at: oldEndsAt };
+        return { ...showKey(rotated, now), key: made.key };
+      }),
   );
 
   app.delete(
@@ -131,8 +246,8 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
     },
     async (request, reply) => {
       const { caller } = request;
-      const row = await findKeyOf(db, caller, request.params.id);
-      requireRank(caller, row.role);
+      const row = found(await findKey(db, reachOf(caller), keyId(request.params.id)));
+      if (!mayGrant(caller.role, row.role)) throw aboveCaller(caller, row.role);
       const change = { topic: 'api_keys', tenantId: caller.tenantId, environmentId: row.environment_id } as const;
       await db.transaction().execute(async (trx) => {
         await revokeKey(trx, caller.tenantId, row.id, new Date(clock.now()));
@@ -148,15 +263,43 @@ const KeyPath = Type.Object({ id: Type.String({ description: 'TypeID, `key_…`.
 
 const NullableTime = Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time' });
 
+const ScopeNames = { items: { type: 'string', enum: SCOPES } };
+
+const SCOPES_DESCRIPTION = 'The permissions that the key has of those of its role. Null: all of them.';
+
+const Scopes = Type.Unsafe<string[] | null>({
+  type: ['array', 'null'],
+  ...ScopeNames,
+  minItems: 1,
+  uniqueItems: true,
+  description: SCOPES_DESCRIPTION,
+});
+
+/** How long an old secret works unless the request says otherwise: a day to roll out the new one. */
+const GRACE_SECONDS = 86_400;
+
+const SECRETS_MAX = 5;
+
 const ApiKeySchema = Type.Object({
   id: Type.String({ description: 'TypeID, `key_…`.' }),
   name: Type.String(),
   role: Type.String(),
   environment: Type.String(),
+  scopes: Type.Unsafe<string[] | null>({
+    type: ['array', 'null'],
+    items: { type: 'string' },
+    description: SCOPES_DESCRIPTION,
+  }),
   key_hint: Type.String({ description: 'The first characters of the key.' }),
   expires_at: NullableTime,
   last_used_at: NullableTime,
   revoked_at: NullableTime,
+  rotated_at: NullableTime,
+  old_key_expires_at: Type.Unsafe<string | null>({
+    type: ['string', 'null'],
+    format: 'date-time',
+    description: 'Until then secrets from before the last rotation work too. Null: none does.',
+  }),
   created_at: Type.String({ format: 'date-time' }),
 });
 
@@ -172,17 +315,35 @@ function reachOf(caller: Caller): KeyReach {
   };
 }
 
-async function findKeyOf(db: Database, caller: Caller, idText: string): Promise<ApiKeyRow> {
-  const id = parseId('apiKey', idText);
-  const row = id === undefined ? undefined : await findKey(db, reachOf(caller), id);
+function keyId(text: string): string {
+  const id = parseId('apiKey', text);
+  if (id === undefined) throw notFound('API key');
+  return id;
+}
+
+function found(row: ApiKeyRow | undefined): ApiKeyRow {
   if (row === undefined) throw notFound('API key');
   return row;
 }
 
-function requireRank(caller: Caller, role: string): void {
-  if (!mayGrant(caller.role, role)) {
-    throw forbidden(`The role "${caller.role}" has no say over keys with the role "${role}", which is above it.`);
-  }
+function aboveCaller(caller: Caller, role: string) {
+  return forbidden(`The role "${caller.role}" has no say over keys with the role "${role}", which is above it.`);
+}
+
+/** Whoever makes, changes or rotates a key could hand it to anyone, himself included. @throws AppError 403 */
+function requireHandOut(caller: Caller, key: KeyPowers): void {
+  if (!mayGrant(caller.role, key.role)) throw aboveCaller(caller, key.role);
+  if (!withinScopes(caller, key))
+    throw forbidden('This API key may do less than that key: its scopes leave something out.');
+}
+
+/** @throws AppError 422 */
+function readScopes(role: ApiKeyRole, scopes: string[] | null | undefined): string[] | null {
+  if (scopes === undefined || scopes === null) return null;
+  const [beyond] = scopesBeyondRole(role, scopes);
+  if (beyond !== undefined)
+    throw invalidField('scopes', `may not name "${beyond}": the role "${role}" does not have it`);
+  return scopes;
 }
 
 function readExpiry(text: string | null | undefined, now: Date): Date | null {
@@ -194,16 +355,20 @@ function readExpiry(text: string | null | undefined, now: Date): Date | null {
   return time;
 }
 
-function showKey(row: ApiKeyRow) {
+function showKey(row: ApiKeyRow, now: Date) {
+  const oldEndsAt = row.revoked_at === null ? row.old_secrets_end_at : null;
   return {
     id: formatId('apiKey', row.id),
     name: row.name,
     role: row.role,
     environment: row.environment,
+    scopes: row.scopes,
     key_hint: row.key_hint,
     expires_at: row.expires_at?.toISOString() ?? null,
     last_used_at: row.last_used_at?.toISOString() ?? null,
     revoked_at: row.revoked_at?.toISOString() ?? null,
+    rotated_at: row.rotated_at?.toISOString() ?? null,
+    old_key_expires_at: oldEndsAt !== null && oldEndsAt > now ? oldEndsAt.toISOString() : null,
     created_at: row.created_at.toISOString(),
   };
 }

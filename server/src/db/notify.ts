@@ -10,12 +10,14 @@ export interface Change {
     | 'event_types'
     | 'api_keys'
     | 'portal_tokens'
+    | 'jwt_issuers'
     | 'tenants'
     | 'deliveries_due'
     | 'deliveries_cancelled'
     | 'lane_due'
     | 'circuits'
     | 'webhook_resumed';
+  /** With `jwt_issuers`, which belong to no tenant, the one that the operator acted for. */
   tenantId: string;
   environmentId?: string;
   /** With `lane_due`, `circuits` and `webhook_resumed`. */

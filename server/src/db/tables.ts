@@ -5,6 +5,8 @@ export interface Tables {
   tenants: TenantsTable;
   environments: EnvironmentsTable;
   api_keys: ApiKeysTable;
+  api_key_old_secrets: ApiKeyOldSecretsTable;
+  jwt_issuers: JwtIssuersTable;
   event_types: EventTypesTable;
   webhooks: WebhooksTable;
   webhook_secrets: WebhookSecretsTable;
@@ -57,6 +59,33 @@ interface ApiKeysTable {
   last_used_at: Timestamp | null;
   revoked_at: Timestamp | null;
   created_at: Timestamp;
+  scopes: string[] | null;
+  rotated_at: Timestamp | null;
+}
+
+interface ApiKeyOldSecretsTable {
+  tenant_id: string;
+  key_id: string;
+  key_hash: Buffer;
+  expires_at: Timestamp;
+}
+
+interface JwtIssuersTable {
+  id: string;
+  tenant_id: string | null;
+  name: string;
+  issuer: string;
+  audience: string;
+  secret_box: Buffer | null;
+  jwks_url: string | null;
+  clock_skew_seconds: number;
+  max_lifetime_seconds: number;
+  claims: Json<unknown>;
+  roles: Json<unknown> | null;
+  default_role: string | null;
+  default_environment: string;
+  created_at: Timestamp;
+  updated_at: Timestamp;
 }
 
 interface EventTypesTable {

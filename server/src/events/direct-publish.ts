@@ -1,7 +1,6 @@
 import type { DatabaseOutage } from '../db/embedded-keeper.ts';
-import type { Authenticate, Caller } from '../http/caller.ts';
+import { type Authenticate, type Caller, permits } from '../http/caller.ts';
 import type { DirectRequest, DirectRoute } from '../http/direct/direct-connection.ts';
-import { may } from '../http/permissions.ts';
 import { problemOf } from '../http/problem.ts';
 import { BODY_BYTES_MAX, BODY_DEPTH_MAX, newRequestId } from '../http/server.ts';
 import { compileBody } from '../http/validation.ts';
@@ -37,7 +36,7 @@ export function directPublish(options: DirectPublishOptions): DirectRoute {
         caller.catch(() => {});
         return undefined;
       }
-      if (!may(caller.role, 'publish')) return undefined;
+      if (!permits(caller, 'publish')) return undefined;
       const raw = parseRawJson(body, { maxDepth: BODY_DEPTH_MAX });
       const { value } = raw;
       if (!isPublishBody(value)) return undefined;

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import { forbidden } from '../kernel/errors.ts';
-import { admits, type Permission, type PortalAccess, type Role, type RouteAccess } from './permissions.ts';
+import { admits, may, type Permission, type PortalAccess, type Role, type RouteAccess } from './permissions.ts';
 
 /** The tenant and environment that every row belongs to and every query names. */
 export interface Scope {
@@ -25,6 +25,8 @@ export interface Actor {
 export interface Caller extends Reach {
   actor: Actor;
   role: Role;
+  /** Of the role's permissions, those that the caller has; undefined: all of them. */
+  scopes?: readonly Permission[] | undefined;
   environmentName: string;
 }
 
@@ -42,12 +44,33 @@ declare module 'fastify' {
   }
 }
 
-/** @throws AppError 403 when the route is not for callers of this role. */
+/**
+ * Whether a caller has a permission: its role has it, and so have its scopes where it has some. All that asks what a
+ * caller may do asks here.
+ */
+export function permits(caller: Pick<Caller, 'role' | 'scopes'>, permission: Permission): boolean {
+  if (!may(caller.role, permission)) return false;
+  return caller.scopes === undefined || permission === 'public' || caller.scopes.includes(permission);
+}
+
+/** @throws AppError 403 when the caller does not have the permission. */
+export function requirePermission(caller: Caller, permission: Permission): void {
+  if (permits(caller, permission)) return;
+  const without = may(caller.role, permission)
+    ? 'which is not among the scopes of this API key'
+    : `which the role "${caller.role}" does not have`;
+  throw forbidden(`This needs the permission "${permission}", ${without}.`);
+}
+
+/** @throws AppError 403 when the route is not for this caller. */
 export function requireAccess(caller: Caller, route: RouteAccess): void {
-  if (admits(route, caller.role)) return;
-  if (caller.role === 'portal_manage' || (caller.role === 'portal_read' && route.portal === undefined)) {
-    throw forbidden('Portal tokens cannot be used for this.');
+  if (caller.role !== 'portal_read' && caller.role !== 'portal_manage') {
+    requirePermission(caller, route.permission);
+    return;
   }
-  if (caller.role === 'portal_read') throw forbidden('This needs a portal token with the access "manage".');
-  throw forbidden(`This needs the permission "${route.permission}", which the role "${caller.role}" does not have.`);
+  if (admits(route, caller.role)) return;
+  if (caller.role === 'portal_read' && route.portal !== undefined) {
+    throw forbidden('This needs a portal token with the access "manage".');
+  }
+  throw forbidden('Portal tokens cannot be used for this.');
 }

@@ -4,9 +4,8 @@ import { type Database, errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { AppError, conflict, malformed } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
-import type { Caller, Scope } from './caller.ts';
+import { type Caller, permits, type Scope } from './caller.ts';
 import { type Claim, claimRequest, completeRequest, releaseRequest } from './idempotency-queries.ts';
-import { may } from './permissions.ts';
 import type { HttpServer } from './server.ts';
 
 declare module 'fastify' {
@@ -149,6 +148,6 @@ function hashRequest(request: FastifyRequest, box: SecretBox): Buffer {
   const hash = createHash('sha256').update(request.url).update('\n');
   if (request.rawJson !== undefined) hash.update(request.rawJson.bytes);
   // What is kept is what the first caller was shown.
-  if (!may(request.caller.role, 'reveal')) hash.update('\nmasked');
+  if (!permits(request.caller, 'reveal')) hash.update('\nmasked');
   return box.hashKey(`idempotent request ${hash.digest('hex')}`);
 }

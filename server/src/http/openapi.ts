@@ -20,10 +20,17 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', description: 'An API key, a portal token or the operator key.' },
+          jwt: {
+            type: 'http',
+            scheme: 'bearer',
+            bearerFormat: 'JWT',
+            description:
+              'A token of an issuer that the operator has set up (`/api/v1/jwt-issuers`): HS256, RS256, ES256 or EdDSA.',
+          },
           apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
         },
       },
-      security: [{ bearer: [] }, { apiKey: [] }],
+      security: [{ bearer: [] }, { jwt: [] }, { apiKey: [] }],
       // In the order in which a reader needs them.
       tags: [
         'Events',
@@ -32,6 +39,7 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
         'Event types',
         'Tenants',
         'API keys',
+        'JWT issuers',
         'Portal tokens',
         'Operations',
       ].map((name) => ({ name })),

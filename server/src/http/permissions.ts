@@ -36,6 +36,11 @@ export function may(role: Role, permission: Permission): boolean {
   return GRANTS[role].includes(permission);
 }
 
+/** All permissions that a role has. */
+export function permissionsOf(role: Role): readonly Permission[] {
+  return GRANTS[role];
+}
+
 /** What portal tokens may be given; who may manage may also read. */
 export const PORTAL_ACCESSES = ['read', 'manage'] as const;
 export type PortalAccess = (typeof PORTAL_ACCESSES)[number];

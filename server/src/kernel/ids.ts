@@ -12,6 +12,7 @@ export const ID_PREFIXES = {
   tenant: 'tnt',
   environment: 'env',
   apiKey: 'key',
+  jwtIssuer: 'iss',
   webhook: 'whk',
   event: 'evt',
   delivery: 'dlv',

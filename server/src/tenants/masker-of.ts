@@ -1,5 +1,4 @@
-import type { Caller } from '../http/caller.ts';
-import { may } from '../http/permissions.ts';
+import { type Caller, permits } from '../http/caller.ts';
 import { createMasker, type Masker, REVEALING } from '../masking/masker.ts';
 import type { MaskingRules } from '../masking/rules.ts';
 import type { TenantDirectory } from './directory.ts';
@@ -19,7 +18,7 @@ export function createMaskerOf(tenants: Pick<TenantDirectory, 'settings'>): Mask
     return masker;
   };
   return (caller) => {
-    if (may(caller.role, 'reveal')) return REVEALING;
+    if (permits(caller, 'reveal')) return REVEALING;
     const settings = tenants.settings(caller.tenantId);
     return settings instanceof Promise
       ? settings.then(({ masking }) => maskerFor(masking))

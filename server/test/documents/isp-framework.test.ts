@@ -1,6 +1,7 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { signToken } from '../../src/access/jwt/token-fixture.ts';
 import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type DocumentTenant, openTenant } from './document-tenant.ts';
@@ -43,6 +44,31 @@ const registration = () => ({
   secret: 'your-secret-key',
   events: ['customer.created', 'invoice.paid'],
   is_active: true,
+});
+
+test.runIf(hasCurl)('the printed curl command registers with a JWT what its role may register', async () => {
+  const secret = 'the secret of the framework’s own login';
+  const issuer = `https://isp-${count}.example`;
+  const framework = { name: 'ISP Framework', issuer, audience: 'posthorn', secret, tenant: `isp-${count}` };
+  const roles = { admin_user: 'developer', support: 'viewer' };
+  const made = await posthorn.call('POST', '/api/v1/jwt-issuers', { ...framework, roles });
+  expect(made.status, made.text).toBe(201);
+  const register = async (claims: object, withSecret = secret) => {
+    const exp = Math.floor(Date.now() / 1000) + 600;
+    const token = signToken({ iss: issuer, aud: 'posthorn', sub: 'admin_user', exp, ...claims }, withSecret);
+    const command = PRINTED_CURL.replace('http://localhost:8000', posthorn.url)
+      .replace('YOUR_TOKEN', token)
+      .replace('https://your-webhook-endpoint.com/webhook', `${receiver.url}/webhook`);
+    return JSON.parse((await promisify(execFile)('bash', ['-c', command])).stdout);
+  };
+  expect(await register({ role: 'admin_user' })).toMatchObject({
+    ...registration(),
+    id: expect.stringMatching(/^whk_/),
+  });
+  expect((await register({ role: 'support' })).error.code).toBe('forbidden');
+  expect((await register({ role: 'nobody' })).error.code).toBe('unauthorized');
+  expect((await register({ role: 'admin_user' }, `${secret}!`)).error.code).toBe('unauthorized');
+  expect((await tenant.call('GET', '/api/v1/webhooks')).body.data).toHaveLength(1);
 });
 
 test.runIf(hasCurl)('the printed curl command registers a webhook that gets its two events and no other', async () => {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { signToken } from '../../src/access/jwt/token-fixture.ts';
 import { API_KEY_ROLES } from '../../src/access/key-roles.ts';
 import type { OpenApiDocument } from '../../src/http/openapi.ts';
 import { admits, PORTAL_ROLES, ROLES, type Role } from '../../src/http/permissions.ts';
@@ -19,11 +20,18 @@ const ROUTES = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
   })),
 );
 
-/** A tenant with an API key of each role. */
+/** A tenant with an API key and a JWT of each role. */
 interface TestTenant {
   id: string;
   keys: Record<string, string>;
+  tokens: Record<string, string>;
 }
+
+const JWT_SECRET = 'a secret that the issuer and we share';
+const JWT_ISSUER = { issuer: 'https://login.example', audience: 'posthorn' };
+
+/** What a caller may carry: what holds for one holds for the other. */
+const CREDENTIALS = ['keys', 'tokens'] as const;
 
 let posthorn: TestPosthorn;
 let receiver: Receiver;
@@ -31,6 +39,7 @@ let victim: TestTenant;
 let stranger: TestTenant;
 beforeAll(async () => {
   [posthorn, receiver] = await Promise.all([startTestPosthorn(), startReceiver()]);
+  await posthorn.call('POST', '/api/v1/jwt-issuers', { name: 'Login', secret: JWT_SECRET, ...JWT_ISSUER });
   [victim, stranger] = [await makeTenant('victim'), await makeTenant('stranger')];
 });
 afterAll(() => Promise.all([posthorn.stop(), receiver.stop()]));
@@ -42,19 +51,37 @@ async function makeTenant(slug: string): Promise<TestTenant> {
     settings: { allow_unknown_event_types: true },
   });
   const keys: Record<string, string> = {};
+  const tokens: Record<string, string> = {};
+  const { issuer: iss, audience: aud } = JWT_ISSUER;
+  const exp = Math.floor(Date.now() / 1000) + 3_600;
   for (const role of API_KEY_ROLES) {
     const as = { 'x-tenant-id': made.body.id };
     keys[role] = (await posthorn.call('POST', '/api/v1/api-keys', { name: role, role }, as)).body.key;
+    tokens[role] = signToken({ iss, aud, exp, sub: role, tenant: slug, role }, JWT_SECRET);
   }
-  return { id: made.body.id, keys };
+  return { id: made.body.id, keys, tokens };
 }
 
-const callAs = (tenant: TestTenant, role: string, method: string, path: string, body?: unknown) =>
-  posthorn.call(method, path, body, role === 'operator' ? {} : { authorization: `Bearer ${tenant.keys[role]}` });
+const callAs = (
+  tenant: TestTenant,
+  role: string,
+  method: string,
+  path: string,
+  body?: unknown,
+  credential: (typeof CREDENTIALS)[number] = 'keys',
+) =>
+  posthorn.call(method, path, body, role === 'operator' ? {} : { authorization: `Bearer ${tenant[credential][role]}` });
 
 /** As a caller of this role; a portal token is made for the one request, since some requests end all tokens. */
-async function askAs(tenant: TestTenant, role: Role, method: string, path: string, body?: unknown): Promise<Answer> {
-  if (role !== 'portal_read' && role !== 'portal_manage') return callAs(tenant, role, method, path, body);
+async function askAs(
+  tenant: TestTenant,
+  role: Role,
+  method: string,
+  path: string,
+  body: unknown,
+  credential: (typeof CREDENTIALS)[number],
+): Promise<Answer> {
+  if (role !== 'portal_read' && role !== 'portal_manage') return callAs(tenant, role, method, path, body, credential);
   const wanted = { access: role === 'portal_read' ? 'read' : 'manage' };
   const { token } = (await callAs(tenant, 'owner', 'POST', '/api/v1/portal-tokens', wanted)).body;
   return posthorn.call(method, path, body, { authorization: `Bearer ${token}` });
@@ -78,14 +105,16 @@ describe('each route and role', () => {
       return;
     }
     expect(unknown.status).toBe(401);
-    const answers: Record<string, string> = {};
-    const expected: Record<string, string> = {};
-    for (const role of [...ROLES, ...PORTAL_ROLES]) {
-      const { status } = await askAs(stranger, role, method, url, body);
-      answers[role] = [401, 403].includes(status) ? `${status}` : 'let in';
-      expected[role] = admits({ permission, portal }, role) ? 'let in' : '403';
+    for (const credential of CREDENTIALS) {
+      const answers: Record<string, string> = {};
+      const expected: Record<string, string> = {};
+      for (const role of [...ROLES, ...PORTAL_ROLES]) {
+        const { status } = await askAs(stranger, role, method, url, body, credential);
+        answers[role] = [401, 403].includes(status) ? `${status}` : 'let in';
+        expected[role] = admits({ permission, portal }, role) ? 'let in' : '403';
+      }
+      expect([credential, answers]).toEqual([credential, expected]);
     }
-    expect(answers).toEqual(expected);
   });
 });
 
@@ -158,24 +187,27 @@ describe('what belongs to another tenant', () => {
     return answers.map(({ status, text }, at) => ({ path: paths[at], status, text }));
   };
 
-  test('is not there for whoever asks, on any route, and is as it was after that', async () => {
-    const before = await everything();
-    expect(before.every(({ status }) => status === 200)).toBe(true);
-    const differing: unknown[] = [];
-    for (const { method, path, route } of OF_TENANTS) {
-      const owned = OWNED[ownedBy(path) ?? ''];
-      if (owned === undefined) throw new Error(`Say what stands for the parameter of ${route}.`);
-      const body = BODIES[route] ?? (method === 'GET' || method === 'DELETE' ? undefined : {});
-      const ask = (id: string) => callAs(stranger, 'owner', method, path.replace(/\{[^}]*\}/, id), body);
-      const [ofVictim, ofNobody] = [told(await ask(owned.theirs)), told(await ask(owned.nobodys))];
-      const same = JSON.stringify(ofVictim) === JSON.stringify(ofNobody);
-      if (ofVictim.status !== 404 || !same) differing.push({ route, ofVictim, ofNobody });
-    }
-    expect(differing).toEqual([]);
-    expect(await everything()).toEqual(before);
-  });
+  test.each(CREDENTIALS)(
+    'is not there for strangers’ %s, on any route, and is as it was after that',
+    async (credential) => {
+      const before = await everything();
+      expect(before.every(({ status }) => status === 200)).toBe(true);
+      const differing: unknown[] = [];
+      for (const { method, path, route } of OF_TENANTS) {
+        const owned = OWNED[ownedBy(path) ?? ''];
+        if (owned === undefined) throw new Error(`Say what stands for the parameter of ${route}.`);
+        const body = BODIES[route] ?? (method === 'GET' || method === 'DELETE' ? undefined : {});
+        const ask = (id: string) => callAs(stranger, 'owner', method, path.replace(/\{[^}]*\}/, id), body, credential);
+        const [ofVictim, ofNobody] = [told(await ask(owned.theirs)), told(await ask(owned.nobodys))];
+        const same = JSON.stringify(ofVictim) === JSON.stringify(ofNobody);
+        if (ofVictim.status !== 404 || !same) differing.push({ route, ofVictim, ofNobody });
+      }
+      expect(differing).toEqual([]);
+      expect(await everything()).toEqual(before);
+    },
+  );
 
-  test('is in none of the lists', async () => {
+  test.each(CREDENTIALS)('is in none of the lists that strangers’ %s see', async (credential) => {
     expect(dead).toMatch(/^dlv_/);
     const lists = ROUTES.filter(
       ({ method, path, permission }) =>
@@ -183,7 +215,7 @@ describe('what belongs to another tenant', () => {
     );
     expect(lists.length).toBeGreaterThan(5);
     for (const { path } of lists) {
-      const { text } = await callAs(stranger, 'owner', 'GET', path);
+      const { text } = await callAs(stranger, 'owner', 'GET', path, undefined, credential);
       for (const id of [dead, ...Object.values(OWNED).map(({ theirs }) => theirs)])
         expect(text, path).not.toContain(id);
     }
