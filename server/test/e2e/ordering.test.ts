@@ -271,6 +271,27 @@ describe('when the first of a key cannot be delivered', () => {
     expect(await cluster.query("SELECT FROM deliveries WHERE due_at = 'infinity'")).toHaveLength(1_100);
   }, 60_000);
 
+  test('a parked key goes on when the payload is erased while a request of the dead one is under way', async () => {
+    await ordered({ ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' }, retry_policy: ONCE });
+    const retried = Promise.withResolvers<() => void>();
+    let tries = 0;
+    watchOrder(({ n }, request) => {
+      if (n > 0) return request.respond(200);
+      tries += 1;
+      if (tries === 1) return request.respond(500);
+      retried.resolve(() => request.respond(500));
+    });
+    const [first = '', , last = ''] = await publishBehindFailure(3);
+    await becomes(first, 'dead');
+    await cluster.first.call('POST', `/api/v1/deliveries/${(await deliveryOf(first)).id}/retry`);
+    const answer = await retried.promise;
+    expect((await cluster.first.call('DELETE', `/api/v1/events/${first}/payload`)).status).toBe(204);
+    answer();
+    await becomes(last, 'delivered');
+    expect(await cluster.query('SELECT FROM parked_keys')).toEqual([]);
+    expect((await deliveryOf(first)).status).toBe('dead');
+  });
+
   test('a parked key goes on when nothing parks it any more', async () => {
     await ordered({ ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' }, retry_policy: ONCE });
     watchOrder(({ n }, request) => request.respond(n === 0 ? 500 : 200));

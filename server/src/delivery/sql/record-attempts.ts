@@ -5,6 +5,8 @@
  * - Dead letters and tallies come from the deliveries that really moved, so doing it again counts nothing twice.
  * - A success at the failover URL is none of the webhook itself, and a fault of ours no failure.
  * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
+ *   What was erased meanwhile parks nothing, since it can never be delivered; whoever is just erasing it goes first or
+ *   finds the key parked, by the lock on the event.
  */
 
 /** For attempts that an earlier transaction may have stored, whose answer never came. $1 tenants, $2 environments, $3 deliveries, $4 ids. */
@@ -67,10 +69,16 @@ RETURNING
 
 /** What only failures and ordered deliveries may need. */
 const ENDS = `,
+parking AS (
+  SELECT m.* FROM moved m
+  JOIN events e ON e.tenant_id = m.tenant_id AND e.environment_id = m.environment_id AND e.id = m.event_id
+  WHERE m.parks AND e.data IS NOT NULL
+    AND EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = m.tenant_id AND w.id = m.webhook_id)
+  FOR SHARE OF e
+),
 parked AS (
   INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)
-  SELECT m.tenant_id, m.webhook_id, m.ordering_key, m.id, m.ended_at FROM moved m
-  WHERE m.parks AND EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = m.tenant_id AND w.id = m.webhook_id)
+  SELECT tenant_id, webhook_id, ordering_key, id, ended_at FROM parking
   ON CONFLICT DO NOTHING
 ),
 unparked AS (
