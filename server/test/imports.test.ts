@@ -14,6 +14,7 @@ const FLOORS = [
   ['db'],
   ['http'],
   ['tenants'],
+  ['limits'],
   ['access'],
   ['catalog'],
   ['signing', 'shaping', 'routing'],

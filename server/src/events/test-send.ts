@@ -40,7 +40,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
   app.post(
     '/api/v1/webhooks/:id/test',
     {
-      config: { permission: 'develop' },
+      config: { permission: 'develop', sends: true },
       schema: {
         tags: ['Webhooks'],
         summary: 'Send a test',

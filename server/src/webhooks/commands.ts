@@ -27,6 +27,8 @@ export interface WebhookStore {
   newId: IdSource;
   box: SecretBox;
   directory: Pick<WebhookDirectory, 'invalidate'>;
+  /** Webhooks that a tenant may have in all of its environments; null: as many as it likes, as without this. */
+  webhooksMax?: (tenantId: string) => Promise<number | null>;
 }
 
 /** Webhooks an environment may have: the index of subscriptions and a page of totals stay quick up to there. */
@@ -38,7 +40,7 @@ export const GRACE_SECONDS = 86_400;
 /**
  * Makes a webhook with its secret, and with a key pair where it signs asymmetrically. Returns its UUID and the secret.
  *
- * @throws AppError 422 for settings or a secret that cannot be, 409 beyond 10,000 webhooks, 404 when the environment is gone.
+ * @throws AppError 422 for settings or a secret that cannot be, 409 beyond 10,000 webhooks or the tenant's quota, 404 when the environment is gone.
  */
 export async function createWebhook(
   store: WebhookStore,
@@ -48,7 +50,9 @@ export async function createWebhook(
   const { secret = generateSecret(), ...settings } = body;
   refuseBadSecret(secret);
   const id = store.newId();
+  const ofTenantMax = (await store.webhooksMax?.(scope.tenantId)) ?? null;
   await change(store, scope, async (trx, now) => {
+    if (ofTenantMax !== null) await refuseBeyondQuota(trx, scope.tenantId, ofTenantMax);
     const preset = await lockEnvironment(trx, scope);
     await refuseOneTooMany(trx, scope);
     const webhook = { id, settings: applyChange(BLANK_WEBHOOK, settings, preset), now };
@@ -289,6 +293,22 @@ async function refuseOneTooMany(trx: Transaction<Tables>, scope: Scope): Promise
     .executeTakeFirstOrThrow();
   if (count >= WEBHOOKS_MAX) {
     throw conflict('too_many_webhooks', `An environment has at most ${WEBHOOKS_MAX} webhooks.`);
+  }
+}
+
+/** Creations of a tenant with a quota go one after the other. The tenant is locked before its environment, as elsewhere. */
+async function refuseBeyondQuota(trx: Transaction<Tables>, tenantId: string, max: number): Promise<void> {
+  await trx.selectFrom('tenants').select('id').where('id', '=', tenantId).forNoKeyUpdate().execute();
+  const { count } = await trx
+    .selectFrom('webhooks')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('tenant_id', '=', tenantId)
+    .executeTakeFirstOrThrow();
+  if (count >= max) {
+    throw conflict('quota_exceeded', `The tenant's limit of ${max} webhooks, all environments together, is reached.`, {
+      limit: 'webhooks',
+      value: max,
+    });
   }
 }
 

@@ -11,7 +11,7 @@ const PAGE = 5_000;
 const BATCH_ROWS = 1_000;
 
 /**
- * The active webhooks, of all tenants, that have failed for long enough to be disabled. It looks at every webhook, a
+ * The active webhooks, of all tenants but suspended ones, that have failed for long enough to be disabled. It looks at every webhook, a
  * page at a time: 100,000 of them with 400,000 rows of totals take 0.5 s.
  */
 export async function* failingWebhooks(db: Database, nowMs: number): AsyncGenerator<Scope & { id: string }> {
@@ -94,7 +94,8 @@ async function selectCandidates(db: Database, nowMs: number, after: Place, end: 
   const result = await sql<Candidate>`
     SELECT w.tenant_id, w.id, w.environment_id, t.last_success_at, t.failing_since, t.failing_days, t.last_failure_at
     FROM webhooks w JOIN webhook_totals t ON t.tenant_id = w.tenant_id AND t.webhook_id = w.id
-    WHERE w.status = 'active' AND (w.tenant_id, w.id) IN (
+    WHERE w.status = 'active' AND w.tenant_id NOT IN (SELECT id FROM tenants WHERE suspended_at IS NOT NULL)
+      AND (w.tenant_id, w.id) IN (
       SELECT tenant_id, webhook_id FROM webhook_totals
       WHERE failing_since <= ${new Date(nowMs - FAILING_MS_MIN)}
         AND (tenant_id, webhook_id) > (${after.tenant_id}, ${after.id})
