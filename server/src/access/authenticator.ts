@@ -187,7 +187,7 @@ function knownKey(row: ResolvedKeyRow): KnownKey {
       environmentId: row.environment_id,
       environmentName: row.environment,
       role: row.role,
-      requestsPerSecond: row.requests_per_second,
+      ...(row.requests_per_second !== null && { requestsPerSecond: row.requests_per_second }),
     }),
     tenantSlug: row.slug,
     tenantTypeId: formatId('tenant', row.tenant_id),

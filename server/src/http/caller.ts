@@ -20,8 +20,8 @@ export interface Caller extends Scope {
   actor: Actor;
   role: Role;
   environmentName: string;
-  /** The limit of the credential itself, beside its tenant's; null and undefined: none. */
-  requestsPerSecond?: number | null;
+  /** The limit of the credential itself, beside its tenant's; undefined: none. */
+  requestsPerSecond?: number;
 }
 
 /** What was taken of limits for a request. */

@@ -93,7 +93,7 @@ export function createLimits(options: LimitsOptions): Limits {
       const bucket = perSecond.get(tenantId, 'requests', ofTenant);
       steps.push({ kind: TENANT_REQUESTS, limit: ofTenant, bucket, returnable: true });
     }
-    if (requestsPerSecond != null) {
+    if (requestsPerSecond !== undefined) {
       const bucket = perSecond.get(tenantId, `key:${actor.id}`, requestsPerSecond);
       steps.push({ kind: KEY_REQUESTS, limit: requestsPerSecond, bucket, returnable: true });
     }
@@ -103,7 +103,7 @@ export function createLimits(options: LimitsOptions): Limits {
   function admitTo(tenant: TenantEntry | undefined, caller: Caller, sends: boolean) {
     const isOperator = caller.role === 'operator';
     if (tenant?.suspended === true && (sends || !isOperator)) throw tenantSuspended();
-    if (isOperator || (tenant?.limits === undefined && caller.requestsPerSecond == null)) return undefined;
+    if (isOperator || (tenant?.limits === undefined && caller.requestsPerSecond === undefined)) return undefined;
     const steps = requestSteps(caller, tenant?.limits);
     return steps.length === 0 ? undefined : takeAll(steps, 1);
   }
