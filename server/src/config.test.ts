@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { readConfig, SETTINGS } from './config.ts';
+import { NO_LIMITS } from './tenants/types.ts';
 
 const ENCRYPTION_KEY = '0123456789abcdef'.repeat(4);
 
@@ -19,6 +20,9 @@ test('dev needs no setting: loopback only, deliveries to loopback, everything in
     maxQueued: 200_000,
     drainSeconds: 20,
     processes: 1,
+    trustedProxies: [],
+    authFailuresPerMinute: 20,
+    defaultLimits: NO_LIMITS,
   });
 });
 
@@ -44,6 +48,13 @@ test('every setting is read', () => {
     POSTHORN_MAX_QUEUED: '1000000',
     POSTHORN_DRAIN_SECONDS: '600',
     POSTHORN_PROCESSES: '64',
+    POSTHORN_TRUSTED_PROXIES: '10.0.0.0/8, ::1',
+    POSTHORN_AUTH_FAILURES_PER_MINUTE: '50',
+    POSTHORN_TENANT_REQUESTS_PER_SECOND: '100',
+    POSTHORN_TENANT_EVENTS_PER_SECOND: '50',
+    POSTHORN_TENANT_EVENTS_PER_DAY: '999999999',
+    POSTHORN_TENANT_WEBHOOKS: '20',
+    POSTHORN_TENANT_PAYLOAD_BYTES: '65536',
   };
   expect(Object.keys(env).sort()).toEqual(SETTINGS.map((setting) => setting.env).sort());
   expect(readConfig('serve', env)).toEqual({
@@ -65,6 +76,15 @@ test('every setting is read', () => {
     maxQueued: 1_000_000,
     drainSeconds: 600,
     processes: 64,
+    trustedProxies: ['10.0.0.0/8', '::1'],
+    authFailuresPerMinute: 50,
+    defaultLimits: {
+      requests_per_second: 100,
+      events_per_second: 50,
+      events_per_day: 999_999_999,
+      webhooks: 20,
+      payload_bytes: 65_536,
+    },
   });
 });
 
@@ -94,6 +114,10 @@ test.each([
   ['POSTHORN_MAX_IN_FLIGHT', '10001'],
   ['POSTHORN_MAX_QUEUED', '0'],
   ['POSTHORN_DRAIN_SECONDS', '601'],
+  ['POSTHORN_TRUSTED_PROXIES', 'proxy.internal'],
+  ['POSTHORN_TRUSTED_PROXIES', '10.0.0.0/33'],
+  ['POSTHORN_AUTH_FAILURES_PER_MINUTE', '0'],
+  ['POSTHORN_TENANT_EVENTS_PER_DAY', '0'],
 ])('%s=%j stops the start with one line that names both', (name, value) => {
   let message = '';
   try {

@@ -15,6 +15,7 @@ export interface ResolvedKeyRow {
   role: string;
   expires_at: Date | null;
   last_used_at: Date | null;
+  requests_per_second: number | null;
   environment: string;
   slug: string;
 }
@@ -36,6 +37,7 @@ export async function findKeyByHash(db: Database, keyHash: Buffer): Promise<Reso
       'api_keys.role',
       'api_keys.expires_at',
       'api_keys.last_used_at',
+      'api_keys.requests_per_second',
       'environments.name as environment',
       'tenants.slug',
     ])
@@ -73,6 +75,7 @@ function keys(db: Database, reach: KeyReach) {
       'api_keys.expires_at',
       'api_keys.last_used_at',
       'api_keys.revoked_at',
+      'api_keys.requests_per_second',
       'api_keys.created_at',
       'environments.name as environment',
     ]);
@@ -106,6 +109,8 @@ export interface NewKeyRow {
   keyHash: Buffer;
   keyHint: string;
   expiresAt: Date | null;
+  /** null, undefined: no limit of its own. */
+  requestsPerSecond?: number | null;
   now: Date;
 }
 
@@ -120,6 +125,7 @@ export async function insertKey(trx: Transaction<Tables>, key: NewKeyRow): Promi
     expires_at: key.expiresAt,
     last_used_at: null,
     revoked_at: null,
+    requests_per_second: key.requestsPerSecond ?? null,
     created_at: key.now,
   };
   await trx
@@ -153,6 +159,21 @@ export async function revokeKey(trx: Transaction<Tables>, tenantId: string, id: 
     .where('tenant_id', '=', tenantId)
     .where('id', '=', id)
     .where('revoked_at', 'is', null)
+    .execute();
+}
+
+/** Changes what a key may ask a second; null: no limit of its own. */
+export async function limitKey(
+  trx: Transaction<Tables>,
+  tenantId: string,
+  id: string,
+  requestsPerSecond: number | null,
+): Promise<void> {
+  await trx
+    .updateTable('api_keys')
+    .set({ requests_per_second: requestsPerSecond })
+    .where('tenant_id', '=', tenantId)
+    .where('id', '=', id)
     .execute();
 }
 

@@ -110,6 +110,7 @@ test('a key is shown once, works, and is nowhere in the database or the logs', a
     expires_at: '2026-03-01T22:00:00.000Z',
     last_used_at: null,
     revoked_at: null,
+    requests_per_second: null,
     created_at: '2026-03-01T10:20:30.456Z',
   });
   const { key, ...shown } = made.body;

@@ -11,7 +11,7 @@ import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { notify } from '../tenants/queries.ts';
 import { NoContent } from '../tenants/route-parts.ts';
-import { DisplayName, Slug } from '../tenants/types.ts';
+import { DisplayName, LIMIT_MAX, Slug } from '../tenants/types.ts';
 import { createApiKey } from './key.ts';
 import { API_KEY_ROLES, governsTenant, mayGrant } from './key-roles.ts';
 import {
@@ -19,6 +19,7 @@ import {
   findKey,
   insertKey,
   type KeyReach,
+  limitKey,
   listKeys,
   lockEnvironmentByName,
   revokeKey,
@@ -55,6 +56,7 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
             role: Type.Enum([...API_KEY_ROLES]),
             environment: Type.Optional(Slug),
             expires_at: Type.Optional(NullableTime),
+            requests_per_second: Type.Optional(RequestsPerSecond),
           },
           { additionalProperties: false },
         ),
@@ -83,6 +85,7 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
           keyHash: box.hashKey(made.key),
           keyHint: made.hint,
           expiresAt,
+          requestsPerSecond: body.requests_per_second ?? null,
           now,
         });
       });
@@ -117,6 +120,33 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
     async (request) => showKey(await findKeyOf(db, request.caller, request.params.id)),
   );
 
+  app.route({
+    method: ['PUT', 'PATCH'],
+    url: '/api/v1/api-keys/:id',
+    config,
+    schema: {
+      tags,
+      summary: 'Change the limit of an API key; absent fields stay',
+      params: KeyPath,
+      body: Type.Object({ requests_per_second: Type.Optional(RequestsPerSecond) }, { additionalProperties: false }),
+      response: { 200: ApiKeySchema },
+    },
+    handler: async (request) => {
+      const { caller, body } = request;
+      const row = await findKeyOf(db, caller, request.params.id);
+      requireRank(caller, row.role);
+      const { requests_per_second: perSecond } = body;
+      if (perSecond === undefined) return showKey(row);
+      const change = { topic: 'api_keys', tenantId: caller.tenantId, environmentId: row.environment_id } as const;
+      await db.transaction().execute(async (trx) => {
+        await limitKey(trx, caller.tenantId, row.id, perSecond);
+        await notify(trx, change);
+      });
+      deps.onChange?.(change);
+      return showKey({ ...row, requests_per_second: perSecond });
+    },
+  });
+
   app.delete(
     '/api/v1/api-keys/:id',
     {
@@ -148,6 +178,13 @@ const KeyPath = Type.Object({ id: Type.String({ description: 'TypeID, `key_…`.
 
 const NullableTime = Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time' });
 
+const RequestsPerSecond = Type.Unsafe<number | null>({
+  type: ['integer', 'null'],
+  minimum: 1,
+  maximum: LIMIT_MAX.perSecond,
+  description: 'Requests a second with this key, within what its tenant may ask; null: no limit of its own.',
+});
+
 const ApiKeySchema = Type.Object({
   id: Type.String({ description: 'TypeID, `key_…`.' }),
   name: Type.String(),
@@ -157,6 +194,7 @@ const ApiKeySchema = Type.Object({
   expires_at: NullableTime,
   last_used_at: NullableTime,
   revoked_at: NullableTime,
+  requests_per_second: RequestsPerSecond,
   created_at: Type.String({ format: 'date-time' }),
 });
 
@@ -204,6 +242,7 @@ function showKey(row: ApiKeyRow) {
     expires_at: row.expires_at?.toISOString() ?? null,
     last_used_at: row.last_used_at?.toISOString() ?? null,
     revoked_at: row.revoked_at?.toISOString() ?? null,
+    requests_per_second: row.requests_per_second,
     created_at: row.created_at.toISOString(),
   };
 }

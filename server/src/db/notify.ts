@@ -15,7 +15,8 @@ export interface Change {
     | 'deliveries_cancelled'
     | 'lane_due'
     | 'circuits'
-    | 'webhook_resumed';
+    | 'webhook_resumed'
+    | 'tenant_resumed';
   tenantId: string;
   environmentId?: string;
   /** With `lane_due`, `circuits` and `webhook_resumed`. */

@@ -48,6 +48,7 @@ export function problemOf(thrown: unknown, { requestId, logger, outage }: Proble
   return {
     status: error.status,
     headers: {
+      ...error.headers,
       ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
       // RFC 9110, section 11.6.1: a 401 names what would be accepted.
       ...(error.status === 401 && { 'www-authenticate': 'Bearer realm="posthorn"' }),

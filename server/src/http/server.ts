@@ -15,7 +15,8 @@ import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { malformed, notFound } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
-import { type Authenticate, type Caller, requireAccess } from './caller.ts';
+import { type Admit, type Authenticate, type Caller, type Grant, requireAccess } from './caller.ts';
+import { createClientAddress } from './client-address.ts';
 import { answerProblem, ProblemSchema } from './problem.ts';
 import { compileBody, compileText } from './validation.ts';
 
@@ -51,6 +52,10 @@ export const BODY_DEPTH_MAX = 64;
 export function createHttpServer(options: {
   logger: Logger;
   authenticate: Authenticate;
+  /** Limits what a caller may ask; without it nothing does. */
+  admit?: Admit;
+  /** CIDRs of proxies whose `X-Forwarded-For` counts (none). */
+  trustedProxies?: readonly string[];
   /** Why the database is away, when it is and that is known. */
   databaseOutage?: () => DatabaseOutage | undefined;
 }): HttpServer {
@@ -85,6 +90,7 @@ export function createHttpServer(options: {
   });
 
   app.decorateRequest('caller', null as unknown as Caller);
+  app.decorateRequest('grant', undefined);
   app.decorateRequest('rawJson', undefined);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJsonBody);
@@ -107,25 +113,36 @@ export function createHttpServer(options: {
     const open = routes.find(({ config }) => config?.permission === undefined);
     if (open !== undefined) throw new Error(`Route ${String(open.method)} ${open.url} declares no permission.`);
   });
+  const { admit, trustedProxies = [] } = options;
+  const clientAddress = createClientAddress(trustedProxies);
   // Hooks with a callback: a promise a hook and request is what they would cost otherwise, and a known key needs none.
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
-    const { permission, portal } = request.routeOptions.config;
+    if (trustedProxies.length > 0) {
+      const ip = clientAddress(request.ip, request.headers['x-forwarded-for']);
+      Object.defineProperty(request, 'ip', { value: ip });
+    }
+    const { permission = 'operate', portal, sends } = request.routeOptions.config;
     if (permission === 'public' || request.is404) {
       done();
       return;
     }
-    const admit = (caller: Caller) => {
+    const proceed = (grant: Grant | undefined) => {
+      if (grant !== undefined) {
+        request.grant = grant;
+        reply.headers(grant.headers);
+      }
+      requireAccess(request.caller, { permission, portal });
+    };
+    const enter = (caller: Caller): void | Promise<void> => {
       request.caller = caller;
-      requireAccess(caller, { permission: permission ?? 'operate', portal });
+      const grant = admit?.(caller, sends === true || permission === 'publish');
+      return grant instanceof Promise ? grant.then(proceed) : proceed(grant);
     };
     const caller = options.authenticate(request);
-    if (caller instanceof Promise) {
-      caller.then(admit).then(() => done(), done);
-      return;
-    }
-    admit(caller);
-    done();
+    const entered = caller instanceof Promise ? caller.then(enter) : enter(caller);
+    if (entered instanceof Promise) entered.then(() => done(), done);
+    else done();
   });
   closeAfterLastAnswer(app);
   return app;

@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
+
+let posthorn: TestPosthorn;
+let keys: string[];
+beforeAll(async () => {
+  // The test speaks through a proxy that is trusted, and so for many clients.
+  posthorn = await startTestPosthorn({ authFailuresPerMinute: 20, trustedProxies: ['127.0.0.1', '::1'] });
+  keys = [];
+  for (let n = 0; n < 4; n++) {
+    const { body } = await posthorn.call('POST', '/api/v1/api-keys', { name: `${n}`, role: 'publisher' });
+    keys.push(body.key);
+  }
+});
+afterAll(() => posthorn.stop());
+
+const EVENT = { event_type: 'order.paid', data: {} };
+
+/** `server`: past the direct way. */
+async function publish(from: string, key: string | undefined, server = false) {
+  const answer = await posthorn.call('POST', '/api/v1/events', EVENT, {
+    'x-forwarded-for': from,
+    authorization: key === undefined ? '' : `Bearer ${key}`,
+    ...(server && { origin: 'http://example.com' }),
+  });
+  return answer;
+}
+
+let guesses = 0;
+
+/** A key as a guesser would make it up: well-formed, and nobody's. */
+function guess(): string {
+  guesses += 1;
+  return `ph_prod_${String(guesses).padStart(43, '0')}`;
+}
+
+async function exhaust(from: string): Promise<void> {
+  for (let n = 0; n < 20; n++) expect((await publish(from, guess(), n % 2 === 0)).status).toBe(401);
+}
+
+test('an address that failed too often gets 429 for all that is not known, and for nothing else', async () => {
+  expect((await publish('198.51.100.1', keys[0])).status).toBe(202);
+  await exhaust('198.51.100.1');
+  const refused = await publish('198.51.100.1', guess());
+  expect(refused.status).toBe(429);
+  expect(refused.body.error.code).toBe('too_many_failed_attempts');
+  const retryAfter = Number(refused.headers.get('retry-after'));
+  expect(retryAfter).toBeGreaterThanOrEqual(1);
+  expect(retryAfter).toBeLessThanOrEqual(3);
+  for (const server of [false, true]) {
+    // Nothing is looked up: a key that is good and was never used is refused as well, as is none, or a text that is no key.
+    for (const key of [guess(), keys[1], undefined, 'x', 'a.b.c']) {
+      expect((await publish('198.51.100.1', key, server)).status, `${key}`).toBe(429);
+    }
+    // Whoever is known from before passes, behind the same address, and the operator does.
+    expect((await publish('198.51.100.1', keys[0], server)).status).toBe(202);
+    expect((await publish('198.51.100.1', 'operator-key-of-the-tests', server)).status).toBe(202);
+  }
+  expect((await publish('198.51.100.2', keys[1])).status).toBe(202);
+});
+
+test('a known key passes also when memory has forgotten it, as after a change of its tenant', async () => {
+  expect((await publish('198.51.100.3', keys[2])).status).toBe(202);
+  await exhaust('198.51.100.3');
+  await posthorn.call('PATCH', '/api/v1/tenants/default', { name: 'Renamed' });
+  expect((await publish('198.51.100.3', keys[2])).status).toBe(202);
+  expect((await publish('198.51.100.3', guess())).status).toBe(429);
+});
+
+test('a key that was revoked is known no longer', async () => {
+  const { body } = await posthorn.call('POST', '/api/v1/api-keys', { name: 'short', role: 'publisher' });
+  expect((await publish('198.51.100.4', body.key)).status).toBe(202);
+  await exhaust('198.51.100.4');
+  await posthorn.call('DELETE', `/api/v1/api-keys/${body.id}`);
+  expect((await publish('198.51.100.4', body.key)).status).toBe(401);
+  expect((await publish('198.51.100.4', body.key)).status).toBe(429);
+});
+
+test('a portal token that was signed here passes, one that was made up is counted like a key', async () => {
+  const tokenFor = async (owner: string) =>
+    (await posthorn.call('POST', '/api/v1/portal-tokens', { owner, access: 'read' })).body.token as string;
+  const list = (token: string) =>
+    posthorn.call('GET', '/api/v1/webhooks', undefined, {
+      'x-forwarded-for': '198.51.100.7',
+      authorization: `Bearer ${token}`,
+    });
+  const [token, revoked] = [await tokenFor('a'), await tokenFor('b')];
+  const forged = `${token.slice(0, -43)}${'A'.repeat(43)}`;
+  for (let n = 0; n < 20; n++) expect((await list(forged)).status).toBe(401);
+  expect((await list(forged)).status).toBe(429);
+  // Never seen here before.
+  expect((await list(token)).status).toBe(200);
+  await posthorn.call('POST', '/api/v1/portal-tokens/revoke', { owner: 'b' });
+  expect((await list(revoked)).status).toBe(401);
+  expect((await publish('198.51.100.7', guess())).status).toBe(429);
+});
+
+test('a client gains nothing by what it writes into X-Forwarded-For itself', async () => {
+  await exhaust('198.51.100.5');
+  for (const spoofed of ['203.0.113.9, 198.51.100.5', `${'1.2.3.4, '.repeat(500)}198.51.100.5`, '?, 198.51.100.5']) {
+    expect((await publish(spoofed, guess())).status, spoofed.slice(0, 40)).toBe(429);
+  }
+});
+
+test('the addresses of an IPv6 network are one', async () => {
+  for (let n = 0; n < 20; n++) expect((await publish(`2001:db8:7:7::${n}`, guess())).status).toBe(401);
+  expect((await publish('2001:db8:7:7:ffff::1', guess())).status).toBe(429);
+  expect((await publish('2001:db8:7:8::1', guess())).status).toBe(401);
+});
+
+test('what needs no key is answered all the same', async () => {
+  await exhaust('198.51.100.6');
+  const answer = await posthorn.call('GET', '/health/live', undefined, { 'x-forwarded-for': '198.51.100.6' });
+  expect(answer.status).toBe(200);
+});
