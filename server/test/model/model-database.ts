@@ -71,8 +71,8 @@ export async function openModelDatabase(): Promise<ModelDatabase> {
       return `00000000-0000-7000-8000-${tenants.toString(16).padStart(12, '0')}`;
     },
     async clear() {
-      await pool.query(`TRUNCATE tenants, environments, webhooks, webhook_secrets, webhook_totals, events, event_keys,
-        deliveries, attempts, dead_letters, nodes, lanes, circuits, parked_keys, event_types, api_keys, replay_jobs`);
+      await pool.query(`TRUNCATE tenants, rate_limits, daily_usage, environments, webhooks, webhook_secrets,
+        webhook_totals, events, event_keys, deliveries, attempts, dead_letters, nodes, lanes, circuits, parked_keys, event_types, api_keys, replay_jobs`);
     },
     async close() {
       await Promise.all([pool.end(), apiPool.end(), enginePool.end(), listener.end()]);
