@@ -13,6 +13,9 @@ import { PublishBody, type PublishRequest, readPublishRequest } from './publish-
 import { giveBackDuplicates, giveBackRefused, type TakeEvents, tightestHeaders } from './publish-within-limits.ts';
 import type { Publisher } from './publisher.ts';
 
+/** Larger bodies are read only when the limits let the request in: reading one of a megabyte takes milliseconds. */
+const READ_FIRST_BYTES_MAX = 65_536;
+
 export interface DirectPublishOptions {
   /** Who is asking, when that is known from memory alone; undefined for all else. */
   recognize: (headers: DirectRequest['headers']) => Caller | undefined;
@@ -65,6 +68,10 @@ export function directPublish(options: DirectPublishOptions): DirectRoute {
         });
       };
 
+      // What the server's route refuses is for that to count.
+      const small = request.body.length <= READ_FIRST_BYTES_MAX;
+      const readFirst = small ? read(request.body) : undefined;
+      if (small && readFirst === undefined) return false;
       let admitted: Grant | undefined | Promise<Grant | undefined>;
       try {
         admitted = options.admit(caller, true);
@@ -73,7 +80,7 @@ export function directPublish(options: DirectPublishOptions): DirectRoute {
         fail(error);
         return true;
       }
-      const event = read(request.body);
+      const event = readFirst ?? read(request.body);
       if (event === undefined) {
         // The server's route takes it again.
         if (admitted instanceof Promise) admitted.then((grant) => grant?.giveBack(1)).catch(() => {});

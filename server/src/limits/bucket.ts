@@ -13,7 +13,7 @@ export interface Answer {
 export interface Bucket {
   /** Takes all of `count`, or nothing. A promise when the database has to be asked. */
   take(count: number): Answer | Promise<Answer>;
-  /** What was taken and not used. */
+  /** What was taken and not used. Of a slice of a second it is lost: it cannot be used later. */
   giveBack(count: number): void;
   /** The limit was changed; what was taken stays taken. */
   setLimit(limit: number): void;

@@ -7,6 +7,7 @@ import { createLogger } from '../kernel/logger.ts';
 import { insertTenant } from '../tenants/queries.ts';
 import { DEFAULT_SETTINGS } from '../tenants/types.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { ManualClock } from '../testing/manual-clock.ts';
 import { dailyLedger, purgeRateLimits, rateLedger, type Wish } from './ledgers.ts';
 import { Slices } from './slices.ts';
 
@@ -149,6 +150,40 @@ test('a quota of a day holds over nodes that come and go, and each leaves a hund
   }
   expect(granted).toBeLessThanOrEqual(limit);
   expect(granted).toBeGreaterThanOrEqual(limit - 8 * (limit / 100));
+});
+
+test('a day’s quota is exact when many ask at the same time', async () => {
+  await newTenant();
+  const ledgers = Array.from({ length: 8 }, () => dailyLedger(pool));
+  await dailyLedger(pool).take([wish({ subject: 'events', limit: 500 })]);
+  let granted = 0;
+  for (let round = 0; round < 20; round++) {
+    const answers = await Promise.all(
+      ledgers.map((ledger) => ledger.take([wish({ subject: 'events', limit: 500, now: 5, whole: true })])),
+    );
+    for (const answer of answers) granted += answer.values().next().value?.now ?? 0;
+  }
+  expect(granted).toBe(500);
+});
+
+test('a slice of a second is used within a quarter of one, or not at all', async () => {
+  await newTenant();
+  const clock = new ManualClock();
+  const slices = new Slices(clock, rateLedger(pool));
+  const bucket = slices.bucket(tenantId, 'requests', 1_000);
+  const burst = () => Promise.all(Array.from({ length: 50 }, () => bucket.take(1)));
+  await burst();
+  clock.advance(1_000);
+  // Only what was asked before a statement tells it how much to take ahead.
+  await burst();
+  await slices.whenIdle();
+  expect(bucket.take(1)).toMatchObject({ granted: true });
+  clock.advance(249);
+  expect(bucket.take(1)).toMatchObject({ granted: true });
+  await slices.whenIdle();
+  clock.advance(250);
+  expect(bucket.take(1)).toBeInstanceOf(Promise);
+  await slices.whenIdle();
 });
 
 test('what a node holds of a day goes back when it is idle', async () => {

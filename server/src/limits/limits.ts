@@ -13,7 +13,8 @@ import { TokenBucket } from './token-bucket.ts';
 /** Holds callers to the limits that the operator set. */
 export interface Limits {
   /**
-   * Lets a caller's request in. Without limits it costs a look at the tenant in memory: 0.15 us.
+   * Lets a caller's request in. Without limits, this and `takeEvents` cost a look at the tenant in
+   * memory each: 0.11 us together. With a limit of each kind on a node that is alone it is 1 us.
    *
    * The operator is never refused for the number of requests; for a suspended tenant it is when something would be sent.
    */
@@ -88,14 +89,15 @@ export function createLimits(options: LimitsOptions): Limits {
   function requestSteps(caller: Caller, limits: TenantLimits | undefined): Step[] {
     const { tenantId, actor, requestsPerSecond } = caller;
     const steps: Step[] = [];
+    // The key first: what is refused for it must take nothing from the tenant's other keys.
+    if (requestsPerSecond !== undefined) {
+      const bucket = perSecond.get(tenantId, `key:${actor.id}`, requestsPerSecond);
+      steps.push({ kind: KEY_REQUESTS, limit: requestsPerSecond, bucket, returnable: true });
+    }
     const ofTenant = limits?.requests_per_second ?? null;
     if (ofTenant !== null) {
       const bucket = perSecond.get(tenantId, 'requests', ofTenant);
       steps.push({ kind: TENANT_REQUESTS, limit: ofTenant, bucket, returnable: true });
-    }
-    if (requestsPerSecond !== undefined) {
-      const bucket = perSecond.get(tenantId, `key:${actor.id}`, requestsPerSecond);
-      steps.push({ kind: KEY_REQUESTS, limit: requestsPerSecond, bucket, returnable: true });
     }
     return steps;
   }
