@@ -34,7 +34,7 @@ for (const [name, text] of Object.entries(files)) {
 /** The routes describe themselves; composing the program connects to nothing. */
 async function openApi(): Promise<OpenApiDocument> {
   const { http, database, enginePool } = await compose({
-    config: { mode: 'dev', egressAllow: [], egressProxy: undefined, maxInFlight: 1, maxQueued: 1 },
+    config: { mode: 'dev', egressAllow: [], egressProxy: undefined, corsOrigins: [], maxInFlight: 1, maxQueued: 1 },
     connection: {},
     operatorKey: 'not used here',
     box: createSecretBox(Buffer.alloc(32)),

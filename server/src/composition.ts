@@ -40,7 +40,7 @@ import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
 
 export interface CompositionOptions {
-  config: Pick<Config, 'mode' | 'egressAllow' | 'egressProxy' | 'maxInFlight' | 'maxQueued'>;
+  config: Pick<Config, 'mode' | 'egressAllow' | 'egressProxy' | 'corsOrigins' | 'maxInFlight' | 'maxQueued'>;
   connection: pg.ClientConfig;
   operatorKey: string;
   box: SecretBox;
@@ -155,7 +155,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
 
   const { databaseOutage, wholeProgram } = options;
-  const http = createHttpServer({ logger, authenticate: authenticator.authenticate, databaseOutage });
+  const { corsOrigins } = config;
+  const http = createHttpServer({ logger, authenticate: authenticator.authenticate, databaseOutage, corsOrigins });
   await registerOpenApi(http, programVersion());
   registerIdempotency(http, { db, box, clock });
   registerHealthRoutes(http, {

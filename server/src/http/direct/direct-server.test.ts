@@ -4,6 +4,7 @@ import net, { type AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { eventually } from '../../testing/eventually.ts';
 import { ManualClock } from '../../testing/manual-clock.ts';
+import { ANSWER_HEADER_LINES } from '../security-headers.ts';
 import { type DirectAnswer, type DirectRequest, IDLE_MS_MAX, READING_MS_MAX } from './direct-connection.ts';
 import { DirectServer } from './direct-server.ts';
 
@@ -93,7 +94,8 @@ describe('requests of the route', () => {
     socket.write(post('{"n":1}', 'X-A: b\r\n'));
     const [first = ''] = await answers(1);
     expect(first).toBe(
-      'HTTP/1.1 202 Accepted\r\nx-request-id: req_0\r\ncontent-type: application/json; charset=utf-8\r\n' +
+      `HTTP/1.1 202 Accepted\r\nx-request-id: req_0\r\n${ANSWER_HEADER_LINES}` +
+        'content-type: application/json; charset=utf-8\r\n' +
         'content-length: 7\r\ndate: Thu, 15 Jan 2026 12:00:00 GMT\r\nconnection: keep-alive\r\n' +
         'keep-alive: timeout=65\r\n\r\n{"n":1}',
     );
