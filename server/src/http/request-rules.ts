@@ -1,4 +1,6 @@
-import type { FastifyRequest } from 'fastify';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, malformed } from '../kernel/errors.ts';
 
 /** A name or an address with a port, as a Host header has it (RFC 9110, section 7.2). */
@@ -7,32 +9,57 @@ export const HOST = /^(?:[0-9A-Za-z._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]
 /**
  * Refuses what Node's parser lets pass and others may read differently, before anything else is looked at.
  *
- * @throws AppError 400 for a Host that is missing, repeated or none (RFC 9112, section 3.2), and for a transfer coding
- * other than `chunked`; 415 for a body with a content coding. A compressed body is never opened: nobody can say what it
- * becomes.
+ * @throws AppError 400 for a version of HTTP that is not spoken, for a Host that is missing, repeated or none (RFC 9112,
+ * section 3.2), and for a transfer coding other than `chunked`, or in HTTP/1.0. The connection ends with it.
  */
-export function judgeHead(request: FastifyRequest): void {
-  const { headers, rawHeaders, httpVersion } = request.raw;
+export function refuseAmbiguity(request: FastifyRequest, reply: FastifyReply): void {
+  const { socket } = request.raw;
+  const ambiguity = ENDING.has(socket) ? 'The connection ends with the answer before.' : findAmbiguity(request.raw);
+  if (ambiguity === undefined) return;
+  ENDING.add(socket);
+  reply.header('connection', 'close');
+  throw malformed(ambiguity);
+}
+
+/**
+ * A compressed body is never opened, for nobody can say what it becomes.
+ *
+ * @throws AppError 415 before anything of the body is read.
+ */
+export function refuseCompression(request: FastifyRequest, reply: FastifyReply): void {
+  const coding = request.headers['content-encoding'];
+  if (coding === undefined || coding.toLowerCase() === 'identity') return;
+  // RFC 9110, section 15.5.16: it says what would be taken.
+  reply.header('accept-encoding', 'identity');
+  throw new AppError({
+    code: 'unsupported_media_type',
+    status: 415,
+    message: 'Send the body uncompressed: no Content-Encoding is taken.',
+  });
+}
+
+/**
+ * Connections on which a request was refused that could be read in two ways. Node hands on what it reads behind it, and
+ * that may be a request to nobody but Node (RFC 9112, section 9.6: nothing is done any more after `close`).
+ */
+const ENDING = new WeakSet<Socket>();
+
+function findAmbiguity({ headers, rawHeaders, httpVersion }: IncomingMessage): string | undefined {
+  const isOld = httpVersion === '1.0';
+  if (httpVersion !== '1.1' && !isOld) return 'HTTP/1.1 is spoken here, and HTTP/1.0.';
   let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] as string;
     if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
   }
   // HTTP/1.0 knows no Host.
-  const absent = hosts === 0 && httpVersion === '1.0';
-  if (!absent && (hosts !== 1 || !HOST.test(headers.host ?? ''))) {
-    throw malformed('The request needs one Host header with a host name or an address.');
+  const isAbsent = hosts === 0 && isOld;
+  if (!isAbsent && (hosts !== 1 || !HOST.test(headers.host ?? ''))) {
+    return 'The request needs one Host header with a host name or an address.';
   }
   const transferCoding = headers['transfer-encoding'];
-  if (transferCoding !== undefined && transferCoding.toLowerCase() !== 'chunked') {
-    throw malformed('Of the transfer codings, only "chunked" is understood.');
+  if (transferCoding !== undefined && (isOld || transferCoding.toLowerCase() !== 'chunked')) {
+    return 'Of the transfer codings, only "chunked" is understood, and that in HTTP/1.1.';
   }
-  const contentCoding = headers['content-encoding'];
-  if (contentCoding !== undefined && contentCoding.toLowerCase() !== 'identity') {
-    throw new AppError({
-      code: 'unsupported_media_type',
-      status: 415,
-      message: 'Send the body uncompressed: no Content-Encoding is taken.',
-    });
-  }
+  return undefined;
 }

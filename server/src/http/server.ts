@@ -17,7 +17,7 @@ import { type Authenticate, type Caller, requirePermission } from './caller.ts';
 import { registerCors } from './cors.ts';
 import { answerProblem, ProblemSchema } from './problem.ts';
 import { newRequestId } from './request-id.ts';
-import { judgeHead } from './request-rules.ts';
+import { refuseAmbiguity, refuseCompression } from './request-rules.ts';
 import { ANSWER_HEADERS } from './security-headers.ts';
 import { answerUnreadable, refuseExpectation, refuseTunnel } from './unreadable-request.ts';
 import { compileBody, compileText } from './validation.ts';
@@ -139,11 +139,12 @@ export function createHttpServer(options: {
   // Hooks with a callback: a promise a hook and request is what they would cost otherwise, and a known key needs none.
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(ANSWER_HEADERS).header('x-request-id', request.id);
-    judgeHead(request);
+    refuseAmbiguity(request, reply);
     done();
   });
   registerCors(app, options.corsOrigins ?? []);
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
+    refuseCompression(request, reply);
     // Nobody's body is read for a path that is not there.
     if (request.is404) throw notFound('path');
     const { permission } = request.routeOptions.config;

@@ -5,17 +5,26 @@ import { ANSWER_HEADER_LINES, ANSWER_HEADERS } from './security-headers.ts';
 
 /**
  * What is not HTTP, has headers over Node's limit or does not come in time never becomes a whole request; the answer is
- * written to the socket, which is closed.
+ * written to the socket, which is closed. It comes behind those to earlier requests, and into none.
  */
 export function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return;
-  writeRefusal(socket, REFUSALS[error.code ?? ''] ?? UNREADABLE);
+  const pending = (socket as SocketOfServer)._httpMessage;
+  if (pending?.req.complete) pending.once('finish', () => answerUnreadable(error, socket));
+  else if (pending?.headersSent) socket.destroy();
+  else writeRefusal(socket, REFUSALS[error.code ?? ''] ?? UNREADABLE);
+}
+
+/** As the handler that Node has itself, this one has to know which answer is being written. */
+interface SocketOfServer extends Duplex {
+  _httpMessage?: ServerResponse | null;
 }
 
 /** `CONNECT` asks for a tunnel, which is nothing that a route could answer. */
 export function refuseTunnel(socket: Duplex): void {
-  // It may be gone before it has the answer.
+  // The server is through with it: nobody else reads it, or hears that it is gone.
   socket.on('error', () => socket.destroy());
+  socket.resume();
   writeRefusal(socket, { status: 405, code: 'method_not_allowed', message: 'This is no proxy.' });
 }
 
@@ -26,9 +35,20 @@ export function refuseExpectation(response: ServerResponse): void {
     code: 'expectation_failed',
     message: 'Of the expectations, only "100-continue" is understood.',
   });
-  const headers = { ...ANSWER_HEADERS, connection: 'close', 'content-type': 'application/json; charset=utf-8' };
-  response.writeHead(status, headers).end(body);
+  response.writeHead(status, {
+    ...ANSWER_HEADERS,
+    connection: 'close',
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+  });
+  response.end(body);
 }
+
+/**
+ * How long what else comes is read and dropped: a socket that is closed with bytes unread is reset, and the answer may be
+ * lost with it (RFC 9112, section 9.6). A caller that does not close his side is cut then.
+ */
+const LINGER_MS = 1_000;
 
 interface Refusal {
   status: number;
@@ -57,6 +77,7 @@ function writeRefusal(socket: Duplex, refusal: Refusal): void {
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n${ANSWER_HEADER_LINES}`;
   const content = `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}`;
   socket.end(`${head}${content}\r\n\r\n${body}`);
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
 }
 
 function written({ status, code, message }: Refusal): { status: number; body: string } {
