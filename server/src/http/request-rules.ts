@@ -21,21 +21,54 @@ export function refuseAmbiguity(request: FastifyRequest, reply: FastifyReply): v
   throw malformed(ambiguity);
 }
 
+/** Requests on one connection that may wait behind one that is not answered yet. */
+const WAITING_MAX = 16;
+
+/** How many of them wait now; only connections are in it on which one does. */
+const WAITING = new WeakMap<Socket, number>();
+
 /**
- * A compressed body is never opened, for nobody can say what it becomes.
+ * Node hands on every request of a packet at once and keeps their answers: a packet has room for 1,500 requests for half
+ * a megabyte each.
+ *
+ * @throws AppError 400 for the 17th request that waits on a connection. The connection ends with it.
+ */
+export function refuseCrowd(request: FastifyRequest, reply: FastifyReply): void {
+  // One whose turn it is has the socket.
+  if (reply.raw.socket !== null) return;
+  const { socket } = request.raw;
+  const waiting = (WAITING.get(socket) ?? 0) + 1;
+  if (waiting > WAITING_MAX) {
+    ENDING.add(socket);
+    reply.header('connection', 'close');
+    throw malformed(`At most ${WAITING_MAX} requests may wait on a connection for the answer to one before them.`);
+  }
+  WAITING.set(socket, waiting);
+  reply.raw.once('close', () => WAITING.set(socket, (WAITING.get(socket) ?? 1) - 1));
+}
+
+/**
+ * A body is JSON in UTF-8, as it is: a compressed one is never opened, for nobody can say what it becomes.
  *
  * @throws AppError 415 before anything of the body is read.
  */
-export function refuseCompression(request: FastifyRequest, reply: FastifyReply): void {
-  const coding = request.headers['content-encoding'];
-  if (coding === undefined || coding.toLowerCase() === 'identity') return;
-  // RFC 9110, section 15.5.16: it says what would be taken.
-  reply.header('accept-encoding', 'identity');
-  throw new AppError({
-    code: 'unsupported_media_type',
-    status: 415,
-    message: 'Send the body uncompressed: no Content-Encoding is taken.',
-  });
+export function refuseCoding({ headers }: FastifyRequest, reply: FastifyReply): void {
+  const coding = headers['content-encoding'];
+  if (coding !== undefined && coding.toLowerCase() !== 'identity') {
+    // RFC 9110, section 15.5.16: it says what would be taken.
+    reply.header('accept-encoding', 'identity');
+    throw unsupported('Send the body uncompressed: no Content-Encoding is taken.');
+  }
+  const charset = CHARSET.exec(headers['content-type'] ?? '')?.[1]?.toLowerCase();
+  if (charset !== undefined && charset !== 'utf-8' && charset !== 'us-ascii') {
+    throw unsupported('Send the body in UTF-8: no other charset is taken.');
+  }
+}
+
+const CHARSET = /;[ \t]*charset[ \t]*=[ \t]*"?([^\s";]*)/i;
+
+function unsupported(message: string): AppError {
+  return new AppError({ code: 'unsupported_media_type', status: 415, message });
 }
 
 /**

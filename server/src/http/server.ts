@@ -17,7 +17,7 @@ import { type Authenticate, type Caller, requirePermission } from './caller.ts';
 import { registerCors } from './cors.ts';
 import { answerProblem, ProblemSchema } from './problem.ts';
 import { newRequestId } from './request-id.ts';
-import { refuseAmbiguity, refuseCompression } from './request-rules.ts';
+import { refuseAmbiguity, refuseCoding, refuseCrowd } from './request-rules.ts';
 import { ANSWER_HEADERS } from './security-headers.ts';
 import { answerUnreadable, refuseExpectation, refuseTunnel } from './unreadable-request.ts';
 import { compileBody, compileText } from './validation.ts';
@@ -90,8 +90,14 @@ export function createHttpServer(options: {
     connectionTimeout: bounds.silenceMs,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
-    // A request without a Host is refused with all the others that have a wrong one.
-    http: { connectionsCheckingInterval: bounds.checkMs, requireHostHeader: false },
+    http: {
+      // Node takes the larger of the two for the whole request, and the headers' would be a minute.
+      requestTimeout: bounds.requestMs,
+      headersTimeout: bounds.requestMs,
+      connectionsCheckingInterval: bounds.checkMs,
+      // A request without a Host is refused with all the others that have a wrong one.
+      requireHostHeader: false,
+    },
     // Paths that no route can be found for, because they cannot be decoded or are too long.
     frameworkErrors: (error, request, reply) => {
       reply.headers(ANSWER_HEADERS).header('x-request-id', request.id);
@@ -140,11 +146,12 @@ export function createHttpServer(options: {
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(ANSWER_HEADERS).header('x-request-id', request.id);
     refuseAmbiguity(request, reply);
+    refuseCrowd(request, reply);
     done();
   });
   registerCors(app, options.corsOrigins ?? []);
   app.addHook('onRequest', (request, reply, done) => {
-    refuseCompression(request, reply);
+    refuseCoding(request, reply);
     // Nobody's body is read for a path that is not there.
     if (request.is404) throw notFound('path');
     const { permission } = request.routeOptions.config;

@@ -1,5 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { systemClock } from '../kernel/clock.ts';
 import { newRequestId } from './request-id.ts';
 import { ANSWER_HEADER_LINES, ANSWER_HEADERS } from './security-headers.ts';
 
@@ -77,7 +78,7 @@ function writeRefusal(socket: Duplex, refusal: Refusal): void {
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n${ANSWER_HEADER_LINES}`;
   const content = `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}`;
   socket.end(`${head}${content}\r\n\r\n${body}`);
-  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  systemClock.after(LINGER_MS, () => socket.destroy());
 }
 
 function written({ status, code, message }: Refusal): { status: number; body: string } {

@@ -16,7 +16,7 @@ export interface Wire {
   answers(): WireAnswer[];
   /** Resolves with all answers when so many have come, or when the connection is closed. */
   until(count: number): Promise<WireAnswer[]>;
-  closed: Promise<unknown>;
+  closed: Promise<void>;
   isClosed(): boolean;
 }
 
@@ -35,9 +35,12 @@ export async function connectWire(url: string): Promise<Wire> {
   });
   // A server that closes while more is on its way resets; what it answered counts.
   socket.on('error', () => {});
-  const closed = once(socket, 'close').then(() => {
-    isClosed = true;
-    tell();
+  const closed = new Promise<void>((resolve) => {
+    socket.on('close', () => {
+      isClosed = true;
+      tell();
+      resolve();
+    });
   });
   await once(socket, 'connect');
   return {
@@ -102,8 +105,8 @@ function readAnswers(received: string): WireAnswer[] {
       lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
     );
     const start = headEnd + 4;
-    // An answer to HEAD has a length and no body; nothing here begins with a brace but bodies.
-    const bytes = received[start] === '{' || received[start] === '<' ? Number(headers['content-length'] ?? 0) : 0;
+    // An answer to HEAD has a length and no body; nothing begins as bodies do but those.
+    const bytes = '{<a'.includes(received[start] ?? '-') ? Number(headers['content-length'] ?? 0) : 0;
     const end = start + bytes;
     if (Number.isNaN(status)) throw new Error(`This is no answer: ${JSON.stringify(received.slice(from, from + 200))}`);
     if (end > received.length) break;

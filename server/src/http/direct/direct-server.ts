@@ -22,9 +22,9 @@ export class DirectServer {
   #closing = false;
 
   /** The server does not listen yet. */
-  constructor(server: Server, clock: Clock, route: DirectRoute) {
+  constructor(server: Server, clock: Clock, route: DirectRoute, readingBytesMax = READING_BYTES_MAX) {
     const toServer = server.listeners('connection') as ((socket: Socket) => void)[];
-    const room = new ReadingRoom(READING_BYTES_MAX);
+    const room = new ReadingRoom(readingBytesMax);
     server.removeAllListeners('connection');
     server.on('connection', (socket) => {
       const connection = new DirectConnection({
