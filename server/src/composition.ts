@@ -48,6 +48,7 @@ export interface CompositionOptions {
     | 'mode'
     | 'egressAllow'
     | 'egressProxy'
+    | 'corsOrigins'
     | 'maxInFlight'
     | 'maxQueued'
     | 'trustedProxies'
@@ -187,8 +188,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
 
   const { databaseOutage, wholeProgram } = options;
   const { authenticate, recognize } = authenticator;
-  const { trustedProxies } = config;
-  const http = createHttpServer({ logger, authenticate, admit, trustedProxies, databaseOutage });
+  const { trustedProxies, corsOrigins } = config;
+  const http = createHttpServer({ logger, authenticate, admit, trustedProxies, databaseOutage, corsOrigins });
   await registerOpenApi(http, programVersion());
   registerIdempotency(http, { db, box, clock });
   registerHealthRoutes(http, {

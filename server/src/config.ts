@@ -25,6 +25,8 @@ export interface Config {
   egressAllow: string[];
   /** undefined: deliveries go straight out. */
   egressProxy: EgressProxy | undefined;
+  /** Origins whose pages may read the API's answers in a browser. */
+  corsOrigins: string[];
   logLevel: LogLevel;
   /** Requests that may be under way to receivers at once, all tenants together. */
   maxInFlight: number;
@@ -140,6 +142,22 @@ export const SETTINGS: readonly Setting[] = [
     },
   },
   {
+    env: 'POSTHORN_CORS_ORIGINS',
+    default: 'none: no page of another origin can read an answer',
+    description:
+      'Comma-separated origins whose pages may call the API from a browser, to the letter: `https://app.example.com`. Patterns and `*` are not taken.',
+    secret: false,
+    read: (value, config) => {
+      config.corsOrigins = value
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '');
+      return config.corsOrigins.every(isOrigin)
+        ? undefined
+        : 'must be origins such as https://app.example.com, without a path, separated by commas';
+    },
+  },
+  {
     env: 'POSTHORN_LOG_LEVEL',
     default: 'info; in dev mode warn',
     description: `What to log: ${LOG_LEVELS.join(', ')}.`,
@@ -241,6 +259,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     encryptionKey: undefined,
     egressAllow: dev ? ['127.0.0.0/8', '::1/128', 'localhost'] : [],
     egressProxy: undefined,
+    corsOrigins: [],
     logLevel: dev ? 'warn' : 'info',
     maxInFlight: 1_024,
     maxQueued: 200_000,
@@ -267,6 +286,11 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     );
   }
   return config;
+}
+
+/** Whether a browser would send exactly this as `Origin`: lower case, no default port, no path. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[0-9a-z.:[\]-]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 function unknownVariable(name: string): string {
