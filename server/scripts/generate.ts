@@ -4,7 +4,7 @@
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { compose } from '../src/composition.ts';
-import { SETTINGS } from '../src/config.ts';
+import { readConfig, SETTINGS } from '../src/config.ts';
 import { type OpenApiDocument, openApiDocument } from '../src/http/openapi.ts';
 import { admits, may, PORTAL_ROLES, ROLES } from '../src/http/permissions.ts';
 import { systemClock } from '../src/kernel/clock.ts';
@@ -34,7 +34,7 @@ for (const [name, text] of Object.entries(files)) {
 /** The routes describe themselves; composing the program connects to nothing. */
 async function openApi(): Promise<OpenApiDocument> {
   const { http, database, enginePool } = await compose({
-    config: { mode: 'dev', egressAllow: [], egressProxy: undefined, maxInFlight: 1, maxQueued: 1 },
+    config: readConfig('dev', {}),
     connection: {},
     operatorKey: 'not used here',
     box: createSecretBox(Buffer.alloc(32)),

@@ -33,6 +33,7 @@ import { createIdSource, type IdSource } from './kernel/ids.ts';
 import type { Logger } from './kernel/logger.ts';
 import type { SecretBox } from './kernel/secret-box.ts';
 import { programVersion } from './kernel/version.ts';
+import { createLimits } from './limits/limits.ts';
 import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
@@ -45,7 +46,18 @@ import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
 
 export interface CompositionOptions {
-  config: Pick<Config, 'mode' | 'egressAllow' | 'egressProxy' | 'maxInFlight' | 'maxQueued'>;
+  config: Pick<
+    Config,
+    | 'mode'
+    | 'egressAllow'
+    | 'egressProxy'
+    | 'corsOrigins'
+    | 'maxInFlight'
+    | 'maxQueued'
+    | 'trustedProxies'
+    | 'authFailuresPerMinute'
+    | 'defaultLimits'
+  >;
   connection: pg.ClientConfig;
   operatorKey: string;
   box: SecretBox;
@@ -85,6 +97,7 @@ export interface Composition {
   /** Changes may have been missed: forgets everything that is cached. */
   forgetEverything: () => void;
   stopAuthenticator: () => Promise<void>;
+  stopLimits: () => Promise<void>;
   /** The work of an hour's maintenance. */
   disableFailingWebhooks: (nowMs: number) => Promise<void>;
   /** After the engine, which may have something to tell until it has stopped. */
@@ -103,12 +116,19 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const enginePool = openEnginePool({ connection, logger });
   const newId = createIdSource(clock);
 
-  const tenants = createTenantDirectory({ db, clock });
+  const tenants = createTenantDirectory({ db, clock, defaultLimits: config.defaultLimits });
   const maskerOf = createMaskerOf(tenants);
   const eventTypes = createEventTypeDirectory({ db, clock });
   const userAgent = `Posthorn/${programVersion()}`;
   const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: userAgent });
-  const webhookStore = { db, clock, newId, box, directory: webhooks };
+  const limits = createLimits({
+    tenants,
+    pool,
+    clock,
+    alone: options.soleNode && options.wholeProgram === undefined,
+  });
+  const { webhooksMax, takeEvents, admit } = limits;
+  const webhookStore = { db, clock, newId, box, directory: webhooks, webhooksMax };
   const { egressAllow: allow, egressProxy: proxy } = config;
   const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
   // Apart from the engine's, so that keys are fetched however many deliveries wait for connections.
@@ -121,6 +141,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     tenants,
     operatorKey: options.operatorKey,
     fetchDocument: (url) => fetchDocument(sender, url, userAgent),
+    failuresPerMinute: config.authFailuresPerMinute,
   });
 
   const engine = new DeliveryEngine({
@@ -152,6 +173,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
 
   const applyChange = ({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change) => {
     if (topic === 'circuits') engine.circuitsChanged(webhookId);
+    if (topic === 'tenant_resumed') engine.tenantResumed(tenantId);
     if (topic === 'webhook_resumed' && webhookId !== undefined) engine.resumed(webhookId);
     if (topic === 'deliveries_cancelled') engine.cancelled(deliveryIds ?? []);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
@@ -173,7 +195,9 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
 
   const { databaseOutage, wholeProgram } = options;
-  const http = createHttpServer({ logger, authenticate: authenticator.authenticate, databaseOutage });
+  const { authenticate, recognize } = authenticator;
+  const { trustedProxies, corsOrigins } = config;
+  const http = createHttpServer({ logger, authenticate, admit, trustedProxies, databaseOutage, corsOrigins });
   await registerOpenApi(http, programVersion());
   registerIdempotency(http, { db, box, clock });
   registerHealthRoutes(http, {
@@ -193,12 +217,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerJwtIssuerRoutes(http, { db, clock, newId, box, judgeUrl, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
-  registerPublishRoutes(http, { publisher, clock });
-  const { authenticate } = authenticator;
+  registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(
     http.server,
     clock,
-    directPublish({ authenticate, publisher, clock, logger, databaseOutage }),
+    directPublish({ recognize, admit, takeEvents, publisher, clock, logger, databaseOutage }),
   );
   http.addHook('preClose', (done) => {
     direct.close();
@@ -238,6 +261,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       await sender.stop();
       await authenticator.stop();
     },
+    stopLimits: () => limits.stop(),
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
     stopOperationalEvents: () => operationalEvents.stop(),
   };

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { readConfig, SETTINGS } from './config.ts';
+import { NO_LIMITS } from './tenants/types.ts';
 
 const ENCRYPTION_KEY = '0123456789abcdef'.repeat(4);
 
@@ -14,11 +15,15 @@ test('dev needs no setting: loopback only, deliveries to loopback, everything in
     operatorKey: undefined,
     encryptionKey: undefined,
     egressAllow: ['127.0.0.0/8', '::1/128', 'localhost'],
+    corsOrigins: [],
     logLevel: 'warn',
     maxInFlight: 1_024,
     maxQueued: 200_000,
     drainSeconds: 20,
     processes: 1,
+    trustedProxies: [],
+    authFailuresPerMinute: 20,
+    defaultLimits: NO_LIMITS,
   });
 });
 
@@ -39,11 +44,19 @@ test('every setting is read', () => {
     POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY,
     POSTHORN_EGRESS_ALLOW: ' 10.0.0.0/8, hooks.internal ,,::1/128',
     POSTHORN_EGRESS_PROXY: 'http://user:hunter2@proxy.internal:3128',
+    POSTHORN_CORS_ORIGINS: 'https://app.example.com, http://localhost:3000',
     POSTHORN_LOG_LEVEL: 'debug',
     POSTHORN_MAX_IN_FLIGHT: '1',
     POSTHORN_MAX_QUEUED: '1000000',
     POSTHORN_DRAIN_SECONDS: '600',
     POSTHORN_PROCESSES: '64',
+    POSTHORN_TRUSTED_PROXIES: '10.0.0.0/8, ::1',
+    POSTHORN_AUTH_FAILURES_PER_MINUTE: '50',
+    POSTHORN_TENANT_REQUESTS_PER_SECOND: '100',
+    POSTHORN_TENANT_EVENTS_PER_SECOND: '50',
+    POSTHORN_TENANT_EVENTS_PER_DAY: '999999999',
+    POSTHORN_TENANT_WEBHOOKS: '20',
+    POSTHORN_TENANT_PAYLOAD_BYTES: '65536',
   };
   expect(Object.keys(env).sort()).toEqual(SETTINGS.map((setting) => setting.env).sort());
   expect(readConfig('serve', env)).toEqual({
@@ -60,11 +73,21 @@ test('every setting is read', () => {
       port: 3128,
       authorization: `Basic ${Buffer.from('user:hunter2').toString('base64')}`,
     },
+    corsOrigins: ['https://app.example.com', 'http://localhost:3000'],
     logLevel: 'debug',
     maxInFlight: 1,
     maxQueued: 1_000_000,
     drainSeconds: 600,
     processes: 64,
+    trustedProxies: ['10.0.0.0/8', '::1'],
+    authFailuresPerMinute: 50,
+    defaultLimits: {
+      requests_per_second: 100,
+      events_per_second: 50,
+      events_per_day: 999_999_999,
+      webhooks: 20,
+      payload_bytes: 65_536,
+    },
   });
 });
 
@@ -87,6 +110,17 @@ test.each([
   ['POSTHORN_DATA_DIR', ''],
   ['POSTHORN_EGRESS_ALLOW', '10.0.0.0/8 127.0.0.1'],
   ['POSTHORN_EGRESS_ALLOW', '*'],
+  ['POSTHORN_CORS_ORIGINS', '*'],
+  ['POSTHORN_CORS_ORIGINS', 'null'],
+  ['POSTHORN_CORS_ORIGINS', 'app.example.com'],
+  ['POSTHORN_CORS_ORIGINS', 'https://*.example.com'],
+  ['POSTHORN_CORS_ORIGINS', 'https://app.example.com/'],
+  ['POSTHORN_CORS_ORIGINS', 'https://app.example.com:443'],
+  ['POSTHORN_CORS_ORIGINS', 'HTTPS://app.example.com'],
+  ['POSTHORN_CORS_ORIGINS', 'https://App.example.com'],
+  ['POSTHORN_CORS_ORIGINS', 'https://user@app.example.com'],
+  ['POSTHORN_CORS_ORIGINS', 'https://a.example https://b.example'],
+  ['POSTHORN_CORS_ORIGINS', 'file:///etc/passwd'],
   ['POSTHORN_LOG_LEVEL', 'verbose'],
   ['POSTHORN_LOG_LEVEL', 'WARN'],
   ['POSTHORN_LOG_LEVEL', '__proto__'],
@@ -94,6 +128,10 @@ test.each([
   ['POSTHORN_MAX_IN_FLIGHT', '10001'],
   ['POSTHORN_MAX_QUEUED', '0'],
   ['POSTHORN_DRAIN_SECONDS', '601'],
+  ['POSTHORN_TRUSTED_PROXIES', 'proxy.internal'],
+  ['POSTHORN_TRUSTED_PROXIES', '10.0.0.0/33'],
+  ['POSTHORN_AUTH_FAILURES_PER_MINUTE', '0'],
+  ['POSTHORN_TENANT_EVENTS_PER_DAY', '0'],
 ])('%s=%j stops the start with one line that names both', (name, value) => {
   let message = '';
   try {

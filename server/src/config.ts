@@ -1,7 +1,9 @@
 import { resolve } from 'node:path';
+import { isCidr } from './http/client-address.ts';
 import { LOG_LEVELS, type LogLevel } from './kernel/logger.ts';
 import { parseEncryptionKey } from './kernel/secret-box.ts';
 import { StartupError } from './kernel/startup-error.ts';
+import { LIMIT_MAX, NO_LIMITS, type TenantLimits } from './tenants/types.ts';
 import { type EgressProxy, parseEgressProxy } from './webhooks/egress/proxy.ts';
 
 /** How the program runs: `dev` is lenient and keeps everything in one folder, `serve` is strict. */
@@ -23,6 +25,8 @@ export interface Config {
   egressAllow: string[];
   /** undefined: deliveries go straight out. */
   egressProxy: EgressProxy | undefined;
+  /** Origins whose pages may read the API's answers in a browser. */
+  corsOrigins: string[];
   logLevel: LogLevel;
   /** Requests that may be under way to receivers at once, all tenants together. */
   maxInFlight: number;
@@ -32,6 +36,12 @@ export interface Config {
   drainSeconds: number;
   /** Processes that share the port and the database. */
   processes: number;
+  /** CIDRs of proxies whose `X-Forwarded-For` says where a request came from. */
+  trustedProxies: string[];
+  /** Failed authentications a minute from one address. */
+  authFailuresPerMinute: number;
+  /** Of tenants that have none of their own. */
+  defaultLimits: TenantLimits;
 }
 
 /** One setting: all that the program, the documentation and the error texts need to know of it. */
@@ -132,6 +142,22 @@ export const SETTINGS: readonly Setting[] = [
     },
   },
   {
+    env: 'POSTHORN_CORS_ORIGINS',
+    default: 'none: no page of another origin can read an answer',
+    description:
+      'Comma-separated origins whose pages may call the API from a browser, to the letter: `https://app.example.com`. Patterns and `*` are not taken.',
+    secret: false,
+    read: (value, config) => {
+      config.corsOrigins = value
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '');
+      return config.corsOrigins.every(isOrigin)
+        ? undefined
+        : 'must be origins such as https://app.example.com, without a path, separated by commas';
+    },
+  },
+  {
     env: 'POSTHORN_LOG_LEVEL',
     default: 'info; in dev mode warn',
     description: `What to log: ${LOG_LEVELS.join(', ')}.`,
@@ -183,6 +209,37 @@ export const SETTINGS: readonly Setting[] = [
       config.processes = value;
     },
   ),
+  {
+    env: 'POSTHORN_TRUSTED_PROXIES',
+    default: 'none',
+    description:
+      'Comma-separated CIDRs of the reverse proxies before Posthorn: only what they say in `X-Forwarded-For` counts.',
+    secret: false,
+    read: (value, config) => {
+      config.trustedProxies = value
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '');
+      return config.trustedProxies.every(isCidr)
+        ? undefined
+        : 'must be IP addresses and CIDRs such as 10.0.0.0/8, separated by commas';
+    },
+  },
+  integer(
+    'POSTHORN_AUTH_FAILURES_PER_MINUTE',
+    20,
+    1,
+    1_000_000,
+    'Requests without a valid key that one address (of IPv6: one /64) may send a minute before they are answered 429.',
+    (config, value) => {
+      config.authFailuresPerMinute = value;
+    },
+  ),
+  defaultLimit('REQUESTS_PER_SECOND', LIMIT_MAX.perSecond, 'Requests a second', 'requests_per_second'),
+  defaultLimit('EVENTS_PER_SECOND', LIMIT_MAX.perSecond, 'Events a second', 'events_per_second'),
+  defaultLimit('EVENTS_PER_DAY', LIMIT_MAX.perDay, 'Events a day (UTC)', 'events_per_day'),
+  defaultLimit('WEBHOOKS', LIMIT_MAX.webhooks, 'Webhooks', 'webhooks'),
+  defaultLimit('PAYLOAD_BYTES', LIMIT_MAX.bytes, "Bytes of an event's data", 'payload_bytes'),
 ];
 
 /**
@@ -202,11 +259,15 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     encryptionKey: undefined,
     egressAllow: dev ? ['127.0.0.0/8', '::1/128', 'localhost'] : [],
     egressProxy: undefined,
+    corsOrigins: [],
     logLevel: dev ? 'warn' : 'info',
     maxInFlight: 1_024,
     maxQueued: 200_000,
     drainSeconds: 20,
     processes: 1,
+    trustedProxies: [],
+    authFailuresPerMinute: 20,
+    defaultLimits: { ...NO_LIMITS },
   };
   for (const [name, value] of Object.entries(env)) {
     const setting = SETTINGS.find((known) => known.env === name);
@@ -227,9 +288,23 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
   return config;
 }
 
+/** Whether a browser would send exactly this as `Origin`: lower case, no default port, no path. */
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[0-9a-z.:[\]-]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+}
+
 function unknownVariable(name: string): string {
   const known = SETTINGS.map((setting) => setting.env).filter((env) => env.startsWith('POSTHORN_'));
   return `${name} is not a setting of Posthorn; the settings are ${known.join(', ')}.`;
+}
+
+function defaultLimit(name: string, max: number, what: string, field: keyof TenantLimits): Setting {
+  const env = `POSTHORN_TENANT_${name}`;
+  const description = `${what} that a tenant without a limit of its own may have.`;
+  const setting = integer(env, 0, 1, max, description, (config, value) => {
+    config.defaultLimits[field] = value;
+  });
+  return { ...setting, default: 'no limit' };
 }
 
 function integer(

@@ -12,6 +12,7 @@ import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
 import type { Clock } from './kernel/clock.ts';
 import { endsBy } from './kernel/deadline.ts';
+import { purgeRateLimits } from './limits/ledgers.ts';
 import { startMaintenance } from './operations/maintenance.ts';
 
 export interface NodeOptions extends CompositionOptions {
@@ -60,6 +61,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => parts.database.close());
     running.push(() => parts.enginePool.end());
     running.push(parts.stopAuthenticator);
+    running.push(parts.stopLimits);
     running.push(parts.stopOperationalEvents);
     const { applyChange, forgetEverything } = parts;
     const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });
@@ -73,6 +75,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'partitions', run: (nowMs) => ensurePartitions(pool, nowMs) },
         { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
         { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
+        { name: 'rate limits', run: () => purgeRateLimits(pool) },
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
         { name: 'webhook totals', run: () => foldTallies(parts.enginePool) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },

@@ -14,6 +14,7 @@ const FLOORS = [
   ['db', 'masking'],
   ['http'],
   ['tenants'],
+  ['limits'],
   ['access'],
   ['catalog'],
   ['signing', 'shaping', 'routing'],

@@ -2,7 +2,7 @@ import type { Authenticate } from '../http/caller.ts';
 import { forbidden } from '../kernel/errors.ts';
 
 /** What of a request says who is asking. */
-export type Asking = Parameters<Authenticate>[0];
+export type Asking = Pick<Parameters<Authenticate>[0], 'headers'>;
 
 /**
  * A credential acts in its own tenant and environment. A request may name them; naming others is a mistake, and is not

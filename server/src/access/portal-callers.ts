@@ -10,13 +10,15 @@ import { createPortalRevocations } from './portal-revocations.ts';
 import { type PortalClaims, readPortalToken } from './portal-token.ts';
 
 export interface PortalCallers {
+  /** What a token says, when this installation signed it; nothing is looked up for that. */
+  read(token: string): PortalClaims | undefined;
   /**
    * The caller of a portal token, without a promise while its tenant and its revocations are in memory.
    *
-   * @throws AppError 401 for one that is not ours, has expired or was revoked, or whose tenant or environment is gone;
-   * 403 where the request names another tenant or environment.
+   * @throws AppError 401 for one that has expired or was revoked, or whose tenant or environment is gone; 403 where the
+   * request names another tenant or environment.
    */
-  authenticate(token: string, request: Asking): Caller | Promise<Caller>;
+  admit(claims: PortalClaims, request: Asking): Caller | Promise<Caller>;
   /** To be called for notices of `portal_tokens` and `tenants`. */
   invalidate(tenantId: string): void;
   invalidateAll(): void;
@@ -31,22 +33,22 @@ export function createPortalCallers(options: {
   const { box, clock, tenants } = options;
   const revocations = createPortalRevocations(options);
   return {
-    authenticate(token, request) {
-      const claims = readPortalToken(box, token);
-      if (claims === undefined || clock.now() >= claims.expiresAtMs) throw unauthorized();
+    read: (token) => readPortalToken(box, token),
+    admit(claims, request) {
+      if (clock.now() >= claims.expiresAtMs) throw unauthorized();
       const tenant = tenants.get(claims.tenantId);
       const revoked = revocations.numberFor(claims);
       if (tenant instanceof Promise || revoked instanceof Promise) {
-        return Promise.all([tenant, revoked]).then((found) => admit(claims, ...found, request));
+        return Promise.all([tenant, revoked]).then((found) => callerOf(claims, ...found, request));
       }
-      return admit(claims, tenant, revoked, request);
+      return callerOf(claims, tenant, revoked, request);
     },
     invalidate: revocations.invalidate,
     invalidateAll: revocations.invalidateAll,
   };
 }
 
-function admit(claims: PortalClaims, tenant: TenantEntry | undefined, revoked: number, request: Asking): Caller {
+function callerOf(claims: PortalClaims, tenant: TenantEntry | undefined, revoked: number, request: Asking): Caller {
   if (tenant === undefined || claims.number < revoked) throw unauthorized();
   const { tenantId, environmentId, owner, access } = claims;
   // By its id: an environment that was made anew under the name of a deleted one is another.

@@ -22,6 +22,7 @@ export interface ResolvedKeyRow {
   /** When the secret ends that was asked with; null: with the key. */
   secret_expires_at: Date | null;
   last_used_at: Date | null;
+  requests_per_second: number | null;
   environment: string;
   slug: string;
 }
@@ -61,6 +62,7 @@ export async function findKeyByHash(db: Database, keyHash: Buffer): Promise<Reso
       'api_keys.expires_at',
       'secret.expires_at as secret_expires_at',
       'api_keys.last_used_at',
+      'api_keys.requests_per_second',
       'environments.name as environment',
       'tenants.slug',
     ])
@@ -105,6 +107,7 @@ function keys(db: Database, reach: KeyReach) {
       'api_keys.expires_at',
       'api_keys.last_used_at',
       'api_keys.revoked_at',
+      'api_keys.requests_per_second',
       'api_keys.created_at',
       'environments.name as environment',
     ]);
@@ -140,6 +143,8 @@ export interface NewKeyRow {
   keyHash: Buffer;
   keyHint: string;
   expiresAt: Date | null;
+  /** null, undefined: no limit of its own. */
+  requestsPerSecond?: number | null;
   now: Date;
 }
 
@@ -156,6 +161,7 @@ export async function insertKey(trx: Transaction<Tables>, key: NewKeyRow): Promi
     last_used_at: null,
     revoked_at: null,
     rotated_at: null,
+    requests_per_second: key.requestsPerSecond ?? null,
     created_at: key.now,
   };
   await trx
@@ -188,11 +194,16 @@ export async function lockKey(trx: Transaction<Tables>, reach: KeyReach, id: str
 
 export async function updateKey(
   trx: Transaction<Tables>,
-  key: Pick<ApiKeyRow, 'tenant_id' | 'id' | 'name' | 'scopes' | 'expires_at'>,
+  key: Pick<ApiKeyRow, 'tenant_id' | 'id' | 'name' | 'scopes' | 'expires_at' | 'requests_per_second'>,
 ): Promise<void> {
   await trx
     .updateTable('api_keys')
-    .set({ name: key.name, scopes: key.scopes, expires_at: key.expires_at })
+    .set({
+      name: key.name,
+      scopes: key.scopes,
+      expires_at: key.expires_at,
+      requests_per_second: key.requests_per_second,
+    })
     .where('tenant_id', '=', key.tenant_id)
     .where('id', '=', key.id)
     .execute();

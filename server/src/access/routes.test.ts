@@ -122,6 +122,7 @@ test('a key is shown once, works, and is nowhere in the database or the logs', a
     revoked_at: null,
     rotated_at: null,
     old_key_expires_at: null,
+    requests_per_second: null,
     created_at: '2026-03-01T10:20:30.456Z',
   });
   const { key, ...shown } = made.body;

@@ -13,7 +13,7 @@ import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { notify } from '../tenants/queries.ts';
 import { NoContent } from '../tenants/route-parts.ts';
-import { DisplayName, Slug } from '../tenants/types.ts';
+import { DisplayName, LIMIT_MAX, Slug } from '../tenants/types.ts';
 import { createApiKey } from './key.ts';
 import { API_KEY_ROLES, type ApiKeyRole, governsTenant, mayGrant } from './key-roles.ts';
 import {
@@ -63,6 +63,7 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
             environment: Type.Optional(Slug),
             scopes: Type.Optional(Scopes),
             expires_at: Type.Optional(NullableTime),
+            requests_per_second: Type.Optional(RequestsPerSecond),
           },
           { additionalProperties: false },
         ),
@@ -93,6 +94,7 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
           keyHash: box.hashKey(made.key),
           keyHint: made.hint,
           expiresAt,
+          requestsPerSecond: body.requests_per_second ?? null,
           now,
         });
       });
@@ -162,13 +164,14 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
     config,
     schema: {
       tags,
-      summary: 'Change the name, the scopes or the end of an API key; absent fields stay',
+      summary: 'Change the name, the scopes, the end or the limit of an API key; absent fields stay',
       params: KeyPath,
       body: Type.Object(
         {
           name: Type.Optional(DisplayName),
           scopes: Type.Optional(Scopes),
           expires_at: Type.Optional(NullableTime),
+          requests_per_second: Type.Optional(RequestsPerSecond),
         },
         { additionalProperties: false },
       ),
@@ -181,6 +184,8 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
           name: body.name ?? key.name,
           scopes: body.scopes === undefined ? key.scopes : readScopes(key.role as ApiKeyRole, body.scopes),
           expires_at: body.expires_at === undefined ? key.expires_at : readExpiry(body.expires_at, now),
+          requests_per_second:
+            body.requests_per_second === undefined ? key.requests_per_second : body.requests_per_second,
         };
         requireHandOut(caller, next);
         await updateKey(trx, next);
@@ -280,6 +285,13 @@ const GRACE_SECONDS = 86_400;
 
 const SECRETS_MAX = 5;
 
+const RequestsPerSecond = Type.Unsafe<number | null>({
+  type: ['integer', 'null'],
+  minimum: 1,
+  maximum: LIMIT_MAX.perSecond,
+  description: 'Requests a second with this key, within what its tenant may ask; null: no limit of its own.',
+});
+
 const ApiKeySchema = Type.Object({
   id: Type.String({ description: 'TypeID, `key_…`.' }),
   name: Type.String(),
@@ -300,6 +312,7 @@ const ApiKeySchema = Type.Object({
     format: 'date-time',
     description: 'Until then secrets from before the last rotation work too. Null: none does.',
   }),
+  requests_per_second: RequestsPerSecond,
   created_at: Type.String({ format: 'date-time' }),
 });
 
@@ -369,6 +382,7 @@ function showKey(row: ApiKeyRow, now: Date) {
     revoked_at: row.revoked_at?.toISOString() ?? null,
     rotated_at: row.rotated_at?.toISOString() ?? null,
     old_key_expires_at: oldEndsAt !== null && oldEndsAt > now ? oldEndsAt.toISOString() : null,
+    requests_per_second: row.requests_per_second,
     created_at: row.created_at.toISOString(),
   };
 }

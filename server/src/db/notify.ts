@@ -16,7 +16,8 @@ export interface Change {
     | 'deliveries_cancelled'
     | 'lane_due'
     | 'circuits'
-    | 'webhook_resumed';
+    | 'webhook_resumed'
+    | 'tenant_resumed';
   /** With `jwt_issuers`, which belong to no tenant, the one that the operator acted for. */
   tenantId: string;
   environmentId?: string;

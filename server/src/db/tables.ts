@@ -23,6 +23,8 @@ export interface Tables {
   idempotent_requests: IdempotentRequestsTable;
   replay_jobs: ReplayJobsTable;
   portal_revocations: PortalRevocationsTable;
+  rate_limits: RateLimitsTable;
+  daily_usage: DailyUsageTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -35,6 +37,10 @@ interface TenantsTable {
   slug: string;
   name: string;
   settings: Json<unknown>;
+  /** What was set for this tenant. */
+  limits: ColumnType<unknown, string | undefined, string>;
+  suspended_at: Timestamp | null;
+  suspended_reason: string | null;
   created_at: Timestamp;
   updated_at: Timestamp;
 }
@@ -58,6 +64,7 @@ interface ApiKeysTable {
   expires_at: Timestamp | null;
   last_used_at: Timestamp | null;
   revoked_at: Timestamp | null;
+  requests_per_second: number | null;
   created_at: Timestamp;
   scopes: string[] | null;
   rotated_at: Timestamp | null;
@@ -86,6 +93,20 @@ interface JwtIssuersTable {
   default_environment: string;
   created_at: Timestamp;
   updated_at: Timestamp;
+}
+
+interface RateLimitsTable {
+  tenant_id: string;
+  subject: string;
+  arrival_at: Timestamp;
+}
+
+interface DailyUsageTable {
+  tenant_id: string;
+  /** `YYYY-MM-DD`. */
+  day: ColumnType<Date, string, string>;
+  /** A bigint, which the driver gives as text. */
+  used: ColumnType<string, number, number>;
 }
 
 interface EventTypesTable {

@@ -301,6 +301,13 @@ export class DeliveryEngine {
     this.#inHand.lanes.get(webhookId)?.recover();
   }
 
+  /** A tenant is no longer suspended: what was held for it goes on, with few requests at once for each webhook. */
+  tenantResumed(tenantId: string): void {
+    this.#resumed.note(tenantId);
+    for (const lane of this.#inHand.lanes.values()) if (lane.tenantId === tenantId) lane.recover();
+    this.#claims.sweepSoon();
+  }
+
   /** What the rows say of a circuit has changed, on another node perhaps; without a webhook, of any. */
   circuitsChanged(webhookId?: string): void {
     this.#circuits.load(webhookId).catch((error) => {

@@ -1,11 +1,18 @@
 import { createHash } from 'node:crypto';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { malformed } from '../kernel/errors.ts';
-import { PublishBody, readPublishRequest } from './publish-request.ts';
-import type { IdempotencyKey, Publisher } from './publisher.ts';
+import { PublishBody, type PublishRequest, readPublishRequest } from './publish-request.ts';
+import {
+  giveBackDuplicates,
+  giveBackRefused,
+  sizesOf,
+  type TakeEvents,
+  tightestHeaders,
+} from './publish-within-limits.ts';
+import type { IdempotencyKey, Publisher, PublishResult } from './publisher.ts';
 
 const PublishAnswer = Type.Object({
   event_id: Type.String({ description: 'Your `event_id`, else the id given by Posthorn.' }),
@@ -25,8 +32,29 @@ const BATCH_BYTES_MAX = 16 * 1024 * 1024;
 const BATCH_EVENTS_MAX = 1_000;
 
 /** `POST /api/v1/events` and `/batch`. The 202 is sent after the commit, never before. */
-export function registerPublishRoutes(app: HttpServer, deps: { publisher: Publisher; clock: Clock }): void {
+export function registerPublishRoutes(
+  app: HttpServer,
+  deps: { publisher: Publisher; clock: Clock; takeEvents: TakeEvents },
+): void {
   const { publisher, clock } = deps;
+
+  const publish = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    events: PublishRequest[],
+    idempotencyKey?: IdempotencyKey,
+  ): Promise<PublishResult[]> => {
+    const grant = await deps.takeEvents(request.caller, sizesOf(events));
+    reply.headers(tightestHeaders(request.grant, grant) ?? {});
+    try {
+      const results = await publisher.publish(request.caller, events, idempotencyKey);
+      giveBackDuplicates(grant, results);
+      return results;
+    } catch (error) {
+      giveBackRefused(grant, error, events.length);
+      throw error;
+    }
+  };
 
   app.post(
     '/api/v1/events',
@@ -43,7 +71,7 @@ export function registerPublishRoutes(app: HttpServer, deps: { publisher: Publis
       const raw = request.rawJson;
       if (raw === undefined) throw malformed('The body is empty; an event is needed.');
       const event = readPublishRequest(request.body, raw, clock.now());
-      const [result] = await publisher.publish(request.caller, [event], idempotencyKeyOf(request, raw.bytes));
+      const [result] = await publish(request, reply, [event], idempotencyKeyOf(request, raw.bytes));
       if (result === undefined) throw new Error('An event was published without a result.');
       return reply.code(202).send(result);
     },
@@ -72,7 +100,7 @@ export function registerPublishRoutes(app: HttpServer, deps: { publisher: Publis
         if (raw === undefined) throw new Error('A batch and its raw text have different lengths.');
         return readPublishRequest(body, raw, now, `events.${at}.`);
       });
-      return reply.code(202).send({ data: await publisher.publish(request.caller, events) });
+      return reply.code(202).send({ data: await publish(request, reply, events) });
     },
   );
 }

@@ -43,7 +43,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
   app.post(
     '/api/v1/webhooks/:id/test',
     {
-      config: { permission: 'develop', portal: 'manage' },
+      config: { permission: 'develop', portal: 'manage', sends: true },
       schema: {
         tags: ['Webhooks'],
         summary: 'Send a test',

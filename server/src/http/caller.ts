@@ -28,19 +28,41 @@ export interface Caller extends Reach {
   /** Of the role's permissions, those that the caller has; undefined: all of them. */
   scopes?: readonly Permission[] | undefined;
   environmentName: string;
+  /** The limit of the credential itself, beside its tenant's; undefined: none. */
+  requestsPerSecond?: number;
 }
 
+/** What was taken of limits for a request. */
+export interface Grant {
+  /** For the answer: `RateLimit-*` of the limit of which least is left. */
+  headers: Readonly<Record<string, string>>;
+  /** What is left of it. */
+  remaining: number;
+  /** It was not needed after all, or only a part of it. */
+  giveBack(count: number): void;
+}
+
+/**
+ * Lets an authenticated request in, or throws AppError 403 when its tenant is suspended and 429 when a limit is used up.
+ * `sends`: it makes something leave for a receiver. Undefined: nothing limits it. Implemented by `limits/`.
+ */
+export type Admit = (caller: Caller, sends: boolean) => Grant | undefined | Promise<Grant | undefined>;
+
 /** Finds out who is asking. Implemented by `access/`; it throws AppError 401 or 404. */
-export type Authenticate = (request: Pick<FastifyRequest, 'headers'>) => Caller | Promise<Caller>;
+export type Authenticate = (request: Pick<FastifyRequest, 'headers' | 'ip'>) => Caller | Promise<Caller>;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     permission?: Permission;
     portal?: PortalAccess;
+    /** It makes something leave for a receiver, which nobody may for a suspended tenant. Publishing always does. */
+    sends?: boolean;
   }
   interface FastifyRequest {
     /** Set before the handler of every route that is not public. */
     caller: Caller;
+    /** What was taken of limits for it; undefined: nothing limits it. */
+    grant: Grant | undefined;
   }
 }
 

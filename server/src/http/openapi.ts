@@ -1,6 +1,9 @@
+import { hash } from 'node:crypto';
 import swagger from '@fastify/swagger';
 import reference from '@scalar/fastify-api-reference';
+import { notFound } from '../kernel/errors.ts';
 import type { Permission, PortalAccess } from './permissions.ts';
+import { pageHeaders } from './security-headers.ts';
 import type { HttpServer } from './server.ts';
 
 /**
@@ -60,6 +63,18 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
     docs.addHook('onRoute', (route) => {
       route.config = { ...route.config, permission: 'public' };
     });
+    // The library makes a URL of what the client says, and that may be none.
+    docs.addHook('onRequest', (request, _reply, done) => {
+      if (URL.canParse(request.url, `http://${request.host}`)) done();
+      else done(notFound('path'));
+    });
+    docs.addHook('onSend', (_request, reply, payload, done) => {
+      const type = String(reply.getHeader('content-type'));
+      if (type.startsWith('text/html')) reply.headers(pageHeaders(inlineScriptHashes(String(payload))));
+      // Five megabytes, the same for everybody.
+      else if (type.startsWith('application/javascript')) reply.header('cache-control', 'public, max-age=3600');
+      done(null, payload);
+    });
     await docs.register(reference, {
       routePrefix: '/docs',
       // The page stays on this server: nothing is asked of, shown from or offered by another one.
@@ -73,6 +88,13 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
         hideClientButton: true,
       },
     });
+  });
+}
+
+/** Of the scripts that stand in a page, as its Content-Security-Policy names them. */
+function inlineScriptHashes(html: string): string[] {
+  return Array.from(html.matchAll(/<script type="text\/javascript">([\s\S]*?)<\/script>/g), ([, script = '']) => {
+    return `sha256-${hash('sha256', script, 'base64')}`;
   });
 }
 

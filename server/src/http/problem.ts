@@ -48,6 +48,7 @@ export function problemOf(thrown: unknown, { requestId, logger, outage }: Proble
   return {
     status: error.status,
     headers: {
+      ...error.headers,
       ...(retryAfterSeconds !== undefined && { 'retry-after': String(retryAfterSeconds) }),
       // RFC 9110, section 11.6.1: a 401 names what would be accepted.
       ...(error.status === 401 && { 'www-authenticate': 'Bearer realm="posthorn"' }),
@@ -74,7 +75,18 @@ export function answerProblem(
   outage?: DatabaseOutage,
 ): void {
   const { status, headers, body } = problemOf(thrown, { requestId: request.id, logger: request.log, outage });
+  if (isMuchUnread(request)) reply.header('connection', 'close');
   reply.headers(headers).code(status).type('application/json; charset=utf-8').serializer(JSON.stringify).send(body);
+}
+
+/** Bytes of a refused body that are read to its end and dropped, so that the connection can be used again. */
+const DROPPED_BYTES_MAX = 65_536;
+
+function isMuchUnread({ raw }: FastifyRequest): boolean {
+  if (raw.complete) return false;
+  return (
+    raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length'] ?? 0) > DROPPED_BYTES_MAX
+  );
 }
 
 /** Name, code and place of a fault, without its message: messages of drivers and parsers quote values. */

@@ -288,3 +288,24 @@ test('a request without a key is told which kind is wanted', async () => {
   const { status, headers } = await send('/who');
   expect([status, headers['www-authenticate']]).toEqual([401, 'Bearer realm="posthorn"']);
 });
+
+test('a request comes from where a trusted proxy says, and from nowhere else', async () => {
+  const trusting = createHttpServer({
+    logger: createLogger('silent'),
+    authenticate: () => CALLER,
+    trustedProxies: ['10.0.0.0/8'],
+  });
+  trusting.get('/ip', { config: { permission: 'public' } }, (request) => ({ ip: request.ip }));
+  const ipOf = async (remoteAddress: string, forwardedFor: string, server = trusting) => {
+    const answer = await server.inject({ url: '/ip', remoteAddress, headers: { 'x-forwarded-for': forwardedFor } });
+    return answer.json().ip;
+  };
+  expect(await ipOf('10.1.1.1', '1.1.1.1, 198.51.100.1, 10.2.2.2')).toBe('198.51.100.1');
+  expect(await ipOf('203.0.113.1', '198.51.100.1')).toBe('203.0.113.1');
+  expect(await ipOf('10.1.1.1', '<script>')).toBe('10.1.1.1');
+  await trusting.close();
+  const other = createHttpServer({ logger: createLogger('silent'), authenticate: () => CALLER });
+  other.get('/ip', { config: { permission: 'public' } }, (request) => ({ ip: request.ip }));
+  expect(await ipOf('10.1.1.1', '198.51.100.1', other)).toBe('10.1.1.1');
+  await other.close();
+});

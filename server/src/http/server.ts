@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import {
   type FastifyBaseLogger,
@@ -15,8 +13,14 @@ import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { malformed, notFound } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
-import { type Authenticate, type Caller, requireAccess } from './caller.ts';
+import { type Admit, type Authenticate, type Caller, type Grant, requireAccess } from './caller.ts';
+import { createClientAddress } from './client-address.ts';
+import { registerCors } from './cors.ts';
 import { answerProblem, ProblemSchema } from './problem.ts';
+import { newRequestId } from './request-id.ts';
+import { refuseAmbiguity, refuseCoding, refuseCrowd } from './request-rules.ts';
+import { ANSWER_HEADERS } from './security-headers.ts';
+import { answerUnreadable, refuseExpectation, refuseTunnel } from './unreadable-request.ts';
 import { compileBody, compileText } from './validation.ts';
 
 export type HttpServer = FastifyInstance<
@@ -44,6 +48,23 @@ export const BODY_BYTES_MAX = 1_048_576 + 65_536;
 /** Levels that what a body carries may nest. */
 export const BODY_DEPTH_MAX = 64;
 
+/** What a client may take of the server's time and memory, in milliseconds and connections. */
+export interface HttpBounds {
+  /** To send a whole request; a slow one holds a socket, nothing else. */
+  requestMs: number;
+  /** How often is looked for requests that took longer. */
+  checkMs: number;
+  /** Without a byte in either direction; a client that does not read its answer is cut then. More than any route takes. */
+  silenceMs: number;
+  /**
+   * Open at once; what comes beyond is closed unheard. They bound the memory: measured with 2,000, one with an unfinished
+   * head takes 10 kB. One connection may carry any number of requests: a new one would cost both sides more.
+   */
+  connections: number;
+}
+
+const BOUNDS: HttpBounds = { requestMs: 30_000, checkMs: 5_000, silenceMs: 120_000, connections: 10_000 };
+
 /**
  * The HTTP server with its rules: bodies keep their bytes, every route declares a permission, a caller is known before
  * a handler runs, and every error has one shape.
@@ -51,9 +72,17 @@ export const BODY_DEPTH_MAX = 64;
 export function createHttpServer(options: {
   logger: Logger;
   authenticate: Authenticate;
+  /** Limits what a caller may ask; without it nothing does. */
+  admit?: Admit;
+  /** CIDRs of proxies whose `X-Forwarded-For` counts (none). */
+  trustedProxies?: readonly string[];
   /** Why the database is away, when it is and that is known. */
   databaseOutage?: () => DatabaseOutage | undefined;
+  /** Origins whose pages may read answers (none). */
+  corsOrigins?: readonly string[];
+  bounds?: Partial<HttpBounds>;
 }): HttpServer {
+  const bounds = { ...BOUNDS, ...options.bounds };
   const app = fastify({
     loggerInstance: options.logger as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -62,17 +91,28 @@ export function createHttpServer(options: {
     // The lines that are logged for a request name its id themselves; a logger a request would cost more than it tells.
     childLoggerFactory: (logger) => logger,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 300 },
-    // A client gets this long to send its request; a slow one holds a socket, nothing else.
-    requestTimeout: 30_000,
+    requestTimeout: bounds.requestMs,
+    connectionTimeout: bounds.silenceMs,
     keepAliveTimeout: 65_000,
     forceCloseConnections: 'idle',
+    http: {
+      // Node takes the larger of the two for the whole request, and the headers' would be a minute.
+      requestTimeout: bounds.requestMs,
+      headersTimeout: bounds.requestMs,
+      connectionsCheckingInterval: bounds.checkMs,
+      // A request without a Host is refused with all the others that have a wrong one.
+      requireHostHeader: false,
+    },
     // Paths that no route can be found for, because they cannot be decoded or are too long.
     frameworkErrors: (error, request, reply) => {
-      reply.header('x-request-id', request.id);
+      reply.headers(ANSWER_HEADERS).header('x-request-id', request.id);
       answerProblem(error, request, reply);
     },
     clientErrorHandler: answerUnreadable,
   }).withTypeProvider<TypeBoxTypeProvider>();
+  app.server.maxConnections = bounds.connections;
+  app.server.on('connect', (_request, socket) => refuseTunnel(socket));
+  app.server.on('checkExpectation', (_request, response) => refuseExpectation(response));
 
   app.setValidatorCompiler<FastifySchema>(({ schema, httpPart }) =>
     httpPart === 'body' ? compileBody(schema) : compileText(schema),
@@ -85,6 +125,7 @@ export function createHttpServer(options: {
   });
 
   app.decorateRequest('caller', null as unknown as Caller);
+  app.decorateRequest('grant', undefined);
   app.decorateRequest('rawJson', undefined);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, readJsonBody);
@@ -107,25 +148,45 @@ export function createHttpServer(options: {
     const open = routes.find(({ config }) => config?.permission === undefined);
     if (open !== undefined) throw new Error(`Route ${String(open.method)} ${open.url} declares no permission.`);
   });
+  const { admit, trustedProxies = [] } = options;
+  const clientAddress = createClientAddress(trustedProxies);
   // Hooks with a callback: a promise a hook and request is what they would cost otherwise, and a known key needs none.
   app.addHook('onRequest', (request, reply, done) => {
-    reply.header('x-request-id', request.id);
-    const { permission, portal } = request.routeOptions.config;
-    if (permission === 'public' || request.is404) {
+    if (trustedProxies.length > 0) {
+      const ip = clientAddress(request.ip, request.headers['x-forwarded-for']);
+      Object.defineProperty(request, 'ip', { value: ip });
+    }
+    reply.headers(ANSWER_HEADERS).header('x-request-id', request.id);
+    refuseAmbiguity(request, reply);
+    refuseCrowd(request, reply);
+    done();
+  });
+  registerCors(app, options.corsOrigins ?? []);
+  app.addHook('onRequest', (request, reply, done) => {
+    refuseCoding(request, reply);
+    // Nobody's body is read for a path that is not there.
+    if (request.is404) throw notFound('path');
+    const { permission = 'operate', portal, sends } = request.routeOptions.config;
+    if (permission === 'public') {
       done();
       return;
     }
-    const admit = (caller: Caller) => {
+    const proceed = (grant: Grant | undefined) => {
+      if (grant !== undefined) {
+        request.grant = grant;
+        reply.headers(grant.headers);
+      }
+      requireAccess(request.caller, { permission, portal });
+    };
+    const enter = (caller: Caller): void | Promise<void> => {
       request.caller = caller;
-      requireAccess(caller, { permission: permission ?? 'operate', portal });
+      const grant = admit?.(caller, sends === true || permission === 'publish');
+      return grant instanceof Promise ? grant.then(proceed) : proceed(grant);
     };
     const caller = options.authenticate(request);
-    if (caller instanceof Promise) {
-      caller.then(admit).then(() => done(), done);
-      return;
-    }
-    admit(caller);
-    done();
+    const entered = caller instanceof Promise ? caller.then(enter) : enter(caller);
+    if (entered instanceof Promise) entered.then(() => done(), done);
+    else done();
   });
   closeAfterLastAnswer(app);
   return app;
@@ -167,29 +228,4 @@ function readJsonBody(
   } catch (error) {
     done(error instanceof Error ? error : malformed('The body is not JSON.'));
   }
-}
-
-/** What is not HTTP, or has headers over Node's limit, never becomes a request; the answer is written to the socket. */
-function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed) return;
-  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
-  const body = JSON.stringify({
-    error: {
-      code: tooLarge ? 'headers_too_large' : 'malformed_request',
-      message: tooLarge ? 'The request headers are too large.' : 'The request is not readable as HTTP.',
-      request_id: newRequestId(),
-    },
-  });
-  const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
-  const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8`;
-  socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
-}
-
-const REQUEST_PREFIX = `req_${randomBytes(8).toString('hex')}`;
-let requests = 0;
-
-/** Unique among all processes by its random half, and within this one by its count. */
-export function newRequestId(): string {
-  requests += 1;
-  return REQUEST_PREFIX + requests.toString(16).padStart(16, '0');
 }

@@ -14,6 +14,8 @@ export interface AppErrorOptions {
   details?: Record<string, unknown>;
   /** Whole seconds after which another try makes sense; sent as `Retry-After`. */
   retryAfterSeconds?: number;
+  /** Of the answer, names in lower case. */
+  headers?: Readonly<Record<string, string>>;
   /** The internal reason; it is logged, never sent. */
   cause?: unknown;
 }
@@ -24,6 +26,7 @@ export class AppError extends Error {
   readonly status: number;
   readonly details: Record<string, unknown> | undefined;
   readonly retryAfterSeconds: number | undefined;
+  readonly headers: Readonly<Record<string, string>> | undefined;
 
   constructor(options: AppErrorOptions) {
     super(options.message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -32,6 +35,7 @@ export class AppError extends Error {
     this.status = options.status;
     this.details = options.details;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.headers = options.headers;
   }
 }
 

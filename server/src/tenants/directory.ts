@@ -1,9 +1,10 @@
 import type { Database } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { LoadingCache } from '../kernel/loading-cache.ts';
+import { limitsInForce, readLimits } from './limits.ts';
 import { findTenant, readTenantRef, type TenantRef } from './queries.ts';
 import { readSettings } from './settings.ts';
-import { DEFAULT_SETTINGS, type TenantSettings } from './types.ts';
+import { DEFAULT_SETTINGS, NO_LIMITS, type TenantLimits, type TenantSettings } from './types.ts';
 
 export interface EnvironmentEntry {
   id: string;
@@ -17,6 +18,10 @@ export interface TenantEntry {
   slug: string;
   name: string;
   settings: TenantSettings;
+  /** Those in force, defaults included; undefined: it has none. */
+  limits: TenantLimits | undefined;
+  /** Its traffic stands still. */
+  suspended: boolean;
   environments: ReadonlyMap<string, EnvironmentEntry>;
 }
 
@@ -42,17 +47,20 @@ export function createTenantDirectory(options: {
   clock: Clock;
   /** Names kept at most (10,000): a tenant asked for by id and by slug counts twice. */
   maxEntries?: number;
+  /** Of tenants that have none of their own (none). */
+  defaultLimits?: TenantLimits;
 }): TenantDirectory {
-  const { db, ...cacheOptions } = options;
+  const { db, defaultLimits = NO_LIMITS, ...cacheOptions } = options;
   const cache = new LoadingCache<TenantEntry>(cacheOptions);
 
-  const get = (tenantId: string) => cache.cached(tenantId) ?? cache.load(tenantId, () => read(db, { id: tenantId }));
+  const get = (tenantId: string) =>
+    cache.cached(tenantId) ?? cache.load(tenantId, () => read(db, { id: tenantId }, defaultLimits));
   return {
     find(idOrSlug) {
       const ref = readTenantRef(idOrSlug);
       if (ref === undefined) return undefined;
       if ('id' in ref) return get(ref.id);
-      return cache.cached(ref.slug) ?? cache.load(ref.slug, () => read(db, ref));
+      return cache.cached(ref.slug) ?? cache.load(ref.slug, () => read(db, ref, defaultLimits));
     },
     get,
     settings(tenantId) {
@@ -65,7 +73,7 @@ export function createTenantDirectory(options: {
   };
 }
 
-async function read(db: Database, ref: TenantRef): Promise<TenantEntry | undefined> {
+async function read(db: Database, ref: TenantRef, defaultLimits: TenantLimits): Promise<TenantEntry | undefined> {
   const tenant = await findTenant(db, ref);
   if (tenant === undefined) return undefined;
   const environments = await db
@@ -78,6 +86,8 @@ async function read(db: Database, ref: TenantRef): Promise<TenantEntry | undefin
     slug: tenant.slug,
     name: tenant.name,
     settings: readSettings(tenant.settings),
+    limits: limitsInForce(readLimits(tenant.limits), defaultLimits),
+    suspended: tenant.suspended_at !== null,
     environments: new Map(environments.map((environment) => [environment.name, environment])),
   };
 }

@@ -4,7 +4,7 @@ import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { type IdSource, parseId } from '../kernel/ids.ts';
-import { FIRST_ENVIRONMENTS, SLUG_PATTERN, type TenantSettings } from './types.ts';
+import { FIRST_ENVIRONMENTS, SLUG_PATTERN, type TenantLimits, type TenantSettings } from './types.ts';
 
 export type TenantRow = Selectable<Tables['tenants']>;
 export type EnvironmentRow = Selectable<Tables['environments']>;
@@ -49,6 +49,7 @@ export interface NewTenant {
   slug: string;
   name: string;
   settings: TenantSettings;
+  limits?: TenantLimits;
 }
 
 /** Inserts a tenant and its first environments, and tells every node. Undefined when the slug is taken. */
@@ -66,6 +67,7 @@ export async function insertTenant(
       slug: tenant.slug,
       name: tenant.name,
       settings: JSON.stringify(tenant.settings),
+      limits: JSON.stringify(tenant.limits ?? {}),
       created_at: now,
       updated_at: now,
     })

@@ -12,7 +12,7 @@ import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
 import { ensureDefaultTenant } from './default-tenant.ts';
 import { registerTenantRoutes } from './routes.ts';
-import { DEFAULT_SETTINGS } from './types.ts';
+import { DEFAULT_SETTINGS, NO_LIMITS } from './types.ts';
 
 let database: TestDatabase;
 let handle: DatabaseHandle;
@@ -84,6 +84,9 @@ test('a new tenant has the default settings and three environments', async () =>
     name: 'Acme, Inc.',
     slug: 'acme-inc',
     settings: DEFAULT_SETTINGS,
+    limits: NO_LIMITS,
+    suspended_at: null,
+    suspended_reason: null,
     created_at: '2026-03-01T10:20:30.456Z',
     updated_at: '2026-03-01T10:20:30.456Z',
   });
@@ -432,4 +435,56 @@ test('a deletion that was cut short can be asked for again', async () => {
   expect((await call('DELETE', `/${tenant.slug}`)).status).toBe(204);
   expect((await call('GET', `/${tenant.id}`)).status).toBe(404);
   expect((await call('DELETE', `/${tenant.id}`)).status).toBe(404);
+});
+
+test('limits are merged field by field, and null brings the default back', async () => {
+  const { body: made } = await call('POST', '', { name: 'Limited', limits: { webhooks: 5, events_per_day: 1_000 } });
+  expect(made.limits).toEqual({ ...NO_LIMITS, webhooks: 5, events_per_day: 1_000 });
+  const changed = await call('PATCH', `/${made.id}`, { limits: { webhooks: null, payload_bytes: 1 } });
+  expect(changed.body.limits).toEqual({ ...NO_LIMITS, events_per_day: 1_000, payload_bytes: 1 });
+  expect((await call('PATCH', `/${made.id}`, { name: 'Other' })).body.limits).toEqual(changed.body.limits);
+  expect((await call('PUT', `/${made.id}`, { limits: null })).body.limits).toEqual(NO_LIMITS);
+});
+
+test.for([
+  { requests_per_second: 0 },
+  { requests_per_second: 1.5 },
+  { requests_per_second: '5' },
+  { events_per_day: 1e12 },
+  { events_per_second: -1 },
+  { unknown: 1 },
+  [],
+  5,
+])('limits %j are refused', async (limits) => {
+  const { status, body } = await call('POST', '', { name: 'Refused', limits });
+  expect(status).toBe(422);
+  expect(body.error.details.fields[0].path).toMatch(/^limits/);
+});
+
+test('a tenant is suspended and resumed, as often as one likes, and every node is told', async () => {
+  const { body: made } = await call('POST', '', { name: 'Suspended' });
+  const at = new Date(nowMs).toISOString();
+  const suspended = await call('POST', `/${made.id}/suspend`, { reason: 'unpaid' });
+  expect(suspended.body).toMatchObject({ suspended_at: at, suspended_reason: 'unpaid' });
+  nowMs += 1_000;
+  expect((await call('POST', `/${made.slug}/suspend`)).body).toMatchObject({
+    suspended_at: at,
+    suspended_reason: 'unpaid',
+  });
+  expect((await call('POST', `/${made.id}/suspend`, { reason: null })).body.suspended_reason).toBeNull();
+  expect((await call('GET', `/${made.id}`)).body.suspended_at).toBe(at);
+  changes.length = 0;
+  expect((await call('POST', `/${made.id}/resume`)).body).toMatchObject({ suspended_at: null, suspended_reason: null });
+  expect(changes.map(({ topic }) => topic)).toEqual(['tenants', 'tenant_resumed']);
+  changes.length = 0;
+  expect((await call('POST', `/${made.id}/resume`)).status).toBe(200);
+  expect(changes.map(({ topic }) => topic)).toEqual(['tenants']);
+  nowMs -= 1_000;
+  for (const action of ['suspend', 'resume']) expect((await call('POST', `/nobody/${action}`)).status).toBe(404);
+  for (const reason of ['', 'x'.repeat(501), 'a\u0000b', 5]) {
+    expect((await call('POST', `/${made.id}/suspend`, { reason })).status).toBe(422);
+  }
+  role = 'owner';
+  for (const action of ['suspend', 'resume']) expect((await call('POST', `/${made.id}/${action}`)).status).toBe(403);
+  role = 'operator';
 });

@@ -4,8 +4,8 @@ import { errorCode } from '../db/pool.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import { conflict, invalidField } from '../kernel/errors.ts';
-import { formatId } from '../kernel/ids.ts';
 import { registerEnvironmentRoutes } from './environment-routes.ts';
+import { mergeLimits, readLimits } from './limits.ts';
 import {
   findTenant,
   insertTenant,
@@ -18,12 +18,16 @@ import {
 import { removeTenant } from './removal.ts';
 import { foundTenant, NoContent, TenantPath, type TenantRouteDeps, tenantRef } from './route-parts.ts';
 import { mergeSettings, readSettings } from './settings.ts';
+import { showTenant } from './show.ts';
 import { slugFromName } from './slug.ts';
+import { registerSuspensionRoutes } from './suspension-routes.ts';
 import {
   DEFAULT_SETTINGS,
   DEFAULT_TENANT_SLUG,
   DisplayName,
+  NO_LIMITS,
   Slug,
+  TenantLimitsChangeSchema,
   TenantSchema,
   TenantSettingsChangeSchema,
 } from './types.ts';
@@ -43,18 +47,28 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
         tags,
         summary: 'Create a tenant with the environments development, staging and production',
         body: Type.Object(
-          { name: DisplayName, slug: Type.Optional(Slug), settings: Type.Optional(TenantSettingsChangeSchema) },
+          {
+            name: DisplayName,
+            slug: Type.Optional(Slug),
+            settings: Type.Optional(TenantSettingsChangeSchema),
+            limits: Type.Optional(TenantLimitsChangeSchema),
+          },
           { additionalProperties: false },
         ),
         response: { 201: TenantSchema },
       },
     },
     async (request, reply) => {
-      const { name, settings } = request.body;
+      const { name, settings, limits } = request.body;
       const slug = request.body.slug ?? slugFromName(name);
       if (slug === undefined)
         throw invalidField('slug', 'is required, because the name has no letter or digit for one');
-      const tenant = { slug, name, settings: mergeSettings(DEFAULT_SETTINGS, settings) };
+      const tenant = {
+        slug,
+        name,
+        settings: mergeSettings(DEFAULT_SETTINGS, settings),
+        limits: mergeLimits(NO_LIMITS, limits),
+      };
       const row = await db.transaction().execute((trx) => insertTenant(trx, tenant, newId, new Date(clock.now())));
       if (row === undefined) throw slugTaken(slug);
       changed(row.id);
@@ -101,6 +115,7 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
           name: Type.Optional(DisplayName),
           slug: Type.Optional(Slug),
           settings: Type.Optional(TenantSettingsChangeSchema),
+          limits: Type.Optional(TenantLimitsChangeSchema),
         },
         { additionalProperties: false },
       ),
@@ -112,6 +127,7 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
         name: request.body.name ?? current.name,
         slug: request.body.slug ?? current.slug,
         settings: JSON.stringify(mergeSettings(readSettings(current.settings), request.body.settings)),
+        limits: JSON.stringify(mergeLimits(readLimits(current.limits), request.body.limits)),
       }));
       changed(row.id);
       return showTenant(row);
@@ -139,13 +155,14 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
     },
   );
 
+  registerSuspensionRoutes(app, deps);
   registerEnvironmentRoutes(app, deps);
 }
 
 async function changeTenant(
   { db, clock }: TenantRouteDeps,
   ref: TenantRef,
-  change: (current: TenantRow) => { name: string; slug: string; settings: string },
+  change: (current: TenantRow) => { name: string; slug: string; settings: string; limits: string },
 ): Promise<TenantRow> {
   return db.transaction().execute(async (trx) => {
     const current = foundTenant(await lockTenant(trx, ref));
@@ -180,15 +197,4 @@ function isDefaultTenant(what: string) {
     'default_tenant',
     `The tenant "${DEFAULT_TENANT_SLUG}" ${what}: requests that name no tenant mean it.`,
   );
-}
-
-function showTenant(row: TenantRow) {
-  return {
-    id: formatId('tenant', row.id),
-    name: row.name,
-    slug: row.slug,
-    settings: readSettings(row.settings),
-    created_at: row.created_at.toISOString(),
-    updated_at: row.updated_at.toISOString(),
-  };
 }

@@ -104,11 +104,60 @@ export const TenantSettingsChangeSchema = Type.Unsafe<{
 export type MaskingChange = { [Name in keyof MaskingRules]?: MaskingRules[Name] | null };
 export type TenantSettingsChange = Static<typeof TenantSettingsChangeSchema>;
 
+/** What a tenant may use. Each null: no limit. */
+export interface TenantLimits {
+  requests_per_second: number | null;
+  events_per_second: number | null;
+  /** Of the UTC day. */
+  events_per_day: number | null;
+  webhooks: number | null;
+  /** Of an event's data, as published. */
+  payload_bytes: number | null;
+}
+
+/** The limits of a tenant of a program that has no defaults. */
+export const NO_LIMITS: TenantLimits = Object.freeze({
+  requests_per_second: null,
+  events_per_second: null,
+  events_per_day: null,
+  webhooks: null,
+  payload_bytes: null,
+});
+
+/** The greatest value of each limit. */
+export const LIMIT_MAX = { perSecond: 1_000_000, perDay: 999_999_999, webhooks: 200_000, bytes: 1_048_576 } as const;
+
+const limit = (maximum: number, description: string) =>
+  Type.Unsafe<number | null>({ type: ['integer', 'null'], minimum: 1, maximum, description });
+
+/** The operator's word on what a tenant may use. null: the program's default, which is none unless it was set. */
+export const TenantLimitsSchema = Type.Object({
+  requests_per_second: limit(LIMIT_MAX.perSecond, 'Requests a second with all of its credentials together.'),
+  events_per_second: limit(LIMIT_MAX.perSecond, 'Events published a second; each event of a batch counts.'),
+  events_per_day: limit(LIMIT_MAX.perDay, 'Events published a day (UTC). What was published before does not count.'),
+  webhooks: limit(LIMIT_MAX.webhooks, 'Webhooks of all environments together.'),
+  payload_bytes: limit(LIMIT_MAX.bytes, "Bytes of an event's data."),
+});
+
+/** A change of limits: an absent one stays, `null` brings its default back, and `null` for the whole resets all. */
+export const TenantLimitsChangeSchema = Type.Unsafe<Partial<TenantLimits> | null>({
+  type: ['object', 'null'],
+  additionalProperties: false,
+  properties: TenantLimitsSchema.properties,
+});
+
 export const TenantSchema = Type.Object({
   id: Type.String({ description: 'TypeID, `tnt_…`.' }),
   name: Type.String(),
   slug: Type.String(),
   settings: TenantSettingsSchema,
+  limits: TenantLimitsSchema,
+  suspended_at: Type.Unsafe<string | null>({
+    type: ['string', 'null'],
+    format: 'date-time',
+    description: 'Since when its traffic stands still; null: it does not.',
+  }),
+  suspended_reason: Type.Unsafe<string | null>({ type: ['string', 'null'] }),
   created_at: Type.String({ format: 'date-time' }),
   updated_at: Type.String({ format: 'date-time' }),
 });

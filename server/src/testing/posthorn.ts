@@ -42,6 +42,8 @@ export async function startTestPosthorn(
     encryptionKey: ENCRYPTION_KEY,
     logLevel: 'silent',
     drainSeconds: 5,
+    // Tests try many bad keys from the one address that they have.
+    authFailuresPerMinute: 1_000_000,
     ...changes,
   };
   const logger = createLogger(config.logLevel, logs);

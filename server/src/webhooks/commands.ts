@@ -28,6 +28,8 @@ export interface WebhookStore {
   newId: IdSource;
   box: SecretBox;
   directory: Pick<WebhookDirectory, 'invalidate'>;
+  /** Webhooks that a tenant may have in all of its environments; null: as many as it likes, as without this. */
+  webhooksMax?: (tenantId: string) => Promise<number | null>;
 }
 
 /** Webhooks an environment may have: the index of subscriptions and a page of totals stay quick up to there. */
@@ -44,7 +46,7 @@ export const GRACE_SECONDS = 86_400;
  * that owner's. Returns its UUID and the secret.
  *
  * @throws AppError 422 for settings or a secret that cannot be, 403 for what reaches beyond the caller's owner, 409
- * beyond 10,000 webhooks and for an owner's portal beyond 100, 404 when the environment is gone.
+ * beyond 10,000 webhooks, the tenant's quota, and for an owner's portal beyond 100, 404 when the environment is gone.
  */
 export async function createWebhook(
   store: WebhookStore,
@@ -56,7 +58,9 @@ export async function createWebhook(
   refuseBeyondOwner(reach, given);
   const settings = reach.owner === undefined ? given : { ...given, owner: reach.owner };
   const id = store.newId();
+  const ofTenantMax = (await store.webhooksMax?.(reach.tenantId)) ?? null;
   await change(store, reach, async (trx, now) => {
+    if (ofTenantMax !== null) await refuseBeyondQuota(trx, reach.tenantId, ofTenantMax);
     const preset = await lockEnvironment(trx, reach);
     await refuseOneTooMany(trx, reach);
     const webhook = { id, settings: applyChange(BLANK_WEBHOOK, settings, preset), now };
@@ -307,6 +311,22 @@ async function refuseOneTooMany(trx: Transaction<Tables>, { tenantId, environmen
   }
   if (owner !== undefined && own >= WEBHOOKS_OF_OWNER_MAX) {
     throw conflict('too_many_webhooks', `An owner has at most ${WEBHOOKS_OF_OWNER_MAX} webhooks by portal tokens.`);
+  }
+}
+
+/** Creations of a tenant with a quota go one after the other. The tenant is locked before its environment, as elsewhere. */
+async function refuseBeyondQuota(trx: Transaction<Tables>, tenantId: string, max: number): Promise<void> {
+  await trx.selectFrom('tenants').select('id').where('id', '=', tenantId).forNoKeyUpdate().execute();
+  const { count } = await trx
+    .selectFrom('webhooks')
+    .select((eb) => eb.fn.countAll<number>().as('count'))
+    .where('tenant_id', '=', tenantId)
+    .executeTakeFirstOrThrow();
+  if (count >= max) {
+    throw conflict('quota_exceeded', `The tenant's limit of ${max} webhooks, all environments together, is reached.`, {
+      limit: 'webhooks',
+      value: max,
+    });
   }
 }
 

@@ -12,6 +12,8 @@ import { createTarget, type WebhookTarget } from './target.ts';
 /** The webhooks of one environment as they were read. */
 export interface EnvironmentWebhooks {
   readonly preset: string | undefined;
+  /** Its tenant is suspended: no webhook is active, whatever its own status is. */
+  readonly suspended: boolean;
   readonly entries: ReadonlyMap<string, WebhookEntry>;
   readonly index: SubscriptionIndex<WebhookTarget>;
   /** When the first of the secrets ends: what was read is then no longer true. Milliseconds since the epoch. */
@@ -19,7 +21,10 @@ export interface EnvironmentWebhooks {
 }
 
 interface WebhookEntry {
+  /** With the status that counts. */
   target: WebhookTarget;
+  /** As its row says. */
+  own: WebhookTarget;
   events: readonly string[];
   /** The transaction that wrote the row. Every change of a webhook or of its secrets writes the row anew. */
   version: string;
@@ -49,12 +54,14 @@ export async function readEnvironment(
   const nowMs = clock.now();
   const environment = await db
     .selectFrom('environments')
-    .select('preset')
-    .where('tenant_id', '=', scope.tenantId)
-    .where('id', '=', scope.environmentId)
+    .innerJoin('tenants', 'tenants.id', 'environments.tenant_id')
+    .select(['environments.preset', 'tenants.suspended_at'])
+    .where('environments.tenant_id', '=', scope.tenantId)
+    .where('environments.id', '=', scope.environmentId)
     .executeTakeFirst();
-  const preset = environment?.preset;
-  if (preset === undefined) return assemble(preset, []);
+  if (environment === undefined) return assemble(undefined, false, []);
+  const { preset } = environment;
+  const suspended = environment.suspended_at !== null;
 
   const listed = await selectWebhooks(db, scope).select(['id', VERSION]).orderBy('id').execute();
   const known = before?.preset === preset ? before.entries : new Map<string, WebhookEntry>();
@@ -71,6 +78,7 @@ export async function readEnvironment(
   }
   return assemble(
     preset,
+    suspended,
     listed.flatMap(({ id }) => found.get(id) ?? []),
   );
 }
@@ -96,8 +104,10 @@ async function readEntries(
   const secrets = Map.groupBy(await liveSecrets(options.db, scope.tenantId, ids, nowMs), (each) => each.webhookId);
   return rows.map((row) => {
     const own = secrets.get(row.id) ?? [];
+    const target = createTarget(row, own, preset, options);
     return {
-      target: createTarget(row, own, preset, options),
+      target,
+      own: target,
       events: row.events,
       version: row.version,
       validUntilMs: Math.min(...own.map(({ expiresAt }) => expiresAt?.getTime() ?? Number.POSITIVE_INFINITY)),
@@ -105,15 +115,24 @@ async function readEntries(
   });
 }
 
-function assemble(preset: string | undefined, entries: readonly WebhookEntry[]): EnvironmentWebhooks {
+function assemble(preset: string | undefined, suspended: boolean, read: readonly WebhookEntry[]): EnvironmentWebhooks {
+  const entries = read.map((entry) => withSuspension(entry, suspended));
   let validUntilMs = Number.POSITIVE_INFINITY;
   for (const entry of entries) validUntilMs = Math.min(validUntilMs, entry.validUntilMs);
   return {
     preset,
+    suspended,
     entries: new Map(entries.map((entry) => [entry.target.id, entry])),
     index: createSubscriptionIndex(entries.map(({ events, target }) => ({ events, value: target }))),
     validUntilMs,
   };
+}
+
+/** For the engine the webhooks of a suspended tenant are paused: what is owed to them is held, and goes on later. */
+function withSuspension(entry: WebhookEntry, suspended: boolean): WebhookEntry {
+  const { own } = entry;
+  if (suspended && own.status === 'active') return { ...entry, target: { ...own, status: 'paused' } };
+  return entry.target === own ? entry : { ...entry, target: own };
 }
 
 function selectWebhooks(db: Database, scope: Scope) {

@@ -8,8 +8,8 @@ import { FAILING_MS_MIN, failingTooLongSince, type WebhookHealth } from './failu
 const PAGE = 5_000;
 
 /**
- * The active webhooks, of all tenants, that have failed for long enough to be disabled. It looks at every webhook, a
- * page at a time.
+ * The active webhooks, of all tenants but suspended ones, that have failed for long enough to be disabled. It looks at
+ * every webhook, a page at a time.
  */
 export async function* failingWebhooks(db: Database, nowMs: number): AsyncGenerator<Scope & { id: string }> {
   let after: Place | undefined = FIRST_PLACE;
@@ -70,6 +70,7 @@ async function selectCandidates(db: Database, nowMs: number, after: Place, end: 
     SELECT w.tenant_id, w.id, w.environment_id, t.failing_since, t.failing_days, t.last_failure_at
     FROM webhooks w JOIN webhook_totals t ON t.tenant_id = w.tenant_id AND t.webhook_id = w.id
     WHERE w.status = 'active' AND t.failing_since <= ${new Date(nowMs - FAILING_MS_MIN)}
+      AND w.tenant_id NOT IN (SELECT id FROM tenants WHERE suspended_at IS NOT NULL)
       AND (t.tenant_id, t.webhook_id) > (${after.tenant_id}, ${after.id})
       AND (t.tenant_id, t.webhook_id) <= (${end.tenant_id}, ${end.id})`.execute(db);
   return result.rows;

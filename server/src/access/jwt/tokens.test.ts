@@ -108,7 +108,8 @@ describe('a token', () => {
   test('that is in memory costs neither a query nor a promise, and ends with its expiry and the clock skew', async () => {
     await addSecretIssuer({ clock_skew_seconds: 10 });
     const token = signToken(claims({ exp: seconds() + 30 }), SECRET);
-    const authenticate = () => access.authenticator.authenticate({ headers: { authorization: `Bearer ${token}` } });
+    const request = { headers: { authorization: `Bearer ${token}` }, ip: '127.0.0.1' };
+    const authenticate = () => access.authenticator.authenticate(request);
     const caller = await authenticate();
     const queries = access.queries.length;
     for (let times = 0; times < 100; times += 1) expect(authenticate()).toBe(caller);

@@ -20,3 +20,14 @@ test('what was made before a webhook was resumed was held up, for a while; what 
   resumed.note('other');
   expect(resumed.heldUp(before), 'forgotten').toBe(false);
 });
+
+test('a tenant that was resumed has all of its webhooks resumed, and no other tenant’s', () => {
+  const clock = new ManualClock();
+  const newId = createIdSource(clock);
+  const task = (tenantId: string) => ({ id: newId(), webhookId: newId(), tenantId }) as DeliveryTask;
+  const resumed = new ResumedWebhooks(clock, 10_000);
+  const tasks = [task('t'), task('t'), task('other')];
+  clock.advance(1);
+  resumed.note('t');
+  expect(tasks.map((each) => resumed.heldUp(each))).toEqual([true, true, false]);
+});

@@ -3,12 +3,12 @@ import { timeOfId } from '../../kernel/ids.ts';
 import type { DeliveryTask } from '../task.ts';
 
 /**
- * Webhooks that became active a short while ago. What was held for one of them is a backlog, however short its pause
+ * Webhooks that became active, and tenants that were resumed, a short while ago. What was held for one of them is a backlog, however short its pause
  * was: of a row alone it cannot be told whether it has just been published or was held meanwhile.
  */
 export class ResumedWebhooks {
   readonly #clock: Clock;
-  /** When each became active, in milliseconds since the epoch. */
+  /** When each webhook or tenant became active, in milliseconds since the epoch. */
   readonly #atMs = new Map<string, number>();
   readonly #forgetAfterMs: number;
 
@@ -18,15 +18,17 @@ export class ResumedWebhooks {
     this.#forgetAfterMs = forgetAfterMs;
   }
 
-  note(webhookId: string): void {
+  /** A webhook, or a tenant with all of its webhooks. */
+  note(id: string): void {
     const nowMs = this.#clock.now();
-    for (const [id, atMs] of this.#atMs) if (nowMs - atMs > this.#forgetAfterMs) this.#atMs.delete(id);
-    this.#atMs.set(webhookId, nowMs);
+    for (const [noted, atMs] of this.#atMs) if (nowMs - atMs > this.#forgetAfterMs) this.#atMs.delete(noted);
+    this.#atMs.set(id, nowMs);
   }
 
-  /** The delivery was made before its webhook became active. */
+  /** The delivery was made before its webhook became active, or its tenant was resumed. */
   heldUp(task: DeliveryTask): boolean {
-    const atMs = this.#atMs.get(task.webhookId);
-    return atMs !== undefined && timeOfId(task.id) < atMs;
+    if (this.#atMs.size === 0) return false;
+    const madeAtMs = timeOfId(task.id);
+    return [task.webhookId, task.tenantId].some((id) => madeAtMs < (this.#atMs.get(id) ?? Number.NEGATIVE_INFINITY));
   }
 }

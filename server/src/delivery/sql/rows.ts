@@ -172,8 +172,8 @@ FROM lane`,
 } as const;
 
 /**
- * Makes rows due that wait for nothing any more, at most so many a lane: held ones whose webhook is active, or gone, and
- * parked ones whose webhook keeps no order any more. Gives their number by webhook. What is held for a webhook that is
+ * Makes rows due that wait for nothing any more, at most so many a lane: held ones whose webhook is active and whose
+ * tenant is not suspended, or whose webhook is gone, and parked ones whose webhook keeps no order any more. Gives their number by webhook. What is held for a webhook that is
  * not active is not looked at. $1 tenants, $2 webhooks, $3 now, $4 rows a lane.
  */
 export const RELEASE_STRANDED = {
@@ -181,10 +181,11 @@ export const RELEASE_STRANDED = {
   text: `
 WITH lane AS (
   SELECT
-    l.tenant_id, l.webhook_id, w.id IS NULL OR w.status = 'active' AS lets_held,
+    l.tenant_id, l.webhook_id, w.id IS NULL OR (w.status = 'active' AND t.suspended_at IS NULL) AS lets_held,
     w.id IS NULL OR NOT coalesce((w.ordering->>'enabled')::boolean, false) AS lets_parked
   FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)
   LEFT JOIN webhooks w ON w.tenant_id = l.tenant_id AND w.id = l.webhook_id
+  LEFT JOIN tenants t ON t.id = l.tenant_id
 ),
 stranded AS MATERIALIZED (
   SELECT d.* FROM lane CROSS JOIN LATERAL (

@@ -1,6 +1,8 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../kernel/clock.ts';
+import { ANSWER_HEADER_LINES } from '../security-headers.ts';
+import type { ReadingRoom } from './reading-room.ts';
 import { type DirectHead, readDirectHead } from './request-head.ts';
 
 /** A request that was read straight from its socket. */
@@ -36,6 +38,8 @@ export interface DirectConnectionOptions {
   socket: Socket;
   clock: Clock;
   route: DirectRoute;
+  /** Shared by all connections. */
+  room: ReadingRoom;
   /** Nothing more happens here; `remains`: the socket is open, and what came and was not answered can be read from it. */
   onLeave: (remains: boolean) => void;
 }
@@ -45,6 +49,9 @@ export const IDLE_MS_MAX = 65_000;
 
 /** For how long the rest of a request is waited for. Then it is the HTTP server that waits, and that knows what to say. */
 export const READING_MS_MAX = 30_000;
+
+/** How long answers may wait for a caller to read them; there are far more than fit into the system's buffers by then. */
+export const UNREAD_MS_MAX = 60_000;
 
 /** Bytes of a head; the HTTP server takes longer ones. */
 const HEAD_BYTES_MAX = 4_096;
@@ -56,13 +63,15 @@ const END_OF_HEAD = Buffer.from('\r\n\r\n');
  */
 export class DirectConnection {
   readonly #options: DirectConnectionOptions;
-  #state: 'idle' | 'reading' | 'answering' | 'left' = 'idle';
+  #state: 'idle' | 'reading' | 'answering' | 'unread' | 'left' = 'idle';
   /** When the state began, but for answering. */
   #sinceMs: number;
   /** What came of the request so far, or, while one is answered, of the next ones. */
   #parts: Buffer[] = [];
   #received = 0;
   #expected = 0;
+  /** Bytes for which it has room while the rest of a request is to come. */
+  #reserved = 0;
   /** A connection's heads are mostly the same, so the last one is read once. */
   #headText = '';
   #head: DirectHead | undefined;
@@ -89,10 +98,14 @@ export class DirectConnection {
     this.#options.socket.destroy();
   }
 
-  /** Ends it when it was idle for too long, and leaves it when a request takes too long to come. */
+  /**
+   * Ends it when it was idle, or its answers were unread, for too long, and leaves it when a request takes too long to
+   * come.
+   */
   sweep(nowMs: number): void {
     const ms = nowMs - this.#sinceMs;
     if (this.#state === 'idle' && ms >= IDLE_MS_MAX) this.destroy();
+    else if (this.#state === 'unread' && ms >= UNREAD_MS_MAX) this.destroy();
     else if (this.#state === 'reading' && ms >= READING_MS_MAX) this.#leave(Buffer.concat(this.#parts));
   }
 
@@ -119,10 +132,21 @@ export class DirectConnection {
       this.#take(bytes);
       return;
     }
+    if (!this.#options.room.take(head.bodyBytes)) {
+      this.#leave(bytes);
+      return;
+    }
+    this.#reserved = head.bodyBytes;
     this.#state = 'reading';
     this.#sinceMs = this.#options.clock.monotonicMs();
     this.#parts = [bytes];
     this.#received = bytes.length;
+  }
+
+  #giveRoomBack(): void {
+    if (this.#reserved === 0) return;
+    this.#options.room.giveBack(this.#reserved);
+    this.#reserved = 0;
   }
 
   #headOf(text: string): DirectHead | undefined {
@@ -144,6 +168,7 @@ export class DirectConnection {
   #take(bytes: Buffer): void {
     const head = this.#head as DirectHead;
     const { route } = this.#options;
+    this.#giveRoomBack();
     this.#state = 'answering';
     const id = route.newRequestId();
     const body = bytes.subarray(this.#expected - head.bodyBytes, this.#expected);
@@ -157,7 +182,7 @@ export class DirectConnection {
     if (socket.destroyed) return;
     let head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nx-request-id: ${id}\r\n`;
     for (const name in headers) head += `${name}: ${headers[name]}\r\n`;
-    head += `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`;
+    head += `${ANSWER_HEADER_LINES}content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`;
     head += `date: ${dateOf(clock.now())}\r\n`;
     if (this.#closing) {
       socket.end(`${head}connection: close\r\n\r\n${body}`);
@@ -165,8 +190,13 @@ export class DirectConnection {
     }
     const keep = `connection: keep-alive\r\nkeep-alive: timeout=${IDLE_MS_MAX / 1000}\r\n\r\n`;
     // One that does not read its answers gets no more of them: they would pile up here.
-    if (socket.write(head + keep + body)) this.#goOn();
-    else socket.once('drain', () => this.#goOn());
+    if (socket.write(head + keep + body)) {
+      this.#goOn();
+      return;
+    }
+    this.#state = 'unread';
+    this.#sinceMs = clock.monotonicMs();
+    socket.once('drain', () => this.#goOn());
   }
 
   /** With what came while a request was answered, or idle. */
@@ -186,11 +216,12 @@ export class DirectConnection {
 
   /** Its side is closed: there will be no further request. */
   readonly #onEnd = (): void => {
-    if (this.#state === 'answering') this.#closing = true;
+    if (this.#state === 'answering' || this.#state === 'unread') this.#closing = true;
     else this.#options.socket.end();
   };
 
   readonly #onClose = (): void => {
+    this.#giveRoomBack();
     this.#state = 'left';
     this.#options.onLeave(false);
   };
@@ -199,6 +230,7 @@ export class DirectConnection {
 
   #leave(unread: Buffer): void {
     const { socket, onLeave } = this.#options;
+    this.#giveRoomBack();
     this.#state = 'left';
     socket.off('data', this.#onData);
     socket.off('end', this.#onEnd);

@@ -4,8 +4,18 @@ import net, { type AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { eventually } from '../../testing/eventually.ts';
 import { ManualClock } from '../../testing/manual-clock.ts';
-import { type DirectAnswer, type DirectRequest, IDLE_MS_MAX, READING_MS_MAX } from './direct-connection.ts';
+import { ANSWER_HEADER_LINES } from '../security-headers.ts';
+import {
+  type DirectAnswer,
+  type DirectRequest,
+  IDLE_MS_MAX,
+  READING_MS_MAX,
+  UNREAD_MS_MAX,
+} from './direct-connection.ts';
 import { DirectServer } from './direct-server.ts';
+
+/** Bytes of unfinished bodies: of two of the largest that are sent here, and not of three. */
+const READING_BYTES_MAX = 250_000;
 
 let clock: ManualClock;
 let server: Server;
@@ -30,15 +40,16 @@ beforeEach(async () => {
     });
     request.on('end', () => response.end(`server: ${request.method} ${request.url} ${body}`));
   });
-  direct = new DirectServer(server, clock, {
+  const route = {
     requestLine: 'POST /direct HTTP/1.1',
     bodyBytesMax: 100_000,
     newRequestId: () => `req_${handled.length}`,
-    handle: (request, answer) => {
+    handle: (request: DirectRequest, answer: (answer: DirectAnswer) => void) => {
       handled.push({ request, answer });
       return handle(request, answer);
     },
-  });
+  };
+  direct = new DirectServer(server, clock, route, READING_BYTES_MAX);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
 });
@@ -93,7 +104,8 @@ describe('requests of the route', () => {
     socket.write(post('{"n":1}', 'X-A: b\r\n'));
     const [first = ''] = await answers(1);
     expect(first).toBe(
-      'HTTP/1.1 202 Accepted\r\nx-request-id: req_0\r\ncontent-type: application/json; charset=utf-8\r\n' +
+      `HTTP/1.1 202 Accepted\r\nx-request-id: req_0\r\n${ANSWER_HEADER_LINES}` +
+        'content-type: application/json; charset=utf-8\r\n' +
         'content-length: 7\r\ndate: Thu, 15 Jan 2026 12:00:00 GMT\r\nconnection: keep-alive\r\n' +
         'keep-alive: timeout=65\r\n\r\n{"n":1}',
     );
@@ -268,6 +280,60 @@ test('a connection that is idle for long is closed', async () => {
   expect(socket.readableEnded).toBe(false);
   clock.advance(10_000);
   await closed;
+});
+
+test('a connection whose answers nobody reads is cut', async () => {
+  handle = (_request, answer) => {
+    answer({ status: 202, body: 'a'.repeat(20_000_000) });
+    return true;
+  };
+  const { socket } = await connect();
+  socket.pause();
+  socket.write(post('1'));
+  await eventually(
+    async () => handled.length,
+    (count) => count === 1,
+  );
+  const count = () => new Promise<number>((resolve) => server.getConnections((_error, found) => resolve(found)));
+  clock.advance(UNREAD_MS_MAX - 5_000);
+  expect(await count()).toBe(1);
+  clock.advance(10_000);
+  await eventually(count, (found) => found === 0);
+});
+
+test('unfinished bodies have room for so many bytes together, and give it back', async () => {
+  const large = post('1'.repeat(100_000));
+  const first = await connect();
+  const second = await connect();
+  const third = await connect();
+  const begin = async ({ socket }: Caller) => {
+    const written = socket.bytesWritten + 1_000;
+    socket.write(large.slice(0, 1_000));
+    await eventually(
+      async () => socket.bytesWritten,
+      (bytes) => bytes === written,
+    );
+  };
+  /** So that the server has read what was begun before. */
+  const roundTrip = async () => {
+    const other = await connect();
+    other.socket.write(post('2'));
+    await other.answers(1);
+    other.socket.destroy();
+  };
+  for (const caller of [first, second, third]) {
+    await begin(caller);
+    await roundTrip();
+  }
+  third.socket.write(large.slice(1_000));
+  expect(brief(await third.answers(1))[0]).toMatch(/^server: POST/);
+  first.socket.write(large.slice(1_000));
+  expect(brief(await first.answers(1))[0]).toMatch(/^1{100000}$/);
+  second.socket.destroy();
+  await roundTrip();
+  await begin(first);
+  first.socket.write(large.slice(1_000));
+  expect(brief(await first.answers(2))[1]).toMatch(/^1{100000}$/);
 });
 
 test('a close ends idle connections at once and the others with their answers', async () => {

@@ -2,9 +2,13 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../kernel/clock.ts';
 import { DirectConnection, type DirectRoute } from './direct-connection.ts';
+import { ReadingRoom } from './reading-room.ts';
 
 /** How often connections are looked at that are idle or unfinished. */
 const SWEEP_MS = 5_000;
+
+/** Bytes of unfinished bodies: sixty of the largest. */
+const READING_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * Stands before an HTTP server and serves the plain requests of one route straight from their sockets. As soon as
@@ -18,14 +22,16 @@ export class DirectServer {
   #closing = false;
 
   /** The server does not listen yet. */
-  constructor(server: Server, clock: Clock, route: DirectRoute) {
+  constructor(server: Server, clock: Clock, route: DirectRoute, readingBytesMax = READING_BYTES_MAX) {
     const toServer = server.listeners('connection') as ((socket: Socket) => void)[];
+    const room = new ReadingRoom(readingBytesMax);
     server.removeAllListeners('connection');
     server.on('connection', (socket) => {
       const connection = new DirectConnection({
         socket,
         clock,
         route,
+        room,
         onLeave: (remains) => {
           this.#connections.delete(connection);
           if (!remains) return;

@@ -1,3 +1,5 @@
+import { HOST } from '../request-rules.ts';
+
 /** What the head of a request says that is read straight from its socket. */
 export interface DirectHead {
   /** Names in lower case. */
@@ -25,7 +27,7 @@ export function readDirectHead(head: string, requestLine: string): DirectHead | 
     headers[name] = field[2] as string;
   }
   const { connection = 'keep-alive', 'content-length': length } = headers;
-  if (!headers.host || length === undefined || !LENGTH.test(length)) return undefined;
+  if (length === undefined || !LENGTH.test(length) || !HOST.test(headers.host ?? '')) return undefined;
   if (connection.toLowerCase() !== 'keep-alive' || !JSON_TYPE.test(headers['content-type'] ?? '')) return undefined;
   return { headers, bodyBytes: Number(length) };
 }
