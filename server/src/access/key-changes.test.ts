@@ -27,6 +27,20 @@ const rotate = (id: string, seconds: number | undefined, options: Call = {}) =>
   });
 const works = async (key: string) => (await access.call('GET', '/needs/publish', { key })).status === 200;
 
+test('one change may name the limit and all else, and what it leaves out stays', async () => {
+  const { slug: tenant } = await access.makeTenant();
+  const { id } = await makeKey(tenant, { scopes: ['read'], requests_per_second: 5 });
+  const limited = await change(id, { requests_per_second: 7 }, { tenant });
+  expect(limited.body).toMatchObject({ name: 'Key', scopes: ['read'], expires_at: null, requests_per_second: 7 });
+  const all = { name: 'New', scopes: ['publish'], expires_at: '2100-01-01T00:00:00.000Z', requests_per_second: 9 };
+  expect((await change(id, all, { tenant })).body).toMatchObject(all);
+  const { body } = await change(id, { name: 'Newer' }, { tenant });
+  expect(body).toMatchObject({ ...all, name: 'Newer' });
+  expect((await rotate(id, 0, { tenant })).body).toMatchObject({ ...all, name: 'Newer' });
+  expect((await change(id, { requests_per_second: null }, { tenant })).body.requests_per_second).toBeNull();
+  expect((await access.call('GET', `/api/v1/api-keys/${id}`, { tenant })).body.requests_per_second).toBeNull();
+});
+
 describe('scopes', () => {
   test('leave of a role’s permissions those that they name', async () => {
     const { slug: tenant } = await access.makeTenant();
