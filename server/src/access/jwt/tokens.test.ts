@@ -110,7 +110,9 @@ describe('a token', () => {
     const token = signToken(claims({ exp: seconds() + 30 }), SECRET);
     const request = { headers: { authorization: `Bearer ${token}` }, ip: '127.0.0.1' };
     const authenticate = () => access.authenticator.authenticate(request);
+    expect(access.authenticator.recognize(request.headers)).toBeUndefined();
     const caller = await authenticate();
+    expect(access.authenticator.recognize(request.headers)).toBe(caller);
     const queries = access.queries.length;
     for (let times = 0; times < 100; times += 1) expect(authenticate()).toBe(caller);
     expect(access.queries.length).toBe(queries);
