@@ -1,24 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { signToken } from '../../src/access/jwt/token-fixture.ts';
 import { API_KEY_ROLES } from '../../src/access/key-roles.ts';
-import type { OpenApiDocument } from '../../src/http/openapi.ts';
 import { admits, PORTAL_ROLES, ROLES, type Role } from '../../src/http/permissions.ts';
 import { createIdSource, formatId } from '../../src/kernel/ids.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
-
-const DOCUMENT: OpenApiDocument = JSON.parse(readFileSync(new URL('../../../openapi.json', import.meta.url), 'utf8'));
-const ROUTES = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
-  Object.entries(operations).map(([method, operation]) => ({
-    method: method.toUpperCase(),
-    path,
-    route: `${method.toUpperCase()} ${path}`,
-    permission: operation['x-permission'],
-    portal: operation['x-portal'],
-  })),
-);
+import { ROUTES } from './documented-routes.ts';
 
 /** A tenant with an API key and a JWT of each role. */
 interface TestTenant {
@@ -218,6 +206,39 @@ describe('what belongs to another tenant', () => {
       const { text } = await callAs(stranger, 'owner', 'GET', path, undefined, credential);
       for (const id of [dead, ...Object.values(OWNED).map(({ theirs }) => theirs)])
         expect(text, path).not.toContain(id);
+    }
+  });
+});
+
+describe('a key with scopes', () => {
+  const keyWith = async (scopes: string[]): Promise<Record<string, string>> => {
+    const fields = { name: scopes.join(), role: 'owner', scopes };
+    const made = await callAs(stranger, 'owner', 'POST', '/api/v1/api-keys', fields);
+    expect(made.status, made.text).toBe(201);
+    return { authorization: `Bearer ${made.body.key}` };
+  };
+
+  test('makes portal tokens only if it may read what they read', async () => {
+    for (const [scopes, status] of [
+      [['develop'], 403],
+      [['read'], 403],
+      [['develop', 'read'], 201],
+    ] as const) {
+      const asked = { owner: 'ann', access: 'read' };
+      const as = await keyWith([...scopes]);
+      expect((await posthorn.call('POST', '/api/v1/portal-tokens', asked, as)).status, scopes.join()).toBe(status);
+    }
+  });
+
+  test('is shown payloads as they are only with the scope "reveal", whatever its role', async () => {
+    const event = { event_type: 'order.paid', data: { password: 'hunter2' } };
+    const { id } = (await callAs(stranger, 'owner', 'POST', '/api/v1/events', event)).body;
+    for (const [scopes, password] of [
+      [['read'], '***'],
+      [['read', 'reveal'], 'hunter2'],
+    ] as const) {
+      const shown = await posthorn.call('GET', `/api/v1/events/${id}`, undefined, await keyWith([...scopes]));
+      expect(shown.body.data, scopes.join()).toEqual({ password });
     }
   });
 });

@@ -1,24 +1,13 @@
-import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type PortalClaims, readPortalToken, writePortalToken } from '../../src/access/portal-token.ts';
-import type { OpenApiDocument } from '../../src/http/openapi.ts';
 import { createIdSource, formatId } from '../../src/kernel/ids.ts';
 import { createSecretBox } from '../../src/kernel/secret-box.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import { ROUTES } from './documented-routes.ts';
 
-const DOCUMENT: OpenApiDocument = JSON.parse(readFileSync(new URL('../../../openapi.json', import.meta.url), 'utf8'));
-const ROUTES = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
-  Object.entries(operations).map(([method, operation]) => ({
-    method: method.toUpperCase(),
-    path,
-    route: `${method.toUpperCase()} ${path}`,
-    permission: operation['x-permission'],
-    portal: operation['x-portal'],
-  })),
-);
 const OF_PORTALS = ROUTES.filter(({ portal }) => portal !== undefined);
 
 /** Where a portal is: a tenant's environment, and the owner that its tokens are for; undefined: no owner. */

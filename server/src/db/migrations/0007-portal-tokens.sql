@@ -1,4 +1,4 @@
--- Tokens for a tenant's portal (access/portal/). They are signed and not stored; what is stored is which were revoked.
+-- Tokens for a tenant's portal (access/portal-token.ts). They are signed and not stored; what is stored is which were revoked.
 
 -- The webhooks of one owner are asked for by every request of a portal.
 CREATE INDEX webhooks_by_owner ON webhooks (tenant_id, environment_id, owner) WHERE owner IS NOT NULL;
