@@ -66,6 +66,7 @@ export async function changeWebhook(store: WebhookStore, scope: Scope, id: strin
   await change(store, scope, async (trx, now) => {
     const row = await lockOrThrow(trx, scope, id);
     const preset = await environmentPreset(trx, scope);
+    await store.box.learn([row.headers_box]);
     const next = applyChange(readSettings(row, store.box), settings, preset);
     await updateWebhook(trx, row, next, now, store.box);
     await ensureKeyPair(store, trx, row, next, preset, now);
