@@ -23,8 +23,9 @@ export const NEXT_KEY_FILE = 'encryption.key.next';
 /** The one in use first. @throws StartupError when a file is there and holds no key. */
 export async function readMasterKeys(source: MasterKeySource): Promise<MasterKey[]> {
   if (source.kind === 'given') return source.keys.map(masterKey);
-  const kept = await readKeyFile(source.path, KEY_FILE);
+  // In this order: one that gets its final name in between is read twice, and not missed.
   const next = await readKeyFile(source.path, NEXT_KEY_FILE);
+  const kept = await readKeyFile(source.path, KEY_FILE);
   return [kept, next].filter((key) => key !== undefined);
 }
 

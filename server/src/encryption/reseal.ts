@@ -20,9 +20,9 @@ const BATCH_ROWS = 500;
  * that nobody who waits for a row of the batch can make a deadlock of it.
  */
 export async function resealColumn(
-  pool: pg.Pool,
+  pool: Pick<pg.Pool, 'query'>,
   column: SealedColumn,
-  options: { box: SecretBox; currentKey: number; onBatch?: () => void },
+  options: { box: SecretBox; currentKey: number },
 ): Promise<ResealedColumn> {
   const { box, currentKey } = options;
   const { selectFirst, selectNext, update } = statementsOf(column);
@@ -52,7 +52,6 @@ export async function resealColumn(
       done.resealed += result.rowCount ?? 0;
       done.passedOver += changes.length - (result.rowCount ?? 0);
     }
-    options.onBatch?.();
     last = page.rows.at(-1)?.row;
     if (last === undefined || page.rows.length < BATCH_ROWS) return done;
   }

@@ -5,7 +5,7 @@ import { announceKeys, insertKey, inTransaction, openKeyRows, readKeyRows } from
 import type { MasterKey } from './master-keys.ts';
 import { mustBeOpened } from './prepare-keys.ts';
 import { countSealedOtherwise, resealColumn } from './reseal.ts';
-import { alone, everyHolder, pauseFor, RotationError, type RotationOptions } from './rotation.ts';
+import { alone, everyHolder, NOTICE_MS, pauseFor, RotationError, type RotationOptions } from './rotation.ts';
 import { SEALED_COLUMNS } from './sealed-columns.ts';
 
 export interface DataKeyRotationOptions extends RotationOptions {
@@ -28,8 +28,8 @@ export interface RotatedDataKey {
 
 const SETTLE_MS = 20_000;
 
-/** Rows that are changed or locked each time they are walked over are rare; so many walks find them all. */
-const WALKS_MAX = 20;
+/** Between two walks over a column; what was locked at the first is mostly free at the second. */
+const WALK_PAUSE_MS = 200;
 
 /**
  * Makes a new data key and seals everything anew with it, while the program serves. Each step is one transaction, and
@@ -57,30 +57,30 @@ async function rotate(options: DataKeyRotationOptions): Promise<RotatedDataKey> 
   const interrupted = sealing.some(({ state }) => state === 'old');
   if (next === undefined && !interrupted) {
     next = Math.max(...rows.map(({ id }) => id)) + 1;
-    onStep(`Making data key ${next}.`);
+    await onStep(`Making data key ${next}.`);
     await announceNext(pool, next, master);
-  } else onStep('Taking up the rotation that was interrupted.');
+  } else await onStep('Taking up the rotation that was interrupted.');
 
   if (next !== undefined) {
-    onStep(`Waiting until every running process has data key ${next}.`);
+    await onStep(`Waiting until every running process has data key ${next}.`);
     await everyHolder(options, 'newest_key >= $1', next, `Data key ${next} is not known everywhere`);
-    onStep(`Sealing with data key ${next} from now on.`);
+    await onStep(`Sealing with data key ${next} from now on.`);
     await promoteNext(pool, next);
   }
   const opened = mustBeOpened(openKeyRows(await readKeyRows(pool), masters));
   const ring = new KeyRing();
   ring.take(opened.keys);
   const key = ring.current.id;
-  onStep('Waiting until no running process seals with an old key.');
+  await onStep('Waiting until no running process seals with an old key.');
   await everyHolder(options, 'current_key = $1', key, `Data key ${key} is not in use everywhere`);
   const settledMs = clock.monotonicMs() + settleMs;
 
   let resealed = await resealAll(options, ring);
-  onStep('Waiting for what was under way.');
+  await onStep('Waiting for what was under way.');
   await pauseFor(clock, Math.max(0, settledMs - clock.monotonicMs()));
   resealed += await resealAll(options, ring);
   const old = opened.keys.filter(({ purpose, state }) => purpose === 'sealing' && state === 'old').map(({ id }) => id);
-  onStep(`Removing data ${old.length === 1 ? 'key' : 'keys'} ${old.join(', ')}.`);
+  await onStep(`Removing data ${old.length === 1 ? 'key' : 'keys'} ${old.join(', ')}.`);
   await removeOld(pool, old, key);
   return { key, resealed, removed: old };
 }
@@ -101,27 +101,25 @@ function promoteNext(pool: pg.Pool, id: number): Promise<void> {
 }
 
 /** Walks until nothing was passed over. */
-async function resealAll({ pool, onStep }: DataKeyRotationOptions, ring: KeyRing): Promise<number> {
+async function resealAll(options: DataKeyRotationOptions, ring: KeyRing): Promise<number> {
+  const { pool, clock, onStep, noticeMs = NOTICE_MS } = options;
   const box = createSecretBox(ring);
   let total = 0;
   for (const column of Object.values(SEALED_COLUMNS)) {
-    for (let walk = 1; ; walk += 1) {
-      const { resealed, passedOver, unreadable } = await resealColumn(pool, column, {
-        box,
-        currentKey: ring.current.id,
-        onBatch: () => {},
-      });
-      total += resealed;
-      if (resealed > 0) onStep(`Sealed ${resealed} of ${column.table}.${column.column} anew.`);
-      if (unreadable.length > 0) {
+    const name = `${column.table}.${column.column}`;
+    const endMs = clock.monotonicMs() + noticeMs;
+    for (;;) {
+      const done = await resealColumn(pool, column, { box, currentKey: ring.current.id });
+      total += done.resealed;
+      if (done.resealed > 0) await onStep(`Sealed ${done.resealed} of ${name} anew.`);
+      if (done.unreadable.length > 0) {
         throw new RotationError(
-          `${unreadable.length} of ${column.table}.${column.column} cannot be opened, the first of them ${unreadable[0]}. Store them anew or delete them, and repeat the command; the old keys stay until then.`,
+          `${done.unreadable.length} of ${name} cannot be opened, the first of them ${done.unreadable[0]}. Store them anew or delete them, and repeat the command; the old keys stay until then.`,
         );
       }
-      if (passedOver === 0) break;
-      if (walk === WALKS_MAX) {
-        throw new RotationError(`Rows of ${column.table} are locked all the time: repeat the command.`);
-      }
+      if (done.passedOver === 0) break;
+      if (clock.monotonicMs() >= endMs) throw new RotationError(`Rows of ${name} stay locked: repeat the command.`);
+      await pauseFor(clock, WALK_PAUSE_MS);
     }
   }
   return total;

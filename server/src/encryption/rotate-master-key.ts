@@ -54,18 +54,18 @@ async function rotateInFolder(options: MasterKeyRotationOptions, folder: string)
   const masters = [kept, left].filter((key) => key !== undefined);
   const { master, keys } = mustBeOpened(openKeyRows(await readKeyRows(pool), masters));
   if (master.name === left?.name) {
-    onStep(`Taking up the rotation that was interrupted: ${NEXT_KEY_FILE} becomes ${KEY_FILE}.`);
+    await onStep(`Taking up the rotation that was interrupted: ${NEXT_KEY_FILE} becomes ${KEY_FILE}.`);
     await promoteNextKeyFile(folder);
     return { kind: 'rotated', rewrapped: keys.length };
   }
   const next = left ?? masterKey(randomBytes(32));
   if (left === undefined) {
-    onStep(`Writing the new master key to ${NEXT_KEY_FILE}.`);
+    await onStep(`Writing the new master key to ${NEXT_KEY_FILE}.`);
     await writeNextKeyFile(folder, next);
   }
   await announceKeys(pool);
   const rotated = await rewrap(options, master, next);
-  onStep(`Putting it into the place of ${KEY_FILE}.`);
+  await onStep(`Putting it into the place of ${KEY_FILE}.`);
   await promoteNextKeyFile(folder);
   await announceKeys(pool);
   return rotated;
@@ -77,9 +77,9 @@ async function rewrap(
   next: MasterKey,
 ): Promise<RotatedMasterKey> {
   const { pool, onStep } = options;
-  onStep('Waiting until every running process has the new master key.');
+  await onStep('Waiting until every running process has the new master key.');
   await everyHolder(options, '$1 = ANY (master_keys)', next.name, 'The new master key is not known everywhere');
-  onStep('Wrapping the keys by it.');
+  await onStep('Wrapping the keys by it.');
   const rewrapped = await rewrapAll(pool, master, next);
   return { kind: 'rotated', rewrapped };
 }

@@ -7,10 +7,12 @@ export interface RotationOptions {
   pool: pg.Pool;
   clock: Clock;
   /** Told of each step before it is taken. What it throws ends the rotation there; it can be taken up again. */
-  onStep: (step: string) => void;
-  /** Milliseconds that are waited for running processes to take notice (60,000). */
+  onStep: (step: string) => void | Promise<void>;
+  /** Milliseconds that are waited for running processes to take notice, and for locked rows (60,000). */
   noticeMs?: number;
 }
+
+export const NOTICE_MS = 60_000;
 
 /** A rotation that cannot be done now; the message is one line that says why and what to do. */
 export class RotationError extends StartupError {}
@@ -49,7 +51,7 @@ const POLL_MS = 100;
  * @throws RotationError that names those of which it is not, when the time is over.
  */
 export async function everyHolder(
-  { pool, clock, noticeMs = 60_000 }: RotationOptions,
+  { pool, clock, noticeMs = NOTICE_MS }: RotationOptions,
   condition: string,
   value: unknown,
   lacking: string,
