@@ -7,16 +7,21 @@ import { ensurePartitions } from './db/partitions.ts';
 import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
 import { startReplayWorker } from './delivery/recovery/worker.ts';
 import { foldTallies } from './delivery/totals.ts';
+import type { MasterKeySource } from './encryption/key-files.ts';
+import { startKeyKeeper } from './encryption/key-keeper.ts';
+import { KeyRing } from './encryption/key-ring.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
 import type { Clock } from './kernel/clock.ts';
 import { endsBy } from './kernel/deadline.ts';
+import { createSecretBox } from './kernel/secret-box.ts';
 import { startMaintenance } from './operations/maintenance.ts';
 
-export interface NodeOptions extends CompositionOptions {
+export interface NodeOptions extends Omit<CompositionOptions, 'box'> {
   config: Config;
   connection: pg.ClientConfig;
+  masterKeys: MasterKeySource;
 }
 
 /** One process's share of the program: it takes requests and delivers. */
@@ -34,10 +39,10 @@ export interface RunningNode {
 }
 
 /**
- * Starts a node on a database that is prepared: caches, engine, HTTP, in this order, and stops them in the opposite
+ * Starts a node on a database that is prepared: keys, caches, engine, HTTP, in this order, and stops them in the opposite
  * one.
  *
- * @throws StartupError when the address cannot be listened on; whatever was started is stopped.
+ * @throws StartupError when the address cannot be listened on or the keys cannot be opened; whatever was started is stopped.
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { config, connection, logger, clock } = options;
@@ -55,14 +60,29 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     }
   };
   try {
-    const parts = await compose(options);
+    const ring = new KeyRing();
+    const parts = await compose({ ...options, box: createSecretBox(ring) });
     const { db, pool } = parts.database;
     running.push(() => parts.database.close());
     running.push(() => parts.enginePool.end());
     running.push(parts.stopAuthenticator);
     running.push(parts.stopOperationalEvents);
-    const { applyChange, forgetEverything } = parts;
-    const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });
+    const source = options.masterKeys;
+    const keys = await startKeyKeeper({ pool, ring, source, clock, newId: parts.newId, logger });
+    running.push(() => keys.stop());
+    const changes = listenForChanges({
+      connection,
+      clock,
+      logger,
+      onChange: (change) => {
+        if (change.topic === 'encryption_keys') void keys.refresh();
+        else parts.applyChange(change);
+      },
+      onReset: () => {
+        void keys.refresh();
+        parts.forgetEverything();
+      },
+    });
     running.push(() => changes.stop());
     await parts.engine.start();
     running.push(() => parts.engine.stop(Math.max(0, drainedByMs - clock.monotonicMs())));

@@ -12,6 +12,7 @@ const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
 const FLOORS = [
   ['kernel'],
   ['db', 'masking'],
+  ['encryption'],
   ['http'],
   ['tenants'],
   ['access'],

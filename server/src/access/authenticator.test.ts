@@ -6,12 +6,12 @@ import { createHttpServer, type HttpServer } from '../http/server.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createIdSource, formatId } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
-import { createSecretBox } from '../kernel/secret-box.ts';
 import { ensureDefaultTenant } from '../tenants/default-tenant.ts';
 import { createTenantDirectory } from '../tenants/directory.ts';
 import { insertTenant } from '../tenants/queries.ts';
 import { DEFAULT_SETTINGS } from '../tenants/types.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { testSecretBox } from '../testing/secret-box.ts';
 import { type Authenticator, createAuthenticator } from './authenticator.ts';
 import { createApiKey } from './key.ts';
 import type { ApiKeyRole } from './key-roles.ts';
@@ -19,7 +19,7 @@ import { insertKey } from './queries.ts';
 
 const OPERATOR_KEY = 'operator-key-of-the-tests';
 const logger = createLogger('silent');
-const box = createSecretBox(Buffer.alloc(32, 7));
+const box = testSecretBox();
 const newId = createIdSource();
 
 let database: TestDatabase;

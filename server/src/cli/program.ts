@@ -6,6 +6,7 @@ import { CommandError } from './command-error.ts';
 import { demoCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
 import { doctorCommand } from './doctor.ts';
+import { encryptionCommand } from './encryption.ts';
 import { keyCommand } from './key.ts';
 import { migrateCommand } from './migrate.ts';
 import { publishCommand } from './publish.ts';
@@ -46,6 +47,7 @@ function createProgram(terminal: Terminal): Command {
     serveCommand(terminal),
     migrateCommand(terminal),
     keyCommand(terminal),
+    encryptionCommand(terminal),
     publishCommand(terminal),
     triggerCommand(terminal),
     receiveCommand(terminal),

@@ -15,7 +15,9 @@ export interface Change {
     | 'deliveries_cancelled'
     | 'lane_due'
     | 'circuits'
-    | 'webhook_resumed';
+    | 'webhook_resumed'
+    | 'encryption_keys';
+  /** Empty with `encryption_keys`, which are no tenant's. */
   tenantId: string;
   environmentId?: string;
   /** With `lane_due`, `circuits` and `webhook_resumed`. */

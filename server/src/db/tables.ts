@@ -21,6 +21,8 @@ export interface Tables {
   idempotent_requests: IdempotentRequestsTable;
   replay_jobs: ReplayJobsTable;
   portal_revocations: PortalRevocationsTable;
+  encryption_keys: EncryptionKeysTable;
+  key_holders: KeyHoldersTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -287,4 +289,23 @@ interface ReplayJobsTable {
   created_at: Timestamp;
   started_at: Timestamp | null;
   completed_at: Timestamp | null;
+}
+
+interface EncryptionKeysTable {
+  id: number;
+  purpose: 'sealing' | 'hashing' | 'portal';
+  state: 'next' | 'current' | 'old';
+  wrapped: Buffer;
+  master_key: string;
+  created_at: Generated<Date>;
+}
+
+interface KeyHoldersTable {
+  id: string;
+  pid: number;
+  host: string;
+  seen_at: Timestamp;
+  newest_key: number | null;
+  current_key: number | null;
+  master_keys: string[];
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Database, errorCode } from '../db/pool.ts';
+import { SEALED_COLUMNS, sealedPlace } from '../encryption/sealed-columns.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { AppError, conflict, malformed } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
@@ -66,6 +67,7 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
           retryAfterSeconds: 1,
         });
       case 'answered':
+        await box.learn([outcome.box]);
         replay(reply, outcome.status, openAnswer(box, outcome.box, scope, key));
         return 'replayed';
     }
@@ -89,7 +91,7 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
       const answer = readAnswer(reply, payload);
       if (answer === undefined) await releaseRequest(db, claim);
       else
-        await completeRequest(db, claim, reply.statusCode, box.seal(JSON.stringify(answer), rowName(claim, claim.key)));
+        await completeRequest(db, claim, reply.statusCode, box.seal(JSON.stringify(answer), placeOf(claim, claim.key)));
     } catch (error) {
       // The work is done, and its answer is worth more than the keeping of it.
       request.log.error({ request_id: request.id, code: errorCode(error) }, 'an idempotent answer was not kept');
@@ -131,7 +133,7 @@ function readAnswer(reply: FastifyReply, payload: unknown): Answer | undefined {
 }
 
 function openAnswer(box: SecretBox, sealed: Buffer, scope: Scope, key: string): Answer {
-  return JSON.parse(box.open(sealed, rowName(scope, key))) as Answer;
+  return JSON.parse(box.open(sealed, placeOf(scope, key))) as Answer;
 }
 
 function replay(reply: FastifyReply, status: number, answer: Answer): void {
@@ -140,8 +142,8 @@ function replay(reply: FastifyReply, status: number, answer: Answer): void {
   reply.send(answer.body);
 }
 
-function rowName(scope: Scope, key: string): string {
-  return `idempotent_requests/${scope.tenantId}/${scope.environmentId}/${key}`;
+function placeOf(scope: Scope, key: string): string {
+  return sealedPlace(SEALED_COLUMNS.idempotentResponse, scope.tenantId, scope.environmentId, key);
 }
 
 /** Keyed, because a body may be a short secret that a plain hash would give away. */

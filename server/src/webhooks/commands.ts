@@ -75,6 +75,7 @@ export async function changeWebhook(store: WebhookStore, reach: Reach, id: strin
     const row = await lockOrThrow(trx, reach, id);
     refuseBeyondOwner(reach, body, row);
     const preset = await environmentPreset(trx, reach);
+    await store.box.learn([row.headers_box]);
     const next = applyChange(readSettings(row, store.box), settings, preset);
     await updateWebhook(trx, row, next, now, store.box);
     await ensureKeyPair(store, trx, row, next, preset, now);

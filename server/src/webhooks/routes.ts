@@ -165,7 +165,9 @@ async function shower(
     (row) => resolveSettings(readOwnSettings(row), environment.preset).signature.asymmetric,
   );
   const ids = asymmetric.map((row) => row.id);
-  const secrets = Map.groupBy(await liveSecrets(db, caller.tenantId, ids, clock.now()), (each) => each.webhookId);
+  const live = await liveSecrets(db, caller.tenantId, ids, clock.now());
+  const secrets = Map.groupBy(live, (each) => each.webhookId);
+  await box.learn([...rows.map((row) => row.headers_box), ...live.map((secret) => secret.box)]);
   const none: LiveSecret[] = [];
   const masker = await settingsMasker(deps, caller);
   return (row) => showWebhook(row, secrets.get(row.id) ?? none, environment, box, masker);

@@ -72,5 +72,6 @@ async function readSecrets(deps: WebhookStore, caller: Caller, id: string): Prom
   if (row === undefined) throw notFound('webhook');
   const secrets = await liveSecrets(deps.db, caller.tenantId, [id], deps.clock.now());
   const { signature } = resolveSettings(readOwnSettings(row), await environmentPreset(deps.db, caller));
+  await deps.box.learn(secrets.map((secret) => secret.box));
   return showSecrets(secrets, caller.tenantId, signature.asymmetric, deps.box);
 }

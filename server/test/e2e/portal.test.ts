@@ -2,12 +2,17 @@ import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type PortalClaims, readPortalToken, writePortalToken } from '../../src/access/portal-token.ts';
+import { KeyRing } from '../../src/encryption/key-ring.ts';
+import { openKeyRows, readKeyRows } from '../../src/encryption/key-rows.ts';
+import { masterKey } from '../../src/encryption/master-keys.ts';
+import { mustBeOpened } from '../../src/encryption/prepare-keys.ts';
 import type { OpenApiDocument } from '../../src/http/openapi.ts';
 import { createIdSource, formatId } from '../../src/kernel/ids.ts';
-import { createSecretBox } from '../../src/kernel/secret-box.ts';
+import { createSecretBox, type SecretBox } from '../../src/kernel/secret-box.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import { testSecretBox } from '../../src/testing/secret-box.ts';
 
 const DOCUMENT: OpenApiDocument = JSON.parse(readFileSync(new URL('../../../openapi.json', import.meta.url), 'utf8'));
 const ROUTES = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
@@ -190,7 +195,15 @@ describe('a token that is no good', () => {
     return status;
   };
   /** The box of the tests' program. */
-  const box = createSecretBox(Buffer.alloc(32, 7));
+  let box: SecretBox;
+  beforeAll(async () => {
+    const pool = new pg.Pool(posthorn.database.connection);
+    const opened = openKeyRows(await readKeyRows(pool), [masterKey(Buffer.alloc(32, 7))]);
+    await pool.end();
+    const ring = new KeyRing();
+    ring.take(mustBeOpened(opened).keys);
+    box = createSecretBox(ring);
+  });
   const claimsOf = (token: string) => readPortalToken(box, token) as PortalClaims;
 
   test('a good one is let in', async () => {
@@ -205,7 +218,7 @@ describe('a token that is no good', () => {
 
   test('was signed with another key', async () => {
     const claims = claimsOf(await makeToken(await makePlace('anna')));
-    expect(await read(writePortalToken(createSecretBox(Buffer.alloc(32, 8)), claims))).toBe(401);
+    expect(await read(writePortalToken(testSecretBox(), claims))).toBe(401);
   });
 
   test('says something else than what was signed', async () => {
