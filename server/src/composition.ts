@@ -32,6 +32,7 @@ import { programVersion } from './kernel/version.ts';
 import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
+import { registerRetentionRoutes } from './retention/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
 import { disableWebhook } from './webhooks/commands.ts';
@@ -82,6 +83,8 @@ export interface Composition {
   stopAuthenticator: () => Promise<void>;
   /** The work of an hour's maintenance. */
   disableFailingWebhooks: (nowMs: number) => Promise<void>;
+  /** Begins a round of retention; set once the node runs. */
+  onRetentionAsked: { run: () => boolean };
   /** After the engine, which may have something to tell until it has stopped. */
   stopOperationalEvents: () => Promise<void>;
 }
@@ -185,6 +188,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
   registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
   registerReplayRoutes(http, { db, clock, newId, webhooks });
+  const onRetentionAsked = { run: () => false };
+  registerRetentionRoutes(http, { db, runNow: () => onRetentionAsked.run() });
   registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });
 
   return {
@@ -206,6 +211,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
     stopAuthenticator: () => authenticator.stop(),
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
+    onRetentionAsked,
     stopOperationalEvents: () => operationalEvents.stop(),
   };
 }

@@ -11,6 +11,8 @@ import { listen } from './http/listen.ts';
 import type { Clock } from './kernel/clock.ts';
 import { endsBy } from './kernel/deadline.ts';
 import { startMaintenance } from './operations/maintenance.ts';
+import { startRetention } from './retention/worker.ts';
+import { startRemovalWorker } from './tenants/removal.ts';
 
 export interface NodeOptions extends CompositionOptions {
   config: Config;
@@ -78,6 +80,11 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => beforeDrained(maintenance.stop()));
     const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
     running.push(() => beforeDrained(replays.stop()));
+    const removals = startRemovalWorker({ db, clock, logger });
+    running.push(() => beforeDrained(removals.stop()));
+    const retention = startRetention({ connection, clock, logger });
+    parts.onRetentionAsked.run = retention.runNow;
+    running.push(() => beforeDrained(retention.stop()));
     const url = await listen(parts.http, config, { shared: options.wholeProgram !== undefined });
     // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
     running.push(() => closeWithin(parts, drainMs / 2, clock));

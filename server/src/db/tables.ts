@@ -20,6 +20,9 @@ export interface Tables {
   nodes: NodesTable;
   idempotent_requests: IdempotentRequestsTable;
   replay_jobs: ReplayJobsTable;
+  retention_cursors: RetentionCursorsTable;
+  removals: RemovalsTable;
+  erasure_jobs: ErasureJobsTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -42,6 +45,7 @@ interface EnvironmentsTable {
   name: string;
   preset: string;
   created_at: Timestamp;
+  retention: Json<unknown> | null;
 }
 
 interface ApiKeysTable {
@@ -275,6 +279,53 @@ interface ReplayJobsTable {
   cursor_id: string;
   failures: Generated<number>;
   next_chunk_at: Timestamp;
+  served_at: Timestamp | null;
+  created_at: Timestamp;
+  started_at: Timestamp | null;
+  completed_at: Timestamp | null;
+}
+
+interface RetentionCursorsTable {
+  tenant_id: string;
+  environment_id: string;
+  day: string;
+  cursor_id: string;
+  spared: Generated<number>;
+  completed_at: Timestamp | null;
+}
+
+interface RemovalsTable {
+  tenant_id: string;
+  target_id: string;
+  removed: Generated<number>;
+  failures: Generated<number>;
+  next_step_at: Timestamp;
+  created_at: Timestamp;
+}
+
+interface ErasureJobsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  path: string[];
+  value_box: Buffer | null;
+  value_hash: Buffer;
+  since_at: Timestamp | null;
+  until_at: Timestamp;
+  status: 'queued' | 'running' | 'completed' | 'cancelled' | 'failed';
+  stage: 'events' | 'settle' | 'vacuum';
+  cursor_id: string;
+  looked_at: Generated<number>;
+  erased_events: Generated<number>;
+  erased_attempts: Generated<number>;
+  discarded_deliveries: Generated<number>;
+  removed_dead_letters: Generated<number>;
+  erased_samples: Generated<number>;
+  removed_answers: Generated<number>;
+  in_hand: Generated<string[]>;
+  touched: Generated<string[]>;
+  failures: Generated<number>;
+  next_step_at: Timestamp;
   served_at: Timestamp | null;
   created_at: Timestamp;
   started_at: Timestamp | null;

@@ -41,7 +41,7 @@ test('ten nodes that start at once make one default tenant, with the settings of
   expect(new Set(results.map((result) => result.tenantId)).size).toBe(1);
   const directory = createTenantDirectory({ db: handle.db, clock });
   const tenant = await directory.find('default');
-  expect(tenant?.settings).toEqual(settings);
+  expect(tenant?.settings).toEqual({ ...DEFAULT_SETTINGS, ...settings });
   expect([...(tenant?.environments.keys() ?? [])].sort()).toEqual(['development', 'production', 'staging']);
 });
 
@@ -79,7 +79,7 @@ test('a change is seen after its notice under every name of the tenant, and anot
   directory.invalidate(id);
   expect(await directory.find('changing')).toBeUndefined();
   expect(await directory.find('changed')).toMatchObject({ id });
-  expect(await directory.settings(id)).toEqual({ allow_unknown_event_types: true });
+  expect(await directory.settings(id)).toEqual({ ...DEFAULT_SETTINGS, allow_unknown_event_types: true });
   expect(directory.get(otherId)).toBe(steady);
   directory.invalidateAll();
   expect(directory.get(otherId)).toBeInstanceOf(Promise);

@@ -6,8 +6,9 @@ import { systemClock } from '../kernel/clock.ts';
 import { createIdSource, firstIdAt } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { ManualClock } from '../testing/manual-clock.ts';
 import { insertTenant } from './queries.ts';
-import { removeRecords, removeTenant } from './removal.ts';
+import { closeEnvironment, closeTenant, REMOVED_IN_BATCHES, removeSome } from './removal.ts';
 import { DEFAULT_SETTINGS } from './types.ts';
 
 const TABLES = [
@@ -20,10 +21,12 @@ const RECORD_TABLES = ['events', 'event_keys', 'deliveries', 'attempts', 'dead_l
 const newId = createIdSource();
 let database: TestDatabase;
 let handle: DatabaseHandle;
+const clock = new ManualClock(Date.now());
+const logger = createLogger('silent');
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  handle = openDatabase({ connection: database.connection, logger: createLogger('silent') });
+  handle = openDatabase({ connection: database.connection, logger });
   await ensurePartitions(handle.pool, Date.now());
 });
 
@@ -105,7 +108,22 @@ async function countRows(tables: string[], tenantId: string, environmentId?: str
 
 const all = (tables: string[], count: number) => Object.fromEntries(tables.map((table) => [table, count]));
 
-test('a removed tenant leaves no row, also of environments that went before it, and no other tenant loses one', async () => {
+/** Steps until nothing is left to do now; gives their number. */
+async function removeAll(batchRows: number): Promise<number> {
+  for (let steps = 0; ; steps += 1) {
+    if (!(await removeSome({ db: handle.db, clock, logger, batchRows }))) return steps;
+  }
+}
+
+const close = (tenantId: string) =>
+  handle.db.transaction().execute((trx) => closeTenant(trx, tenantId, new Date(clock.now())));
+
+async function removalsOf(tenantId: string): Promise<number[]> {
+  const rows = await handle.db.selectFrom('removals').selectAll().where('tenant_id', '=', tenantId).execute();
+  return rows.map(({ removed }) => removed);
+}
+
+test('a deleted tenant leaves no row, also of environments that went before it, and no other tenant loses one', async () => {
   const gone = await seedTenant('gone');
   const stays = await seedTenant('stays');
   const before = await countRows(TABLES, stays.tenantId);
@@ -116,30 +134,72 @@ test('a removed tenant leaves no row, also of environments that went before it, 
     .where('tenant_id', '=', gone.tenantId)
     .where('name', '=', 'staging')
     .execute();
-  const closed: Record<string, number>[] = [];
-  const counting: Promise<void>[] = [];
-  await removeTenant({
-    db: handle.db,
-    tenantId: gone.tenantId,
-    batchRows: 2,
-    onClosed: () => {
-      counting.push(
-        countRows(['tenants', 'api_keys', 'webhooks'], gone.tenantId).then((counts) => void closed.push(counts)),
-      );
-    },
+  await close(gone.tenantId);
+  // With the commit it can do nothing any more; what it did is still there.
+  expect(await countRows(TABLES, gone.tenantId)).toMatchObject({
+    ...all(['tenants', 'environments', 'api_keys', 'webhooks', 'event_types', 'lanes'], 0),
+    ...all(RECORD_TABLES, 21),
   });
-  await Promise.all(counting);
+  await removeAll(2);
   expect(await countRows(TABLES, gone.tenantId)).toEqual(all(TABLES, 0));
   expect(await countRows(TABLES, stays.tenantId)).toEqual(before);
-  // Its keys and webhooks went before its records.
-  expect(closed[0]).toMatchObject({ api_keys: 0, webhooks: 0 });
+});
+
+test('what is stored for a tenant after its removal, because it was under way, is removed too', async () => {
+  const { tenantId, environments } = await seedTenant('late');
+  await close(tenantId);
+  await removeAll(1_000);
+  const id = newId();
+  await sql`INSERT INTO events (tenant_id, environment_id, id, event_type, occurred_at, priority, delivery_count, is_test)
+    VALUES (${tenantId}, ${environments.get('staging')}, ${id}, 'a.b', now(), 0, 1, false)`.execute(handle.db);
+  clock.advance(119_000);
+  expect(await removeAll(1_000)).toBe(0);
+  clock.advance(1_000);
+  await removeAll(1_000);
+  expect(await countRows(TABLES, tenantId)).toEqual(all(TABLES, 0));
+  // Not even the note that there was something to remove is left.
+  expect(await removalsOf(tenantId)).toEqual([]);
+});
+
+test('a step removes so many rows and no more, and two nodes at once count each row once', async () => {
+  const { tenantId } = await seedTenant('steps');
+  await close(tenantId);
+  await removeSome({ db: handle.db, clock, logger, batchRows: 3 });
+  expect(await countRows(['events'], tenantId)).toEqual({ events: 18 });
+  expect(await removalsOf(tenantId)).toEqual([3]);
+  await Promise.all([removeAll(2), removeAll(2)]);
+  expect(await removalsOf(tenantId)).toEqual([RECORD_TABLES.length * 21 + 21]);
 });
 
 test('the records of one environment go without those of another', async () => {
   const { tenantId, environments } = await seedTenant('partly');
   const staging = environments.get('staging') as string;
-  await removeRecords({ db: handle.db, tenantId, environmentId: staging, batchRows: 3 });
+  await handle.db
+    .transaction()
+    .execute((trx) => closeEnvironment(trx, { tenantId, environmentId: staging }, new Date(clock.now())));
+  await removeAll(3);
   expect(await countRows(RECORD_TABLES, tenantId, staging)).toEqual(all(RECORD_TABLES, 0));
   expect(await countRows(RECORD_TABLES, tenantId)).toEqual(all(RECORD_TABLES, 14));
-  expect(await countRows(['webhooks'], tenantId)).toEqual({ webhooks: 21 });
+  expect(await countRows(['webhooks', 'webhook_totals', 'environments'], tenantId)).toEqual({
+    webhooks: 14,
+    webhook_totals: 14,
+    environments: 2,
+  });
+});
+
+test('every table that names a tenant goes with its row or is removed from in batches', async () => {
+  const { rows } = await sql<{ name: string; cascades: boolean }>`
+    WITH RECURSIVE cascading AS (
+      SELECT 'tenants'::regclass::oid AS id
+      UNION
+      SELECT f.conrelid FROM pg_constraint f JOIN cascading c ON f.confrelid = c.id
+      WHERE f.contype = 'f' AND f.confdeltype = 'c'
+    )
+    SELECT c.relname AS name, c.oid IN (SELECT id FROM cascading) AS cascades
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace`.execute(
+    handle.db,
+  );
+  const left = rows.filter(({ cascades }) => !cascades).map(({ name }) => name);
+  expect(left.sort()).toEqual([...REMOVED_IN_BATCHES, 'removals'].sort());
 });

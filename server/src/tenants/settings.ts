@@ -1,3 +1,4 @@
+import { changeRetention, RETENTION_DEFAULTS, readRetention } from './retention.ts';
 import { DEFAULT_SETTINGS, type TenantSettings, type TenantSettingsChange } from './types.ts';
 
 /** The settings in a stored value: what it does not hold, or holds in another form, has its default. */
@@ -8,6 +9,7 @@ export function readSettings(stored: unknown): TenantSettings {
       typeof value.allow_unknown_event_types === 'boolean'
         ? value.allow_unknown_event_types
         : DEFAULT_SETTINGS.allow_unknown_event_types,
+    retention: { ...RETENTION_DEFAULTS, ...readRetention(value.retention) },
   };
 }
 
@@ -17,5 +19,6 @@ export function mergeSettings(current: TenantSettings, change: TenantSettingsCha
   return {
     allow_unknown_event_types:
       allow === undefined ? current.allow_unknown_event_types : (allow ?? DEFAULT_SETTINGS.allow_unknown_event_types),
+    retention: { ...RETENTION_DEFAULTS, ...changeRetention(current.retention, change?.retention) },
   };
 }

@@ -1,4 +1,11 @@
 import { type Static, Type } from 'typebox';
+import {
+  RETENTION_DEFAULTS,
+  type RetentionChange,
+  RetentionChangeSchema,
+  RetentionOverrideSchema,
+  RetentionSchema,
+} from './retention.ts';
 
 /**
  * Slugs of tenants and names of environments: a DNS label (RFC 1123), so that they fit in a path, a header and a host
@@ -30,17 +37,21 @@ export const TenantSettingsSchema = Type.Object({
   allow_unknown_event_types: Type.Boolean({
     description: 'Whether events may be published whose type is not in the catalog.',
   }),
+  retention: RetentionSchema,
 });
 export type TenantSettings = Static<typeof TenantSettingsSchema>;
 
 /** The settings of a tenant that never set any. */
-export const DEFAULT_SETTINGS: TenantSettings = { allow_unknown_event_types: false };
+export const DEFAULT_SETTINGS: TenantSettings = { allow_unknown_event_types: false, retention: RETENTION_DEFAULTS };
 
 /** A change of settings: an absent field stays, `null` brings its default back, and `null` for the whole resets all. */
-export const TenantSettingsChangeSchema = Type.Unsafe<Partial<Record<keyof TenantSettings, boolean | null>> | null>({
+export const TenantSettingsChangeSchema = Type.Unsafe<{
+  allow_unknown_event_types?: boolean | null;
+  retention?: RetentionChange;
+} | null>({
   type: ['object', 'null'],
   additionalProperties: false,
-  properties: { allow_unknown_event_types: { type: ['boolean', 'null'] } },
+  properties: { allow_unknown_event_types: { type: ['boolean', 'null'] }, retention: RetentionChangeSchema },
 });
 export type TenantSettingsChange = Static<typeof TenantSettingsChangeSchema>;
 
@@ -57,5 +68,6 @@ export const EnvironmentSchema = Type.Object({
   id: Type.String({ description: 'TypeID, `env_…`.' }),
   name: Type.String(),
   preset: Type.String({ description: 'The preset whose defaults its webhooks have.' }),
+  retention: RetentionOverrideSchema,
   created_at: Type.String({ format: 'date-time' }),
 });
