@@ -11,6 +11,8 @@ import { DeliveryEngine } from './delivery/engine.ts';
 import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes.ts';
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
+import { registerErasureRoutes } from './erasure/routes.ts';
+import { registerExportRoute } from './erasure/export-route.ts';
 import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { createOperationalEvents } from './events/operational-events.ts';
@@ -188,6 +190,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
   registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
   registerReplayRoutes(http, { db, clock, newId, webhooks });
+  registerErasureRoutes(http, { db, box, clock, newId });
+  registerExportRoute(http, { db, clock });
   const onRetentionAsked = { run: () => false };
   registerRetentionRoutes(http, { db, runNow: () => onRetentionAsked.run() });
   registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });

@@ -5,6 +5,8 @@ import { listenForChanges } from './db/notify.ts';
 import { ensurePartitions } from './db/partitions.ts';
 import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
 import { startReplayWorker } from './delivery/recovery/worker.ts';
+import { purgeErasureJobs } from './erasure/jobs.ts';
+import { startErasureWorker } from './erasure/worker.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
@@ -74,6 +76,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
         { name: 'idempotent requests', run: (nowMs) => purgeIdempotentRequests(db, nowMs) },
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
+        { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
@@ -82,6 +85,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => beforeDrained(replays.stop()));
     const removals = startRemovalWorker({ db, clock, logger });
     running.push(() => beforeDrained(removals.stop()));
+    const erasures = startErasureWorker({ db, connection, box: options.box, clock, logger });
+    running.push(() => beforeDrained(erasures.stop()));
     const retention = startRetention({ connection, clock, logger });
     parts.onRetentionAsked.run = retention.runNow;
     running.push(() => beforeDrained(retention.stop()));

@@ -129,6 +129,11 @@ export function registerEventRoutes(app: HttpServer, deps: { db: Database; clock
   );
 }
 
+/** An event as one JSON text, its data and metadata as they were published. */
+export function showEventWithData(row: Selectable<Tables['events']>): string {
+  return withRawMembers(showEvent(row), rawMembers(row));
+}
+
 function rawMembers(row: Selectable<Tables['events']>): Record<string, string> {
   return { data: row.data?.toString('utf8') ?? 'null', metadata: row.metadata?.toString('utf8') ?? 'null' };
 }
