@@ -87,7 +87,10 @@ export function registerErasureRoutes(
   const params = Type.Object({ id: Type.String({ description: '`ers_…`' }) });
   app.get(
     '/api/v1/erasures/:id',
-    { config, schema: { tags, summary: 'An erasure with its progress', params, response: { 200: Type.Ref('Erasure') } } },
+    {
+      config,
+      schema: { tags, summary: 'An erasure with its progress', params, response: { 200: Type.Ref('Erasure') } },
+    },
     async ({ params, caller }) => showJob(await requireJob(db, caller, parseId('erasure', params.id))),
   );
 

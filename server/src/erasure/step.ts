@@ -60,7 +60,10 @@ export async function eraseSome(options: ErasureOptions): Promise<boolean> {
     return true;
   } catch (error) {
     if (taken.job === undefined || isDatabaseGone(error)) throw error;
-    logger.error({ code: errorCode(error), erasure_id: formatId('erasure', taken.job.id) }, 'a step of an erasure failed');
+    logger.error(
+      { code: errorCode(error), erasure_id: formatId('erasure', taken.job.id) },
+      'a step of an erasure failed',
+    );
     await postpone(db, taken.job, clock.now());
     return true;
   }
@@ -88,8 +91,7 @@ const STAGES: Record<JobRow['stage'], Stage> = {
     const samples = isFirst ? await eraseSamples(trx, scope, subject) : 0;
     const found = await findEvents(trx, scope, subject, job.cursor_id, ERASED_AT_ONCE);
     const text = tellingText(subject);
-    const erased =
-      found.ids.length === 0 ? undefined : await eraseEvents(trx, scope, found.ids, text, now);
+    const erased = found.ids.length === 0 ? undefined : await eraseEvents(trx, scope, found.ids, text, now);
     const inHand = [...job.in_hand, ...(erased?.inHand ?? [])];
     const touched = new Set([...job.touched, ...(erased?.touched ?? [])]);
     if (samples > 0) touched.add('event_types');

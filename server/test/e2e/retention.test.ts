@@ -44,8 +44,10 @@ async function fillDay(dayMs: number, rows: number): Promise<string[]> {
 }
 
 const isOver = async () =>
-  (await pool.query(`SELECT FROM pg_stat_activity
-    WHERE application_name = 'posthorn-retention' AND datname = current_database()`)).rowCount === 0;
+  (
+    await pool.query(`SELECT FROM pg_stat_activity
+    WHERE application_name = 'posthorn-retention' AND datname = current_database()`)
+  ).rowCount === 0;
 
 test('days are dropped and payloads blanked while events are published and delivered, and none is lost or late', async () => {
   const todayMs = Math.floor(Date.now() / DAY_MS) * DAY_MS;
