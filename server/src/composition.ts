@@ -12,6 +12,8 @@ import { DeliveryEngine } from './delivery/engine.ts';
 import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes.ts';
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
+import { registerExportRoute } from './erasure/export-route.ts';
+import { registerErasureRoutes } from './erasure/routes.ts';
 import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { createOperationalEvents } from './events/operational-events.ts';
@@ -33,6 +35,7 @@ import { programVersion } from './kernel/version.ts';
 import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
+import { registerRetentionRoutes } from './retention/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
@@ -84,6 +87,8 @@ export interface Composition {
   stopAuthenticator: () => Promise<void>;
   /** The work of an hour's maintenance. */
   disableFailingWebhooks: (nowMs: number) => Promise<void>;
+  /** Begins a round of retention; set once the node runs. */
+  onRetentionAsked: { run: () => boolean };
   /** After the engine, which may have something to tell until it has stopped. */
   stopOperationalEvents: () => Promise<void>;
 }
@@ -195,6 +200,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   });
   registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
   registerReplayRoutes(http, { db, clock, newId, webhooks });
+  registerErasureRoutes(http, { db, box, clock, newId });
+  registerExportRoute(http, { db, clock });
+  const onRetentionAsked = { run: () => false };
+  registerRetentionRoutes(http, { db, runNow: () => onRetentionAsked.run() });
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId });
 
   return {
@@ -216,6 +225,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
     stopAuthenticator: () => authenticator.stop(),
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
+    onRetentionAsked,
     stopOperationalEvents: () => operationalEvents.stop(),
   };
 }

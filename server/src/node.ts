@@ -10,6 +10,8 @@ import { foldTallies } from './delivery/totals.ts';
 import type { MasterKeySource } from './encryption/key-files.ts';
 import { startKeyKeeper } from './encryption/key-keeper.ts';
 import { KeyRing } from './encryption/key-ring.ts';
+import { purgeErasureJobs } from './erasure/jobs.ts';
+import { startErasureWorker } from './erasure/worker.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
@@ -17,6 +19,8 @@ import type { Clock } from './kernel/clock.ts';
 import { endsBy } from './kernel/deadline.ts';
 import { createSecretBox } from './kernel/secret-box.ts';
 import { startMaintenance } from './operations/maintenance.ts';
+import { startRetention } from './retention/worker.ts';
+import { startRemovalWorker } from './tenants/removal.ts';
 
 export interface NodeOptions extends Omit<CompositionOptions, 'box'> {
   config: Config;
@@ -61,7 +65,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   };
   try {
     const ring = new KeyRing();
-    const parts = await compose({ ...options, box: createSecretBox(ring) });
+    const box = createSecretBox(ring);
+    const parts = await compose({ ...options, box });
     const { db, pool } = parts.database;
     running.push(() => parts.database.close());
     running.push(() => parts.enginePool.end());
@@ -96,12 +101,20 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
         { name: 'webhook totals', run: () => foldTallies(parts.enginePool) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
+        { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
     running.push(() => beforeDrained(maintenance.stop()));
     const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
     running.push(() => beforeDrained(replays.stop()));
+    const removals = startRemovalWorker({ db, clock, logger });
+    running.push(() => beforeDrained(removals.stop()));
+    const erasures = startErasureWorker({ db, connection, box, clock, logger });
+    running.push(() => beforeDrained(erasures.stop()));
+    const retention = startRetention({ connection, clock, logger });
+    parts.onRetentionAsked.run = retention.runNow;
+    running.push(() => beforeDrained(retention.stop()));
     const url = await listen(parts.http, config, { shared: options.wholeProgram !== undefined });
     // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
     running.push(() => closeWithin(parts, drainMs / 2, clock));

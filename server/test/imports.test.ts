@@ -21,6 +21,7 @@ const FLOORS = [
   ['webhooks'],
   ['delivery'],
   ['events'],
+  ['retention', 'erasure'],
   ['operations'],
   ['config.ts', 'keys.ts', 'storage.ts', 'composition.ts', 'prepare-database.ts', 'node.ts', 'app.ts'],
   ['processes'],

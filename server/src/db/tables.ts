@@ -23,6 +23,9 @@ export interface Tables {
   portal_revocations: PortalRevocationsTable;
   encryption_keys: EncryptionKeysTable;
   key_holders: KeyHoldersTable;
+  retention_cursors: RetentionCursorsTable;
+  removals: RemovalsTable;
+  erasure_jobs: ErasureJobsTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -45,6 +48,7 @@ interface EnvironmentsTable {
   name: string;
   preset: string;
   created_at: Timestamp;
+  retention: Json<unknown> | null;
 }
 
 interface ApiKeysTable {
@@ -308,4 +312,51 @@ interface KeyHoldersTable {
   newest_key: number | null;
   current_key: number | null;
   master_keys: string[];
+}
+
+interface RetentionCursorsTable {
+  tenant_id: string;
+  environment_id: string;
+  day: string;
+  cursor_id: string;
+  spared: Generated<number>;
+  completed_at: Timestamp | null;
+}
+
+interface RemovalsTable {
+  tenant_id: string;
+  target_id: string;
+  removed: Generated<number>;
+  failures: Generated<number>;
+  next_step_at: Timestamp;
+  created_at: Timestamp;
+}
+
+interface ErasureJobsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  path: string[];
+  value_box: Buffer | null;
+  value_hash: Buffer;
+  since_at: Timestamp | null;
+  until_at: Timestamp;
+  status: 'queued' | 'running' | 'completed' | 'cancelled' | 'failed';
+  stage: 'events' | 'settle' | 'vacuum';
+  cursor_id: string;
+  looked_at: Generated<number>;
+  erased_events: Generated<number>;
+  erased_attempts: Generated<number>;
+  discarded_deliveries: Generated<number>;
+  removed_dead_letters: Generated<number>;
+  erased_samples: Generated<number>;
+  removed_answers: Generated<number>;
+  in_hand: Generated<string[]>;
+  touched: Generated<string[]>;
+  failures: Generated<number>;
+  next_step_at: Timestamp;
+  served_at: Timestamp | null;
+  created_at: Timestamp;
+  started_at: Timestamp | null;
+  completed_at: Timestamp | null;
 }

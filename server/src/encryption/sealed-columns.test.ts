@@ -33,7 +33,7 @@ test('every sealed column of the schema is listed with its primary key, and guar
 });
 
 test('places of different columns, tables and rows have different names', () => {
-  const { webhookHeaders, webhookSecret, idempotentResponse } = SEALED_COLUMNS;
+  const { webhookHeaders, webhookSecret, idempotentResponse, erasedValue } = SEALED_COLUMNS;
   const names = [
     sealedPlace(webhookHeaders, 't', 'a'),
     sealedPlace(webhookHeaders, 't', 'b'),
@@ -43,6 +43,7 @@ test('places of different columns, tables and rows have different names', () => 
     sealedPlace(idempotentResponse, 't', 'a', 'b'),
     sealedPlace(idempotentResponse, 't', 'a', 'b/response'),
     sealedPlace(idempotentResponse, 't', 'a', ''),
+    sealedPlace(erasedValue, 't', 'a', 'b'),
   ];
   expect(new Set(names).size).toBe(names.length);
 });

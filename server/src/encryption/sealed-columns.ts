@@ -24,6 +24,12 @@ export const SEALED_COLUMNS = {
     key: [...uuids('tenant_id', 'environment_id'), { name: 'key', type: 'text' }],
     label: 'response',
   },
+  erasedValue: {
+    table: 'erasure_jobs',
+    column: 'value_box',
+    key: uuids('tenant_id', 'environment_id', 'id'),
+    label: 'value',
+  },
 } as const satisfies Record<string, SealedColumn>;
 
 /**

@@ -166,6 +166,11 @@ function asReceived(deliveries: { webhook_id: string }[]) {
   return { deliveries: new Set(deliveries.map(({ webhook_id }) => webhook_id)).size, ordering_key: null };
 }
 
+/** An event as one JSON text, its data and metadata spelled as they were published. */
+export function showEventWithData(row: Selectable<Tables['events']>, masker: Masker): string {
+  return withRawMembers(showEvent(row, masker), rawMembers(row, masker));
+}
+
 function rawMembers(row: Selectable<Tables['events']>, masker: Masker): Record<string, string> {
   const text = (bytes: Buffer | null) => (bytes === null ? 'null' : masker.json(bytes.toString('utf8')));
   return { data: text(row.data), metadata: text(row.metadata) };

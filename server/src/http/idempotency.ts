@@ -6,7 +6,14 @@ import type { Clock } from '../kernel/clock.ts';
 import { AppError, conflict, malformed } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { Caller, Scope } from './caller.ts';
-import { type Claim, claimRequest, completeRequest, releaseRequest } from './idempotency-queries.ts';
+import {
+  type Claim,
+  claimRequest,
+  completeRequest,
+  listAnswers,
+  releaseRequest,
+  removeAnswers,
+} from './idempotency-queries.ts';
 import { may } from './permissions.ts';
 import type { HttpServer } from './server.ts';
 
@@ -134,6 +141,28 @@ function readAnswer(reply: FastifyReply, payload: unknown): Answer | undefined {
 
 function openAnswer(box: SecretBox, sealed: Buffer, scope: Scope, key: string): Answer {
   return JSON.parse(box.open(sealed, placeOf(scope, key))) as Answer;
+}
+
+const OPENED_AT_ONCE = 200;
+
+/** Removes the kept answers of an environment that hold a text, and gives their number: the next try of such a request is a first one. */
+export async function removeAnswersAbout(db: Database, box: SecretBox, scope: Scope, text: string): Promise<number> {
+  const escaped = JSON.stringify(text).slice(1, -1);
+  let removed = 0;
+  for (let after = ''; ; ) {
+    const rows = await listAnswers(db, scope, after, OPENED_AT_ONCE);
+    await box.learn(rows.map(({ response_box }) => response_box));
+    const holding = rows.filter(({ key, response_box }) => {
+      const body = openAnswer(box, response_box, scope, key).body ?? '';
+      return body.includes(text) || body.includes(escaped);
+    });
+    const keys = holding.map(({ key }) => key);
+    await removeAnswers(db, scope, keys);
+    removed += keys.length;
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < OPENED_AT_ONCE) return removed;
+    after = last.key;
+  }
 }
 
 function replay(reply: FastifyReply, status: number, answer: Answer): void {

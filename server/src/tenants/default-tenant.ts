@@ -12,7 +12,7 @@ export async function ensureDefaultTenant(options: {
   db: Database;
   clock: Clock;
   newId: IdSource;
-  settings: TenantSettings;
+  settings: Partial<TenantSettings>;
 }): Promise<{ tenantId: string; created: boolean }> {
   const { db, clock, newId, settings } = options;
   const found = await findTenant(db, { slug: DEFAULT_TENANT_SLUG });

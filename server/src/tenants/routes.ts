@@ -15,7 +15,8 @@ import {
   type TenantRef,
   type TenantRow,
 } from './queries.ts';
-import { removeTenant } from './removal.ts';
+import { closeTenant } from './removal.ts';
+import { registerRemovalRoutes } from './removal-routes.ts';
 import { foundTenant, NoContent, TenantPath, type TenantRouteDeps, tenantRef } from './route-parts.ts';
 import { mergeSettings, readSettings } from './settings.ts';
 import { slugFromName } from './slug.ts';
@@ -125,21 +126,29 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
       schema: {
         tags,
         summary: 'Delete a tenant with everything it has',
-        description: 'Answers when all of its records are gone: some seconds for each million of them.',
+        description:
+          'Its keys, webhooks and event types are gone with the answer, and nothing can be done in its name any more. ' +
+          'Its records are removed after it, also when the program is stopped meanwhile; ' +
+          '`GET /api/v1/removals` shows how far that is.',
         params: TenantPath,
         response: { 204: NoContent },
       },
     },
     async (request, reply) => {
-      const tenant = foundTenant(await findTenant(db, tenantRef(request.params.id)));
-      if (tenant.slug === DEFAULT_TENANT_SLUG) throw isDefaultTenant('cannot be deleted');
-      await removeTenant({ db, tenantId: tenant.id, onClosed: () => changed(tenant.id) });
-      changed(tenant.id);
+      const ref = tenantRef(request.params.id);
+      const tenantId = await db.transaction().execute(async (trx) => {
+        const tenant = foundTenant(await lockTenant(trx, ref));
+        if (tenant.slug === DEFAULT_TENANT_SLUG) throw isDefaultTenant('cannot be deleted');
+        await closeTenant(trx, tenant.id, new Date(clock.now()));
+        return tenant.id;
+      });
+      changed(tenantId);
       return reply.code(204).send();
     },
   );
 
   registerEnvironmentRoutes(app, deps);
+  registerRemovalRoutes(app, deps);
 }
 
 async function changeTenant(

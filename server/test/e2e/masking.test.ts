@@ -131,6 +131,7 @@ async function plant(): Promise<Record<string, string>> {
     ({ data: [delivery] }) => delivery.status === 'delivered',
   );
   const replay = await ask('POST', '/api/v1/replays', { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' });
+  const erasure = await ask('POST', '/api/v1/erasures', { path: 'who', value: 'nobody' });
   const [key] = (await ask('GET', '/api/v1/api-keys')).data;
   return {
     '/api/v1/webhooks/events': type.name,
@@ -139,6 +140,7 @@ async function plant(): Promise<Record<string, string>> {
     '/api/v1/events': event.id,
     '/api/v1/deliveries': data[0].id,
     '/api/v1/replays': replay.id,
+    '/api/v1/erasures': erasure.id,
     '/api/v1/api-keys': key.id,
     '/api/v1/tenants': tenant.id,
     failed: letters.data[0].delivery_id,

@@ -2,17 +2,13 @@ import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type PortalClaims, readPortalToken, writePortalToken } from '../../src/access/portal-token.ts';
-import { KeyRing } from '../../src/encryption/key-ring.ts';
-import { openKeyRows, readKeyRows } from '../../src/encryption/key-rows.ts';
-import { masterKey } from '../../src/encryption/master-keys.ts';
-import { mustBeOpened } from '../../src/encryption/prepare-keys.ts';
 import type { OpenApiDocument } from '../../src/http/openapi.ts';
 import { createIdSource, formatId } from '../../src/kernel/ids.ts';
-import { createSecretBox, type SecretBox } from '../../src/kernel/secret-box.ts';
+import type { SecretBox } from '../../src/kernel/secret-box.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
-import { testSecretBox } from '../../src/testing/secret-box.ts';
+import { secretBoxOf, testSecretBox } from '../../src/testing/secret-box.ts';
 
 const DOCUMENT: OpenApiDocument = JSON.parse(readFileSync(new URL('../../../openapi.json', import.meta.url), 'utf8'));
 const ROUTES = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
@@ -197,12 +193,7 @@ describe('a token that is no good', () => {
   /** The box of the tests' program. */
   let box: SecretBox;
   beforeAll(async () => {
-    const pool = new pg.Pool(posthorn.database.connection);
-    const opened = openKeyRows(await readKeyRows(pool), [masterKey(Buffer.alloc(32, 7))]);
-    await pool.end();
-    const ring = new KeyRing();
-    ring.take(mustBeOpened(opened).keys);
-    box = createSecretBox(ring);
+    box = await secretBoxOf(posthorn.database.connection);
   });
   const claimsOf = (token: string) => readPortalToken(box, token) as PortalClaims;
 

@@ -73,7 +73,7 @@ export async function openModelDatabase(): Promise<ModelDatabase> {
     async clear() {
       await pool.query(`TRUNCATE tenants, environments, webhooks, webhook_secrets, webhook_totals, webhook_tallies, events,
         event_keys, deliveries, attempts, dead_letters, nodes, lanes, circuits, parked_keys, event_types, api_keys,
-        replay_jobs, portal_revocations`);
+        replay_jobs, portal_revocations, retention_cursors, erasure_jobs, removals`);
     },
     async close() {
       await Promise.all([pool.end(), apiPool.end(), enginePool.end(), listener.end()]);
