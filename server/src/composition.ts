@@ -1,6 +1,10 @@
 import type pg from 'pg';
 import { createAuthenticator } from './access/authenticator.ts';
+import { hintOfRefused } from './access/credentials.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
+import { createDenials } from './audit/denials.ts';
+import { createAuditLog } from './audit/log.ts';
+import { registerAuditRoutes } from './audit/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
 import type { Config } from './config.ts';
@@ -80,6 +84,8 @@ export interface Composition {
   /** Changes may have been missed: forgets everything that is cached. */
   forgetEverything: () => void;
   stopAuthenticator: () => Promise<void>;
+  /** After the HTTP server, which refuses requests until it has stopped. */
+  stopDenials: () => Promise<void>;
   /** The work of an hour's maintenance. */
   disableFailingWebhooks: (nowMs: number) => Promise<void>;
   /** After the engine, which may have something to tell until it has stopped. */
@@ -97,11 +103,13 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const { db, pool } = database;
   const enginePool = openEnginePool({ connection, logger });
   const newId = createIdSource(clock);
+  const audit = createAuditLog({ newId });
+  const denials = createDenials({ db, clock, newId, logger, hintOf: hintOfRefused });
 
   const tenants = createTenantDirectory({ db, clock });
   const eventTypes = createEventTypeDirectory({ db, clock });
   const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
-  const webhookStore = { db, clock, newId, box, directory: webhooks };
+  const webhookStore = { db, clock, newId, audit, box, directory: webhooks };
   const authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: options.operatorKey });
   const { egressAllow: allow, egressProxy: proxy } = config;
   const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
@@ -155,7 +163,12 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
 
   const { databaseOutage, wholeProgram } = options;
-  const http = createHttpServer({ logger, authenticate: authenticator.authenticate, databaseOutage });
+  const http = createHttpServer({
+    logger,
+    authenticate: authenticator.authenticate,
+    databaseOutage,
+    onDenied: denials.add,
+  });
   await registerOpenApi(http, programVersion());
   registerIdempotency(http, { db, box, clock });
   registerHealthRoutes(http, {
@@ -165,9 +178,9 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     processes: () => wholeProgram?.processes(),
   });
   const metrics = registerMetricsRoute(http, { engine, writer, wholeProgram: wholeProgram?.metrics });
-  registerTenantRoutes(http, { db, clock, newId, onChange: applyChange });
-  registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
-  registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
+  registerTenantRoutes(http, { db, clock, newId, audit, onChange: applyChange });
+  registerApiKeyRoutes(http, { db, clock, newId, audit, box, onChange: applyChange });
+  registerEventTypeRoutes(http, { db, clock, audit, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants });
   registerPublishRoutes(http, { publisher, clock });
   const { authenticate } = authenticator;
@@ -180,12 +193,13 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     direct.close();
     done();
   });
-  registerEventRoutes(http, { db, clock });
-  registerEventReplayRoute(http, { db, clock, newId, webhooks });
-  registerDeliveryRoutes(http, { db, clock, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
-  registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
-  registerReplayRoutes(http, { db, clock, newId, webhooks });
-  registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId });
+  registerEventRoutes(http, { db, clock, audit });
+  registerEventReplayRoute(http, { db, clock, newId, audit, webhooks });
+  registerDeliveryRoutes(http, { db, clock, audit, webhooks, findEventId: (scope, id) => findEventId(db, scope, id) });
+  registerDeadLetterRoutes(http, { db, clock, newId, audit, webhooks });
+  registerReplayRoutes(http, { db, clock, newId, audit, webhooks });
+  registerTestRoute(http, { db, eventTypes, webhooks, engine, writer, clock, newId, audit });
+  registerAuditRoutes(http, { db });
 
   return {
     database,
@@ -205,6 +219,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       engine.lookForDue();
     },
     stopAuthenticator: () => authenticator.stop(),
+    stopDenials: denials.stop,
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
     stopOperationalEvents: () => operationalEvents.stop(),
   };

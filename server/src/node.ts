@@ -58,6 +58,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => parts.database.close());
     running.push(() => parts.enginePool.end());
     running.push(parts.stopAuthenticator);
+    running.push(parts.stopDenials);
     running.push(parts.stopOperationalEvents);
     const { applyChange, forgetEverything } = parts;
     const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });

@@ -13,6 +13,7 @@ const FLOORS = [
   ['kernel'],
   ['db'],
   ['http'],
+  ['audit'],
   ['tenants'],
   ['access'],
   ['catalog'],

@@ -1,6 +1,6 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../db/pool.ts';
-import type { Actor, Authenticate, Caller } from '../http/caller.ts';
+import { type Actor, type Authenticate, type Caller, CallerRefused } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { forbidden, notFound, unauthorized } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
@@ -57,14 +57,20 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
 
   function admit(known: KnownKey, request: Asking): Caller {
     const now = clock.now();
-    if (now >= known.expiresAtMs) throw unauthorized();
+    if (now >= known.expiresAtMs) throw new CallerRefused(known.caller, unauthorized());
     const tenant = request.headers['x-tenant-id'];
     if (tenant !== undefined && tenant !== known.tenantSlug && tenant !== known.tenantTypeId) {
-      throw forbidden('X-Tenant-Id names another tenant than the one of this API key.');
+      throw new CallerRefused(
+        known.caller,
+        forbidden('X-Tenant-Id names another tenant than the one of this API key.'),
+      );
     }
     const environment = request.headers['x-environment'];
     if (environment !== undefined && environment !== known.caller.environmentName) {
-      throw forbidden('X-Environment names another environment than the one of this API key.');
+      throw new CallerRefused(
+        known.caller,
+        forbidden('X-Environment names another environment than the one of this API key.'),
+      );
     }
     if (now - known.lastUsedMs >= USE_RESOLUTION_MS) {
       known.lastUsedMs = now;

@@ -18,6 +18,7 @@ export const ID_PREFIXES = {
   attempt: 'att',
   eventType: 'ety',
   replay: 'rpl',
+  audit: 'aud',
 } as const;
 
 export type IdKind = keyof typeof ID_PREFIXES;

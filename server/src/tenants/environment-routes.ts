@@ -1,6 +1,7 @@
 import type { Transaction } from 'kysely';
 import { sql } from 'kysely';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
 import type { Tables } from '../db/tables.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -13,7 +14,7 @@ import { ENVIRONMENTS_MAX, EnvironmentSchema, Slug } from './types.ts';
 
 /** `/api/v1/tenants/{id}/environments`. A tenant has from 1 to 20 of them. */
 export function registerEnvironmentRoutes(app: HttpServer, deps: TenantRouteDeps): void {
-  const { db, clock, newId } = deps;
+  const { db, clock, newId, audit } = deps;
   const config = { permission: 'operate' } as const;
   const tags = ['Tenants'];
   const changed = (tenantId: string) => deps.onChange?.({ topic: 'tenants', tenantId });
@@ -63,6 +64,9 @@ export function registerEnvironmentRoutes(app: HttpServer, deps: TenantRouteDeps
           throw conflict('environment_exists', `The tenant already has an environment "${name}".`);
         }
         await notify(trx, { topic: 'tenants', tenantId: tenant.id, environmentId: inserted.id });
+        const by = { ...auditorOf(request), tenantId: tenant.id };
+        const after = showEnvironment(inserted);
+        await audit.record(trx, by, { action: 'environment.created', ...auditedEnvironment(inserted), after });
         return inserted;
       });
       changed(row.tenant_id);
@@ -86,7 +90,11 @@ export function registerEnvironmentRoutes(app: HttpServer, deps: TenantRouteDeps
       const ref = tenantRef(request.params.id);
       const row = await db.transaction().execute(async (trx) => {
         const tenant = foundTenant(await lockTenant(trx, ref));
-        return deleteEnvironment(trx, tenant.id, request.params.name);
+        const deleted = await deleteEnvironment(trx, tenant.id, request.params.name);
+        const by = { ...auditorOf(request), tenantId: tenant.id };
+        const before = showEnvironment(deleted);
+        await audit.record(trx, by, { action: 'environment.deleted', ...auditedEnvironment(deleted), before });
+        return deleted;
       });
       changed(row.tenant_id);
       await removeRecords({ db, tenantId: row.tenant_id, environmentId: row.id });
@@ -124,6 +132,10 @@ async function countEnvironments(trx: Transaction<Tables>, tenantId: string): Pr
     .where('tenant_id', '=', tenantId)
     .executeTakeFirstOrThrow();
   return row.count;
+}
+
+function auditedEnvironment(row: EnvironmentRow) {
+  return { resourceType: 'environment', resourceId: formatId('environment', row.id), environmentId: row.id };
 }
 
 function showEnvironment(row: EnvironmentRow) {

@@ -1,5 +1,7 @@
-import { sql } from 'kysely';
+import { sql, type Transaction } from 'kysely';
+import { removeEntriesBefore } from '../audit/queries.ts';
 import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
 import { notify } from './queries.ts';
 
 /** Rows a statement removes at most: a removal must not hold locks for long nor meet the statement timeout. */
@@ -12,6 +14,8 @@ const LEDGERS = ['dead_letters', 'event_keys', 'idempotent_requests'] as const;
 export interface RemovalOptions {
   db: Database;
   tenantId: string;
+  /** Called in the transaction in which that happens, at its end. */
+  onClosing?: ((trx: Transaction<Tables>) => Promise<void>) | undefined;
   /** Called when the tenant can no longer be used, before its records go. */
   onClosed?: (() => void) | undefined;
   /** 5,000. */
@@ -30,10 +34,13 @@ export async function removeTenant(options: RemovalOptions): Promise<void> {
   await db.transaction().execute(async (trx) => {
     await trx.deleteFrom('environments').where('tenant_id', '=', tenantId).execute();
     await notify(trx, { topic: 'tenants', tenantId });
+    await options.onClosing?.(trx);
   });
   options.onClosed?.();
   await removeRecords({ ...options, environmentId: undefined });
   await removeInBatches(db, 'webhook_totals', tenantId, undefined, options.batchRows ?? BATCH_ROWS);
+  // What is written meanwhile goes with the tenant's own row.
+  await removeEntriesBefore(db, tenantId, Number.POSITIVE_INFINITY, options.batchRows);
   await db.transaction().execute(async (trx) => {
     await trx.deleteFrom('tenants').where('id', '=', tenantId).execute();
     await notify(trx, { topic: 'tenants', tenantId });

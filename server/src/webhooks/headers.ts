@@ -75,7 +75,7 @@ const RESERVED: ReadonlySet<string> = new Set([
 ]);
 
 /** Values under such names are taken for credentials. It rather masks too much (`X-Author`) than too little. */
-function isSensitive(name: string): boolean {
+export function isSensitive(name: string): boolean {
   return /auth|cookie|credential|key|passw|secret|session|token/i.test(name);
 }
 

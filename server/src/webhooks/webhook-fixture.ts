@@ -1,3 +1,4 @@
+import { type AuditLog, createAuditLog } from '../audit/log.ts';
 import { createEventTypeDirectory } from '../catalog/directory.ts';
 import { installPreset } from '../catalog/install-preset.ts';
 import { findPreset } from '../catalog/presets/presets.ts';
@@ -23,6 +24,7 @@ export interface WebhookFixture {
   connection: { connectionString: string };
   clock: MovableClock;
   newId: IdSource;
+  audit: AuditLog;
   box: SecretBox;
   directory: WebhookDirectory;
   /**
@@ -70,6 +72,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
   const handle = openDatabase({ connection: database.connection, logger });
   const clock = movableClock();
   const newId = createIdSource(clock);
+  const audit = createAuditLog({ newId });
   const box = createSecretBox(Buffer.alloc(32, 7));
   const { db } = handle;
   const directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
@@ -85,7 +88,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
   });
   const eventTypes = createEventTypeDirectory({ db, clock });
   const tenants = createTenantDirectory({ db, clock });
-  registerWebhookRoutes(app, { db, clock, newId, box, directory, guard, eventTypes, tenants });
+  registerWebhookRoutes(app, { db, clock, newId, audit, box, directory, guard, eventTypes, tenants });
 
   return {
     app,
@@ -93,6 +96,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     connection: database.connection,
     clock,
     newId,
+    audit,
     box,
     directory,
     async addEnvironment({ tenantId = newId(), preset = 'standard', allowUnknown = true } = {}) {

@@ -140,6 +140,10 @@ describe('what belongs to another tenant', () => {
     OWNED['/api/v1/events'] = { theirs: event.id ?? event.event_id, nobodys: formatId('event', newId()) };
     OWNED['/api/v1/deliveries'] = { theirs: delivery.id, nobodys: formatId('delivery', newId()) };
     OWNED['/api/v1/replays'] = { theirs: replay.id, nobodys: formatId('replay', newId()) };
+    const {
+      data: [entry],
+    } = await ask('GET', '/api/v1/audit');
+    OWNED['/api/v1/audit'] = { theirs: entry.id, nobodys: formatId('audit', newId()) };
     OWNED['/api/v1/api-keys'] = { theirs: key.id, nobodys: formatId('apiKey', newId()) };
   });
 

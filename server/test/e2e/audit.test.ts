@@ -1,0 +1,309 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { OpenApiDocument } from '../../src/http/openapi.ts';
+import { eventually } from '../../src/testing/eventually.ts';
+import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
+import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+
+const DOCUMENT: OpenApiDocument = JSON.parse(readFileSync(new URL('../../../openapi.json', import.meta.url), 'utf8'));
+
+/** Routes that show a secret: reading them is recorded as well. */
+const READS_OF_SECRETS = ['GET /api/v1/webhooks/{id}/secret'];
+
+const CHANGING = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
+  Object.keys(operations)
+    .map((method) => `${method.toUpperCase()} ${path}`)
+    .filter((route) => !route.startsWith('GET ') || READS_OF_SECRETS.includes(route)),
+);
+
+let posthorn: TestPosthorn;
+let receiver: Receiver;
+let tenant: { id: string; slug: string };
+let made = 0;
+beforeAll(async () => {
+  [posthorn, receiver] = await Promise.all([startTestPosthorn(), startReceiver()]);
+  tenant = await makeTenant();
+});
+afterAll(() => Promise.all([posthorn.stop(), receiver.stop()]));
+
+async function makeTenant() {
+  made += 1;
+  const slug = `audited-${made}`;
+  const settings = { allow_unknown_event_types: true };
+  const { body } = await posthorn.call('POST', '/api/v1/tenants', { slug, name: slug, settings });
+  return { id: body.id as string, slug };
+}
+
+const ask = async (method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer> => {
+  const answer = await posthorn.call(method, path, body, { 'x-tenant-id': tenant.id, ...headers });
+  expect(answer.status, `${method} ${path}: ${answer.text}`).toBeLessThan(300);
+  return answer;
+};
+const post = async (path: string, body?: unknown): Promise<Answer['body']> => (await ask('POST', path, body)).body;
+
+const webhook = (fields: object = {}) =>
+  post('/api/v1/webhooks', { name: 'W', url: receiver.url, events: ['order.*'], ...fields });
+
+/** A delivery of a webhook whose receiver fails, in the status. */
+async function failing(status: 'dead' | 'failed', retry: object) {
+  receiver.onRequest = (request) => request.respond(request.path === '/failing' ? 500 : 200);
+  made += 1;
+  const type = `failing.n${made}`;
+  const { id } = await webhook({ url: `${receiver.url}/failing`, events: [type], retry_policy: retry });
+  await post('/api/v1/events', { event_type: type, data: {} });
+  const { data } = await eventually(
+    async () => (await ask('GET', `/api/v1/deliveries?webhook_id=${id}`)).body,
+    (page) => page.data[0]?.status === status,
+  );
+  return { webhookId: id as string, id: data[0].id as string };
+}
+const dead = () => failing('dead', { max_attempts: 1 });
+const waiting = () => failing('failed', { schedule_seconds: [3600], jitter: 0 });
+const event = async () => (await post('/api/v1/events', { event_type: 'lone.event', data: { a: 1 } })).id as string;
+const eventType = async () => {
+  made += 1;
+  return (await post('/api/v1/event-types', { name: `type.n${made}` })).name as string;
+};
+const range = { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' };
+
+type Case = [action: string, call: () => Promise<[path: string, body?: unknown]>];
+
+/** Of each changing route the action that is recorded, and a call that succeeds. */
+const EXPECTED: Record<string, Case> = {
+  'POST /api/v1/tenants': ['tenant.created', async () => ['/api/v1/tenants', { name: 'New', slug: 'new' }]],
+  'PUT /api/v1/tenants/{id}': ['tenant.updated', async () => [`/api/v1/tenants/${tenant.slug}`, { name: 'Put' }]],
+  'PATCH /api/v1/tenants/{id}': ['tenant.updated', async () => [`/api/v1/tenants/${tenant.slug}`, { name: 'Patched' }]],
+  'DELETE /api/v1/tenants/{id}': ['tenant.deleted', async () => [`/api/v1/tenants/${(await makeTenant()).slug}`]],
+  'POST /api/v1/tenants/{id}/environments': [
+    'environment.created',
+    async () => [`/api/v1/tenants/${tenant.id}/environments`, { name: 'canary' }],
+  ],
+  'DELETE /api/v1/tenants/{id}/environments/{name}': [
+    'environment.deleted',
+    async () => [`/api/v1/tenants/${tenant.id}/environments/development`],
+  ],
+  'POST /api/v1/api-keys': ['api_key.created', async () => ['/api/v1/api-keys', { name: 'K', role: 'viewer' }]],
+  'DELETE /api/v1/api-keys/{id}': [
+    'api_key.revoked',
+    async () => [`/api/v1/api-keys/${(await post('/api/v1/api-keys', { name: 'K', role: 'viewer' })).id}`],
+  ],
+  'POST /api/v1/event-types/presets/{preset}': [
+    'preset.installed',
+    async () => ['/api/v1/event-types/presets/call-center'],
+  ],
+  'POST /api/v1/event-types': ['event_type.created', async () => ['/api/v1/event-types', { name: 'made.type' }]],
+  'PUT /api/v1/event-types/{name}': [
+    'event_type.updated',
+    async () => [`/api/v1/event-types/${await eventType()}`, { description: 'New' }],
+  ],
+  'PATCH /api/v1/event-types/{name}': [
+    'event_type.updated',
+    async () => [`/api/v1/event-types/${await eventType()}`, { deprecated: true }],
+  ],
+  'DELETE /api/v1/event-types/{name}': [
+    'event_type.deleted',
+    async () => [`/api/v1/event-types/${await eventType()}`],
+  ],
+  'POST /api/v1/webhooks': [
+    'webhook.created',
+    async () => ['/api/v1/webhooks', { name: 'W', url: receiver.url, events: ['*'] }],
+  ],
+  'PUT /api/v1/webhooks/{id}': [
+    'webhook.updated',
+    async () => [`/api/v1/webhooks/${(await webhook()).id}`, { name: 'Put' }],
+  ],
+  'PATCH /api/v1/webhooks/{id}': [
+    'webhook.updated',
+    async () => [`/api/v1/webhooks/${(await webhook()).id}`, { name: 'Patched' }],
+  ],
+  'DELETE /api/v1/webhooks/{id}': ['webhook.deleted', async () => [`/api/v1/webhooks/${(await webhook()).id}`]],
+  'POST /api/v1/webhooks/{id}/pause': [
+    'webhook.paused',
+    async () => [`/api/v1/webhooks/${(await webhook()).id}/pause`],
+  ],
+  'POST /api/v1/webhooks/{id}/resume': [
+    'webhook.resumed',
+    async () => [`/api/v1/webhooks/${(await webhook({ status: 'paused' })).id}/resume`],
+  ],
+  'POST /api/v1/webhooks/{id}/enable': [
+    'webhook.enabled',
+    async () => [`/api/v1/webhooks/${(await webhook({ status: 'disabled' })).id}/enable`],
+  ],
+  'GET /api/v1/webhooks/{id}/secret': [
+    'webhook.secret_read',
+    async () => [`/api/v1/webhooks/${(await webhook()).id}/secret`],
+  ],
+  'POST /api/v1/webhooks/{id}/secret/rotate': [
+    'webhook.secret_rotated',
+    async () => [`/api/v1/webhooks/${(await webhook()).id}/secret/rotate`],
+  ],
+  'POST /api/v1/webhooks/{id}/test': [
+    'webhook.tested',
+    async () => [`/api/v1/webhooks/${(await webhook()).id}/test`, { payload: { personal: 'data' } }],
+  ],
+  'POST /api/v1/webhooks/{id}/recover': [
+    'replay.created',
+    async () => [`/api/v1/webhooks/${(await webhook()).id}/recover`, { since: range.since }],
+  ],
+  'DELETE /api/v1/events/{id}/payload': [
+    'event.payload_erased',
+    async () => [`/api/v1/events/${await event()}/payload`],
+  ],
+  'POST /api/v1/events/{id}/replay': [
+    'event.replayed',
+    async () => [`/api/v1/events/${await event()}/replay`, { webhook_ids: [(await webhook()).id] }],
+  ],
+  'POST /api/v1/deliveries/{id}/retry': [
+    'delivery.retried',
+    async () => [`/api/v1/deliveries/${(await dead()).id}/retry`],
+  ],
+  'POST /api/v1/deliveries/{id}/cancel': [
+    'delivery.cancelled',
+    async () => [`/api/v1/deliveries/${(await waiting()).id}/cancel`],
+  ],
+  'POST /api/v1/dead-letters/replay': ['replay.created', async () => ['/api/v1/dead-letters/replay', {}]],
+  'POST /api/v1/dead-letters/purge': [
+    'dead_letters.purged',
+    async () => ['/api/v1/dead-letters/purge', { webhook_id: (await dead()).webhookId }],
+  ],
+  'POST /api/v1/replays': ['replay.created', async () => ['/api/v1/replays', range]],
+  'DELETE /api/v1/replays/{id}': [
+    'replay.cancelled',
+    async () => {
+      // A job with something to do ends only after its first chunk, so one of many is caught before.
+      const { webhookId } = await dead();
+      await ask('POST', `/api/v1/webhooks/${webhookId}/pause`);
+      const job = await post('/api/v1/replays', { ...range, webhook_id: webhookId });
+      return [`/api/v1/replays/${job.id}`];
+    },
+  ],
+};
+
+/** Publishing: what was published is on record itself. */
+const NOT_RECORDED = ['POST /api/v1/events', 'POST /api/v1/events/batch'];
+
+/** The newest entries of the tenant and of the platform. */
+async function newest(chain: 'tenant' | 'platform', query = ''): Promise<Answer['body'][]> {
+  return (await ask('GET', `/api/v1/audit?chain=${chain}${query}`)).body.data;
+}
+
+describe('every changing route', () => {
+  test('says in this test what it records', () => {
+    expect(CHANGING.filter((route) => !(route in EXPECTED) && !NOT_RECORDED.includes(route))).toEqual([]);
+    expect(Object.keys(EXPECTED).filter((route) => !CHANGING.includes(route))).toEqual([]);
+  });
+
+  test.each(Object.entries(EXPECTED))('%s', async (route, [action, prepare]) => {
+    const [path, body] = await prepare();
+    const method = route.split(' ')[0] ?? '';
+    const answer = await ask(method, path, body);
+    const entries = [...(await newest('tenant')), ...(await newest('platform'))];
+    const own = entries.filter((entry) => entry.request_id === answer.headers.get('x-request-id'));
+    expect(own).toHaveLength(1);
+    expect(own[0]).toMatchObject({
+      id: expect.stringMatching(/^aud_/),
+      action,
+      outcome: 'success',
+      actor: { kind: 'operator', id: 'operator' },
+      role: 'operator',
+      address: '127.0.0.1',
+    });
+    expect(JSON.stringify(own)).not.toContain('personal');
+  });
+
+  test.each(NOT_RECORDED)('but not %s', async (route) => {
+    const one = { event_type: 'not.recorded', data: {} };
+    const before = (await newest('tenant'))[0].id;
+    await post(route.replace('POST ', ''), route.endsWith('batch') ? { events: [one] } : one);
+    expect((await newest('tenant'))[0].id).toBe(before);
+  });
+});
+
+describe('what changes nothing', () => {
+  test('has no entry: refused, of fields as they are, done before, or a dry run', async () => {
+    const { id } = await webhook({ name: 'Same' });
+    const key = await post('/api/v1/api-keys', { name: 'K', role: 'viewer' });
+    await ask('POST', `/api/v1/webhooks/${id}/pause`);
+    await ask('DELETE', `/api/v1/api-keys/${key.id}`);
+    const before = (await newest('tenant'))[0].id;
+    await ask('PATCH', `/api/v1/webhooks/${id}`, { name: 'Same' });
+    await ask('POST', `/api/v1/webhooks/${id}/pause`);
+    await ask('DELETE', `/api/v1/api-keys/${key.id}`);
+    await ask('POST', '/api/v1/replays', { ...range, dry_run: true });
+    const refused = await posthorn.call('PATCH', `/api/v1/webhooks/${id}`, { url: 'nonsense' }, { 'x-tenant-id': tenant.id });
+    expect(refused.status).toBe(422);
+    expect((await newest('tenant'))[0].id).toBe(before);
+  });
+
+  test('an answer that is given again for its Idempotency-Key is one change', async () => {
+    const body = { name: 'Once', role: 'viewer' };
+    for (const _ of [1, 2]) await ask('POST', '/api/v1/api-keys', body, { 'idempotency-key': 'once' });
+    const created = await newest('tenant', '&action=api_key.created&limit=250');
+    expect(created.filter((entry) => entry.after.name === 'Once')).toHaveLength(1);
+  });
+});
+
+describe('before and after', () => {
+  test('are the fields that changed, with what is secret masked, and nowhere in the database in clear', async () => {
+    const secrets = ['s3cret-header', 's3cret-query', 's3cret-signing', 's3cret-next', 's3cret-member', 's3cret-other'];
+    const { id } = await webhook({
+      url: `${receiver.url}/hook?token=s3cret-query`,
+      headers: { Authorization: 's3cret-header', 'X-Plain': 'plain' },
+      secret: 's3cret-signing',
+      metadata: { api_key: 's3cret-member', team: 'a' },
+      timeout_seconds: 7,
+    });
+    const [created] = await newest('tenant', `&resource_id=${id}`);
+    expect(created).toMatchObject({
+      before: null,
+      after: {
+        url: `${receiver.url}/hook?***`,
+        headers: { Authorization: '***', 'X-Plain': 'plain' },
+        metadata: { api_key: '***', team: 'a' },
+      },
+    });
+    await ask('PATCH', `/api/v1/webhooks/${id}`, {
+      headers: { Authorization: 's3cret-next' },
+      url: `${receiver.url}/hook?token=s3cret-other`,
+      secret: 's3cret-other',
+      metadata: { team: 'b' },
+      timeout_seconds: 8,
+    });
+    const [changed] = await newest('tenant', `&resource_id=${id}`);
+    expect(changed).toMatchObject({ action: 'webhook.updated' });
+    const [url, secret, headers] = [`${receiver.url}/hook?***`, '***', { Authorization: '***' }];
+    expect(changed.before).toEqual({ url, secret, headers, metadata: { team: 'a' }, timeout_seconds: 7 });
+    expect(changed.after).toEqual({ url, secret, headers, metadata: { team: 'b' }, timeout_seconds: 8 });
+    const { text } = await ask('GET', '/api/v1/audit/export');
+    for (const value of secrets) expect(text).not.toContain(value);
+  });
+
+  test('keep no sample of an event type, and of a large schema the beginning', async () => {
+    const properties = Object.fromEntries(Array.from({ length: 500 }, (_, at) => [`field_${at}`, { type: 'string' }]));
+    const body = { name: 'large.type', schema: { type: 'object', properties }, sample: { customer: 'Jane Roe' } };
+    await post('/api/v1/event-types', body);
+    const [entry] = await newest('tenant', '&resource_id=large.type');
+    expect(entry.after.sample).toBe('(23 bytes)');
+    expect(entry.after.schema).toMatch(/^\{"type":"object","properties":.*… \(cut: \d{5} bytes\)$/);
+    expect(JSON.stringify(entry).length).toBeLessThan(4_000);
+  });
+});
+
+test('a webhook that Posthorn disables by itself has an entry of the system', async () => {
+  receiver.onRequest = (request) => request.respond(request.path === '/gone' ? 410 : 200);
+  const { id } = await webhook({ url: `${receiver.url}/gone`, events: ['gone.type'] });
+  await post('/api/v1/events', { event_type: 'gone.type', data: {} });
+  const [entry] = await eventually(
+    () => newest('tenant', `&resource_id=${id}&actor=system`),
+    (found) => found.length > 0,
+  );
+  expect(entry).toMatchObject({
+    action: 'webhook.disabled',
+    actor: { kind: 'system', id: 'system' },
+    role: null,
+    address: null,
+    request_id: null,
+    before: { status: 'active', status_reason: null },
+    after: { status: 'disabled', status_reason: 'gone' },
+  });
+});
