@@ -84,6 +84,9 @@ async function verify(trx: Transaction<Tables>, tenantId: string, seen: (hash: s
   if (sequence < chain.sequence) {
     return verdict(`Entry ${sequence + 1} is missing: the chain goes on to ${chain.sequence}, the log ends here.`);
   }
+  if (sequence > chain.sequence) {
+    return verdict(`Entry ${chain.sequence + 1} should not be there: the chain ends before it.`);
+  }
   if (!hash.equals(chain.hash)) return verdict(`The end of the chain is not the hash of entry ${sequence}.`);
   return verdict(undefined);
 }

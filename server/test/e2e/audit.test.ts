@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { OpenApiDocument } from '../../src/http/openapi.ts';
+import { createIdSource, formatId, parseId } from '../../src/kernel/ids.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
@@ -16,6 +18,7 @@ const CHANGING = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
     .filter((route) => !route.startsWith('GET ') || READS_OF_SECRETS.includes(route)),
 );
 
+const newId = createIdSource();
 let posthorn: TestPosthorn;
 let receiver: Receiver;
 let tenant: { id: string; slug: string };
@@ -32,6 +35,12 @@ async function makeTenant() {
   const settings = { allow_unknown_event_types: true };
   const { body } = await posthorn.call('POST', '/api/v1/tenants', { slug, name: slug, settings });
   return { id: body.id as string, slug };
+}
+
+async function query(text: string, values: unknown[]): Promise<void> {
+  const client = new pg.Client(posthorn.database.connection);
+  await client.connect();
+  await client.query(text, values).finally(() => client.end());
 }
 
 const ask = async (method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer> => {
@@ -100,10 +109,7 @@ const EXPECTED: Record<string, Case> = {
     'event_type.updated',
     async () => [`/api/v1/event-types/${await eventType()}`, { deprecated: true }],
   ],
-  'DELETE /api/v1/event-types/{name}': [
-    'event_type.deleted',
-    async () => [`/api/v1/event-types/${await eventType()}`],
-  ],
+  'DELETE /api/v1/event-types/{name}': ['event_type.deleted', async () => [`/api/v1/event-types/${await eventType()}`]],
   'POST /api/v1/webhooks': [
     'webhook.created',
     async () => ['/api/v1/webhooks', { name: 'W', url: receiver.url, events: ['*'] }],
@@ -170,11 +176,17 @@ const EXPECTED: Record<string, Case> = {
   'DELETE /api/v1/replays/{id}': [
     'replay.cancelled',
     async () => {
-      // A job with something to do ends only after its first chunk, so one of many is caught before.
-      const { webhookId } = await dead();
-      await ask('POST', `/api/v1/webhooks/${webhookId}/pause`);
-      const job = await post('/api/v1/replays', { ...range, webhook_id: webhookId });
-      return [`/api/v1/replays/${job.id}`];
+      const { id } = await post('/api/v1/replays', range);
+      const waiting = newId();
+      // One that is not taken up before it is cancelled.
+      await query(
+        `INSERT INTO replay_jobs (tenant_id, environment_id, id, trigger, until_at, status, estimated, estimate_is_exact,
+           cursor_id, next_chunk_at, created_at)
+         SELECT tenant_id, environment_id, $2, trigger, until_at, 'queued', 0, true, cursor_id, now() + interval '1 hour',
+           created_at FROM replay_jobs WHERE id = $1`,
+        [parseId('replay', id), waiting],
+      );
+      return [`/api/v1/replays/${formatId('replay', waiting)}`];
     },
   ],
 };
@@ -230,7 +242,12 @@ describe('what changes nothing', () => {
     await ask('POST', `/api/v1/webhooks/${id}/pause`);
     await ask('DELETE', `/api/v1/api-keys/${key.id}`);
     await ask('POST', '/api/v1/replays', { ...range, dry_run: true });
-    const refused = await posthorn.call('PATCH', `/api/v1/webhooks/${id}`, { url: 'nonsense' }, { 'x-tenant-id': tenant.id });
+    const refused = await posthorn.call(
+      'PATCH',
+      `/api/v1/webhooks/${id}`,
+      { url: 'nonsense' },
+      { 'x-tenant-id': tenant.id },
+    );
     expect(refused.status).toBe(422);
     expect((await newest('tenant'))[0].id).toBe(before);
   });
