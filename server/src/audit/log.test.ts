@@ -163,3 +163,11 @@ test('a tenant that is removed takes its entries along, also those that are writ
   expect(await entriesOf(stays)).toHaveLength(1);
   expect((await verdictOf(PLATFORM_CHAIN)).fault).toBeUndefined();
 });
+
+test('a tenant’s own row does not go without its entries', async () => {
+  const tenantId = await makeTenant();
+  await write(tenantId);
+  await handle.db.deleteFrom('tenants').where('id', '=', tenantId).execute();
+  expect(await entriesOf(tenantId)).toEqual([]);
+  expect(await listChains(handle.db)).not.toContain(tenantId);
+});

@@ -25,7 +25,10 @@ beforeAll(async () => {
 afterAll(() => posthorn.stop());
 
 const get = (path: string, as?: string): Promise<Answer> => {
-  const headers = as === undefined ? { 'x-tenant-id': tenant } : { authorization: `Bearer ${keys[as]?.key}` };
+  const headers: Record<string, string> =
+    as === undefined ? { 'x-tenant-id': tenant } : { authorization: `Bearer ${keys[as]?.key}` };
+  return posthorn.call('GET', `/api/v1/audit${path}`, undefined, headers);
+};
   return posthorn.call('GET', `/api/v1/audit${path}`, undefined, headers as Record<string, string>);
 };
 const namesOf = ({ body }: Answer) => body.data.map((entry: Answer['body']) => [entry.action, entry.after?.name]);

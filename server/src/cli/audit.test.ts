@@ -169,6 +169,24 @@ describe('what was tampered with is named', () => {
     expect(errors).toContain(`other-${made}: Entry 3 is missing`);
   });
 
+  test('the whole chains of two tenants that were exchanged', async () => {
+    for (const table of ['audit_log', 'audit_chains']) {
+      await intruder.query(
+        `CREATE TEMP TABLE moved AS SELECT * FROM ${table} WHERE tenant_id IN ('${tenantId}', '${other}')`,
+      );
+      await intruder.query(`DELETE FROM ${table} WHERE tenant_id IN ($1, $2)`, [tenantId, other]);
+      await intruder.query(
+        'UPDATE moved SET tenant_id = CASE tenant_id WHEN $1::uuid THEN $2::uuid ELSE $1::uuid END',
+        [tenantId, other],
+      );
+      await intruder.query(`INSERT INTO ${table} SELECT * FROM moved`);
+      await intruder.query('DROP TABLE moved');
+    }
+    const { errors } = await verify();
+    expect(errors).toContain(`${slug}: Entry 1 `);
+    expect(errors).toContain(`other-${made}: Entry 1 `);
+  });
+
   test('an entry that was changed and hashed anew does not fit to the one behind it', async () => {
     await intruder.query(`UPDATE audit_log SET hash = sha256('anew') WHERE tenant_id = $1 AND sequence = 2`, [
       tenantId,

@@ -262,10 +262,18 @@ describe('what changes nothing', () => {
 
 describe('before and after', () => {
   test('are the fields that changed, with what is secret masked, and nowhere in the database in clear', async () => {
-    const secrets = ['s3cret-header', 's3cret-query', 's3cret-signing', 's3cret-next', 's3cret-member', 's3cret-other'];
+    const secrets = [
+      's3cret-header',
+      's3cret-query',
+      's3cret-signing',
+      's3cret-next',
+      's3cret-member',
+      's3cret-other',
+      's3cret-session',
+    ];
     const { id } = await webhook({
       url: `${receiver.url}/hook?token=s3cret-query`,
-      headers: { Authorization: 's3cret-header', 'X-Plain': 'plain' },
+      headers: { Authorization: 's3cret-header', 'X-Session': 's3cret-session', 'X-Plain': 'plain' },
       secret: 's3cret-signing',
       metadata: { api_key: 's3cret-member', team: 'a' },
       timeout_seconds: 7,
@@ -275,7 +283,7 @@ describe('before and after', () => {
       before: null,
       after: {
         url: `${receiver.url}/hook?***`,
-        headers: { Authorization: '***', 'X-Plain': 'plain' },
+        headers: { Authorization: '***', 'X-Session': '***', 'X-Plain': 'plain' },
         metadata: { api_key: '***', team: 'a' },
       },
     });
