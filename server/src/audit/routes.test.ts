@@ -29,8 +29,6 @@ const get = (path: string, as?: string): Promise<Answer> => {
     as === undefined ? { 'x-tenant-id': tenant } : { authorization: `Bearer ${keys[as]?.key}` };
   return posthorn.call('GET', `/api/v1/audit${path}`, undefined, headers);
 };
-  return posthorn.call('GET', `/api/v1/audit${path}`, undefined, headers as Record<string, string>);
-};
 const namesOf = ({ body }: Answer) => body.data.map((entry: Answer['body']) => [entry.action, entry.after?.name]);
 
 describe('who sees what', () => {
