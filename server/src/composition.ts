@@ -1,7 +1,11 @@
 import type pg from 'pg';
 import { createAuthenticator } from './access/authenticator.ts';
+import { hintOfRefused } from './access/credentials.ts';
 import { registerPortalTokenRoutes } from './access/portal-routes.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
+import { createDenials } from './audit/denials.ts';
+import { type AuditLog, createAuditLog } from './audit/log.ts';
+import { registerAuditRoutes } from './audit/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
 import type { Config } from './config.ts';
@@ -85,6 +89,9 @@ export interface Composition {
   /** Changes may have been missed: forgets everything that is cached. */
   forgetEverything: () => void;
   stopAuthenticator: () => Promise<void>;
+  audit: AuditLog;
+  /** After the HTTP server, which refuses requests until it has stopped. */
+  stopDenials: () => Promise<void>;
   /** The work of an hour's maintenance. */
   disableFailingWebhooks: (nowMs: number) => Promise<void>;
   /** Begins a round of retention; set once the node runs. */
@@ -104,12 +111,14 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const { db, pool } = database;
   const enginePool = openEnginePool({ connection, logger });
   const newId = createIdSource(clock);
+  const audit = createAuditLog({ newId });
+  const denials = createDenials({ db, clock, newId, logger, hintOf: hintOfRefused });
 
   const tenants = createTenantDirectory({ db, clock });
   const maskerOf = createMaskerOf(tenants);
   const eventTypes = createEventTypeDirectory({ db, clock });
   const webhooks = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: `Posthorn/${programVersion()}` });
-  const webhookStore = { db, clock, newId, box, directory: webhooks };
+  const webhookStore = { db, clock, newId, audit, box, directory: webhooks };
   const authenticator = createAuthenticator({ db, box, clock, logger, tenants, operatorKey: options.operatorKey });
   const { egressAllow: allow, egressProxy: proxy } = config;
   const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
@@ -163,7 +172,12 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
 
   const { databaseOutage, wholeProgram } = options;
-  const http = createHttpServer({ logger, authenticate: authenticator.authenticate, databaseOutage });
+  const http = createHttpServer({
+    logger,
+    authenticate: authenticator.authenticate,
+    databaseOutage,
+    onDenied: denials.add,
+  });
   await registerOpenApi(http, programVersion());
   registerIdempotency(http, { db, box, clock });
   registerHealthRoutes(http, {
@@ -173,10 +187,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     processes: () => wholeProgram?.processes(),
   });
   const metrics = registerMetricsRoute(http, { engine, writer, wholeProgram: wholeProgram?.metrics });
-  registerTenantRoutes(http, { db, clock, newId, onChange: applyChange });
-  registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
-  registerPortalTokenRoutes(http, { db, clock, box, onChange: applyChange });
-  registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
+  registerTenantRoutes(http, { db, clock, newId, audit, onChange: applyChange });
+  registerApiKeyRoutes(http, { db, clock, newId, audit, box, onChange: applyChange });
+  registerPortalTokenRoutes(http, { db, clock, audit, box, onChange: applyChange });
+  registerEventTypeRoutes(http, { db, clock, audit, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
   registerPublishRoutes(http, { publisher, clock });
   const { authenticate } = authenticator;
@@ -189,22 +203,24 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     direct.close();
     done();
   });
-  registerEventRoutes(http, { db, clock, maskerOf });
-  registerEventReplayRoute(http, { db, clock, newId, webhooks });
+  registerEventRoutes(http, { db, clock, audit, maskerOf });
+  registerEventReplayRoute(http, { db, clock, newId, audit, webhooks });
   registerDeliveryRoutes(http, {
     db,
     clock,
+    audit,
     webhooks,
     maskerOf,
     findEventId: (scope, id) => findEventId(db, scope, id),
   });
-  registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
-  registerReplayRoutes(http, { db, clock, newId, webhooks });
-  registerErasureRoutes(http, { db, box, clock, newId });
-  registerExportRoute(http, { db, clock });
+  registerDeadLetterRoutes(http, { db, clock, newId, audit, webhooks });
+  registerReplayRoutes(http, { db, clock, newId, audit, webhooks });
+  registerErasureRoutes(http, { db, box, clock, newId, audit });
+  registerExportRoute(http, { db, clock, audit });
   const onRetentionAsked = { run: () => false };
-  registerRetentionRoutes(http, { db, runNow: () => onRetentionAsked.run() });
-  registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId });
+  registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
+  registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
+  registerAuditRoutes(http, { db });
 
   return {
     database,
@@ -224,6 +240,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       engine.lookForDue();
     },
     stopAuthenticator: () => authenticator.stop(),
+    audit,
+    stopDenials: denials.stop,
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
     onRetentionAsked,
     stopOperationalEvents: () => operationalEvents.stop(),

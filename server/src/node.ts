@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { purgePortalRevocations } from './access/portal-revocations.ts';
+import { removeEntriesBefore } from './audit/queries.ts';
 import { type Composition, type CompositionOptions, compose } from './composition.ts';
 import type { Config } from './config.ts';
 import { listenForChanges } from './db/notify.ts';
@@ -71,6 +72,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => parts.database.close());
     running.push(() => parts.enginePool.end());
     running.push(parts.stopAuthenticator);
+    running.push(parts.stopDenials);
     running.push(parts.stopOperationalEvents);
     const source = options.masterKeys;
     const keys = await startKeyKeeper({ pool, ring, source, clock, newId: parts.newId, logger });
@@ -110,9 +112,14 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => beforeDrained(replays.stop()));
     const removals = startRemovalWorker({ db, clock, logger });
     running.push(() => beforeDrained(removals.stop()));
-    const erasures = startErasureWorker({ db, connection, box, clock, logger });
+    const erasures = startErasureWorker({ db, connection, box, audit: parts.audit, clock, logger });
     running.push(() => beforeDrained(erasures.stop()));
-    const retention = startRetention({ connection, clock, logger });
+    const retention = startRetention({
+      connection,
+      clock,
+      logger,
+      removeAuditBefore: (tenantId, beforeMs) => removeEntriesBefore(db, tenantId, beforeMs),
+    });
     parts.onRetentionAsked.run = retention.runNow;
     running.push(() => beforeDrained(retention.stop()));
     const url = await listen(parts.http, config, { shared: options.wholeProgram !== undefined });

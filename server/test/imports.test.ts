@@ -14,6 +14,7 @@ const FLOORS = [
   ['db', 'masking'],
   ['encryption'],
   ['http'],
+  ['audit'],
   ['tenants'],
   ['access'],
   ['catalog'],

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createAuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import { registerIdempotency } from '../http/idempotency.ts';
@@ -44,9 +45,10 @@ beforeAll(async () => {
     if (change.topic === 'tenants') tenants.invalidate(change.tenantId);
     authenticator.invalidate(change.tenantId);
   };
+  const audit = createAuditLog({ newId });
   registerIdempotency(app, { db, box, clock });
-  registerTenantRoutes(app, { db, clock, newId, onChange });
-  registerApiKeyRoutes(app, { db, clock, newId, box, onChange });
+  registerTenantRoutes(app, { db, clock, newId, audit, onChange });
+  registerApiKeyRoutes(app, { db, clock, newId, audit, box, onChange });
   for (const permission of PERMISSIONS) {
     app.get(`/needs/${permission}`, { config: { permission } }, async () => ({ permission }));
   }

@@ -1,5 +1,7 @@
 import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
 import type { Caller } from '../http/caller.ts';
@@ -28,6 +30,7 @@ export interface ApiKeyRouteDeps {
   db: Database;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
   box: SecretBox;
   /** Called after each committed change and before its answer, so that this node's next request sees it. */
   onChange?: (change: Change) => void;
@@ -38,7 +41,7 @@ export interface ApiKeyRouteDeps {
  * admins those of their own. Nobody makes or revokes a key whose role is above their own.
  */
 export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): void {
-  const { db, clock, newId, box } = deps;
+  const { db, clock, newId, audit, box } = deps;
   const config = { permission: 'administer' } as const;
   const tags = ['API keys'];
 
@@ -74,7 +77,7 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
       const row = await db.transaction().execute(async (trx) => {
         const environmentId = await lockEnvironmentByName(trx, caller.tenantId, environment);
         if (environmentId === undefined) throw invalidField('environment', 'is not an environment of this tenant');
-        return insertKey(trx, {
+        const inserted = await insertKey(trx, {
           tenantId: caller.tenantId,
           id: newId(),
           environment: { id: environmentId, name: environment },
@@ -85,6 +88,12 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
           expiresAt,
           now,
         });
+        await audit.record(trx, auditorOf(request), {
+          action: 'api_key.created',
+          ...auditedKey(inserted),
+          after: showKey(inserted),
+        });
+        return inserted;
       });
       return reply.code(201).send({ ...showKey(row), key: made.key });
     },
@@ -135,8 +144,17 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
       requireRank(caller, row.role);
       const change = { topic: 'api_keys', tenantId: caller.tenantId, environmentId: row.environment_id } as const;
       await db.transaction().execute(async (trx) => {
-        await revokeKey(trx, caller.tenantId, row.id, new Date(clock.now()));
+        const revokedAt = new Date(clock.now());
+        const revoked = await revokeKey(trx, caller.tenantId, row.id, revokedAt);
         await notify(trx, change);
+        // Revoked before, it was not revoked now.
+        if (!revoked) return;
+        await audit.record(trx, auditorOf(request), {
+          action: 'api_key.revoked',
+          ...auditedKey(row),
+          before: showKey(row),
+          after: showKey({ ...row, revoked_at: revokedAt }),
+        });
       });
       deps.onChange?.(change);
       return reply.code(204).send();
@@ -164,6 +182,10 @@ const CreatedApiKeySchema = Type.Object({
   ...ApiKeySchema.properties,
   key: Type.String({ description: 'The key itself. It is stored hashed and never shown again.' }),
 });
+
+function auditedKey(row: ApiKeyRow) {
+  return { resourceType: 'api_key', resourceId: formatId('apiKey', row.id), environmentId: row.environment_id };
+}
 
 function reachOf(caller: Caller): KeyReach {
   return {

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { AppError } from '../kernel/errors.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 import { programVersion } from '../kernel/version.ts';
+import { auditCommand } from './audit.ts';
 import { CommandError } from './command-error.ts';
 import { demoCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
@@ -51,6 +52,7 @@ function createProgram(terminal: Terminal): Command {
     publishCommand(terminal),
     triggerCommand(terminal),
     receiveCommand(terminal),
+    auditCommand(terminal),
     doctorCommand(terminal),
     demoCommand(terminal),
   ];

@@ -26,6 +26,8 @@ export interface Tables {
   retention_cursors: RetentionCursorsTable;
   removals: RemovalsTable;
   erasure_jobs: ErasureJobsTable;
+  audit_chains: AuditChainsTable;
+  audit_log: AuditLogTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -359,4 +361,32 @@ interface ErasureJobsTable {
   created_at: Timestamp;
   started_at: Timestamp | null;
   completed_at: Timestamp | null;
+}
+
+interface AuditChainsTable {
+  tenant_id: string;
+  sequence: number;
+  hash: Buffer;
+  removed_sequence: number;
+  removed_hash: Buffer;
+}
+
+interface AuditLogTable {
+  tenant_id: string;
+  sequence: number;
+  id: string;
+  environment_id: string | null;
+  action: string;
+  outcome: 'success' | 'denied';
+  actor_kind: string | null;
+  actor_id: string | null;
+  role: string | null;
+  address: string | null;
+  request_id: string | null;
+  resource_type: string | null;
+  resource_id: string | null;
+  before: Json<unknown> | null;
+  after: Json<unknown> | null;
+  details: Json<unknown> | null;
+  hash: Buffer;
 }

@@ -1,6 +1,8 @@
 import { Readable } from 'node:stream';
 import { sql } from 'kysely';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import { attemptsOf, type DeliveryRow } from '../delivery/queries.ts';
 import { showDelivery } from '../delivery/show.ts';
@@ -10,14 +12,14 @@ import { showEventWithData } from '../events/routes.ts';
 import { requireAccess, type Scope } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
-import { firstIdAt } from '../kernel/ids.ts';
+import { firstIdAt, formatId } from '../kernel/ids.ts';
 import { REVEALING } from '../masking/masker.ts';
 import { findEvents, firstCursor } from './find-events.ts';
 import { isAbout, readSubject, type Subject, SubjectBody } from './subject.ts';
 
 /** `POST /api/v1/exports`: everything that is held of a person, as JSON Lines. */
-export function registerExportRoute(app: HttpServer, deps: { db: Database; clock: Clock }): void {
-  const { db, clock } = deps;
+export function registerExportRoute(app: HttpServer, deps: { db: Database; clock: Clock; audit: AuditLog }): void {
+  const { db, clock, audit } = deps;
   app.post(
     '/api/v1/exports',
     {
@@ -35,11 +37,23 @@ export function registerExportRoute(app: HttpServer, deps: { db: Database; clock
         response: { 200: Type.String({ description: 'JSON Lines.' }) },
       },
     },
-    async ({ body, rawJson, caller }, reply) => {
+    async (request, reply) => {
+      const { body, rawJson, caller } = request;
       // Nothing is masked in it: a person is told what is held of them as it is.
       requireAccess(caller, { permission: 'reveal' });
       const subject = readSubject(body, rawJson, clock.now());
       const scope = { tenantId: caller.tenantId, environmentId: caller.environmentId };
+      const { path, sinceMs, untilMs } = subject;
+      const since = sinceMs === undefined ? null : new Date(sinceMs).toISOString();
+      // Nobody gets to see it without an entry. What was looked for is not in it.
+      await db.transaction().execute((trx) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'export.created',
+          resourceType: 'environment',
+          resourceId: formatId('environment', caller.environmentId),
+          details: { path: path.join('.'), since, until: new Date(untilMs).toISOString() },
+        }),
+      );
       reply.header('content-disposition', 'attachment; filename="export.jsonl"');
       return reply
         .type('application/x-ndjson; charset=utf-8')

@@ -1,10 +1,12 @@
 import { type Selectable, sql } from 'kysely';
+import type { Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import { SEALED_COLUMNS, sealedPlace } from '../encryption/sealed-columns.ts';
 import type { Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { conflict, notFound } from '../kernel/errors.ts';
+import { formatId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { firstCursor } from './find-events.ts';
 import type { Subject } from './subject.ts';
@@ -22,6 +24,7 @@ export async function insertJob(
   box: SecretBox,
   scope: Scope,
   job: { id: string; subject: Subject; now: Date },
+  onInsert: Recording<JobRow>,
 ): Promise<JobRow> {
   const { id, subject, now } = job;
   const { count } = await db
@@ -34,25 +37,29 @@ export async function insertJob(
   if (count >= UNFINISHED_MAX) {
     throw conflict('too_many_erasures', `${UNFINISHED_MAX} erasures are unfinished: wait for one, or cancel one.`);
   }
-  return db
-    .insertInto('erasure_jobs')
-    .values({
-      tenant_id: scope.tenantId,
-      environment_id: scope.environmentId,
-      id,
-      path: [...subject.path],
-      value_box: box.seal(subject.value, placeOf({ ...scope, id })),
-      value_hash: box.hashKey(`erased value ${scope.tenantId} ${subject.value}`),
-      since_at: subject.sinceMs === undefined ? null : new Date(subject.sinceMs),
-      until_at: new Date(subject.untilMs),
-      status: 'queued',
-      stage: 'events',
-      cursor_id: firstCursor(subject),
-      next_step_at: now,
-      created_at: now,
-    })
-    .returningAll()
-    .executeTakeFirstOrThrow();
+  return db.transaction().execute(async (trx) => {
+    const row = await trx
+      .insertInto('erasure_jobs')
+      .values({
+        tenant_id: scope.tenantId,
+        environment_id: scope.environmentId,
+        id,
+        path: [...subject.path],
+        value_box: box.seal(subject.value, placeOf({ ...scope, id })),
+        value_hash: box.hashKey(`erased value ${scope.tenantId} ${subject.value}`),
+        since_at: subject.sinceMs === undefined ? null : new Date(subject.sinceMs),
+        until_at: new Date(subject.untilMs),
+        status: 'queued',
+        stage: 'events',
+        cursor_id: firstCursor(subject),
+        next_step_at: now,
+        created_at: now,
+      })
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    await onInsert(trx, row);
+    return row;
+  });
 }
 
 /** @throws Error for a job that has ended: what it looked for is forgotten. */
@@ -105,21 +112,58 @@ export async function requireJob(db: Database, scope: Scope, id: string | undefi
  *
  * @throws AppError 404; 409 for a job that has ended otherwise.
  */
-export async function cancelJob(db: Database, scope: Scope, id: string | undefined, now: Date): Promise<JobRow> {
+export async function cancelJob(
+  db: Database,
+  scope: Scope,
+  id: string | undefined,
+  now: Date,
+  onCancel: Recording<JobRow>,
+): Promise<JobRow> {
   const before = await requireJob(db, scope, id);
-  const cancelled = await db
-    .updateTable('erasure_jobs')
-    .set({ status: 'cancelled', value_box: null, in_hand: [], completed_at: now })
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
-    .where('id', '=', before.id)
-    .where('status', 'in', UNFINISHED)
-    .returningAll()
-    .executeTakeFirst();
+  const cancelled = await db.transaction().execute(async (trx) => {
+    const after = await trx
+      .updateTable('erasure_jobs')
+      .set({ status: 'cancelled', value_box: null, in_hand: [], completed_at: now })
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('id', '=', before.id)
+      .where('status', 'in', UNFINISHED)
+      .returningAll()
+      .executeTakeFirst();
+    if (after !== undefined) await onCancel(trx, after);
+    return after;
+  });
   if (cancelled !== undefined) return cancelled;
   const ended = await requireJob(db, scope, id);
   if (ended.status === 'cancelled') return ended;
   throw conflict('erasure_ended', `The erasure is ${ended.status}; there is nothing left to cancel.`);
+}
+
+/** A job for the audit log, without the value that is looked for. */
+export function auditedJob(row: JobRow) {
+  return {
+    resourceType: 'erasure',
+    resourceId: formatId('erasure', row.id),
+    details: {
+      path: row.path.join('.'),
+      since: row.since_at?.toISOString() ?? null,
+      until: row.until_at.toISOString(),
+      ...countsOf(row),
+    },
+  };
+}
+
+/** What a job has done so far. */
+export function countsOf(row: JobRow) {
+  return {
+    looked_at_events: row.looked_at,
+    erased_events: row.erased_events,
+    erased_attempts: row.erased_attempts,
+    discarded_deliveries: row.discarded_deliveries,
+    removed_dead_letters: row.removed_dead_letters,
+    erased_samples: row.erased_samples,
+    removed_answers: row.removed_answers,
+  };
 }
 
 /** Longer than most: that something was erased may have to be shown. */

@@ -1,11 +1,13 @@
 import { type Static, Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
-import { cancelJob, insertJob, type JobRow, listJobs, requireJob } from './jobs.ts';
+import { auditedJob, cancelJob, countsOf, insertJob, type JobRow, listJobs, requireJob } from './jobs.ts';
 import { readSubject, SubjectBody } from './subject.ts';
 
 const nullableText = Type.Union([Type.String(), Type.Null()]);
@@ -34,9 +36,9 @@ const ErasureShown = Type.Object(
 /** `/api/v1/erasures`: jobs that erase what is held of a person. */
 export function registerErasureRoutes(
   app: HttpServer,
-  deps: { db: Database; box: SecretBox; clock: Clock; newId: IdSource },
+  deps: { db: Database; box: SecretBox; clock: Clock; newId: IdSource; audit: AuditLog },
 ): void {
-  const { db, box, clock, newId } = deps;
+  const { db, box, clock, newId, audit } = deps;
   const config = { permission: 'administer' } as const;
   const tags = ['Erasure and export'];
   app.addSchema(ErasureShown);
@@ -58,11 +60,15 @@ export function registerErasureRoutes(
         response: { 202: Type.Ref('Erasure') },
       },
     },
-    async ({ body, rawJson, caller }, reply) => {
+    async (request, reply) => {
+      const { body, rawJson, caller } = request;
       const nowMs = clock.now();
       const subject = readSubject(body, rawJson, nowMs);
       const job = { id: newId(), subject, now: new Date(nowMs) };
-      return reply.code(202).send(showJob(await insertJob(db, box, caller, job)));
+      const row = await insertJob(db, box, caller, job, (trx, inserted) =>
+        audit.record(trx, auditorOf(request), { action: 'erasure.created', ...auditedJob(inserted) }),
+      );
+      return reply.code(202).send(showJob(row));
     },
   );
 
@@ -106,8 +112,13 @@ export function registerErasureRoutes(
         response: { 200: Type.Ref('Erasure') },
       },
     },
-    async ({ params, caller }) =>
-      showJob(await cancelJob(db, caller, parseId('erasure', params.id), new Date(clock.now()))),
+    async (request) => {
+      const id = parseId('erasure', request.params.id);
+      const row = await cancelJob(db, request.caller, id, new Date(clock.now()), (trx, cancelled) =>
+        audit.record(trx, auditorOf(request), { action: 'erasure.cancelled', ...auditedJob(cancelled) }),
+      );
+      return showJob(row);
+    },
   );
 }
 
@@ -118,13 +129,7 @@ function showJob(row: JobRow): Static<typeof ErasureShown> {
     path: row.path.join('.'),
     since: row.since_at?.toISOString() ?? null,
     until: row.until_at.toISOString(),
-    looked_at_events: row.looked_at,
-    erased_events: row.erased_events,
-    erased_attempts: row.erased_attempts,
-    discarded_deliveries: row.discarded_deliveries,
-    removed_dead_letters: row.removed_dead_letters,
-    erased_samples: row.erased_samples,
-    removed_answers: row.removed_answers,
+    ...countsOf(row),
     created_at: row.created_at.toISOString(),
     started_at: row.started_at?.toISOString() ?? null,
     completed_at: row.completed_at?.toISOString() ?? null,

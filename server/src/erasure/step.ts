@@ -1,5 +1,7 @@
 import { sql, type Transaction } from 'kysely';
 import pg from 'pg';
+import { bySystem } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import { type Database, errorCode, isDatabaseGone } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
@@ -11,7 +13,7 @@ import type { SecretBox } from '../kernel/secret-box.ts';
 import { notify } from '../tenants/queries.ts';
 import { eraseAttempts, eraseEvents } from './erase-events.ts';
 import { findEvents } from './find-events.ts';
-import { type JobRow, subjectOf, UNFINISHED } from './jobs.ts';
+import { auditedJob, type JobRow, subjectOf, UNFINISHED } from './jobs.ts';
 import { isAbout, type Subject, tellingText } from './subject.ts';
 
 export interface ErasureOptions {
@@ -19,6 +21,7 @@ export interface ErasureOptions {
   /** For what cannot be done in a transaction. */
   connection: pg.ClientConfig;
   box: SecretBox;
+  audit: AuditLog;
   clock: Clock;
   logger: Logger;
   /** How long after the last erasure what was in hand then may still be recorded (120 s: a request takes 60 at most). */
@@ -64,7 +67,7 @@ export async function eraseSome(options: ErasureOptions): Promise<boolean> {
       { code: errorCode(error), erasure_id: formatId('erasure', taken.job.id) },
       'a step of an erasure failed',
     );
-    await postpone(db, taken.job, clock.now());
+    await postpone(options, taken.job);
     return true;
   }
 }
@@ -175,7 +178,7 @@ async function eraseSamples(trx: Transaction<Tables>, scope: Scope, subject: Sub
 }
 
 /** Removes publishers' keys that hold the value, vacuums what was touched, and forgets the value. */
-async function finish({ db, connection, box, clock }: ErasureOptions, job: JobRow): Promise<void> {
+async function finish({ db, connection, box, audit, clock }: ErasureOptions, job: JobRow): Promise<void> {
   const text = tellingText(await subjectOf(box, job));
   const client = new pg.Client({
     application_name: 'posthorn-erasure',
@@ -201,14 +204,19 @@ async function finish({ db, connection, box, clock }: ErasureOptions, job: JobRo
     await client.end();
   }
   const now = new Date(clock.now());
-  await db
-    .updateTable('erasure_jobs')
-    .set({ status: 'completed', value_box: null, completed_at: now })
-    .where('tenant_id', '=', job.tenant_id)
-    .where('environment_id', '=', job.environment_id)
-    .where('id', '=', job.id)
-    .where('status', 'in', UNFINISHED)
-    .execute();
+  await db.transaction().execute(async (trx) => {
+    const completed = await trx
+      .updateTable('erasure_jobs')
+      .set({ status: 'completed', value_box: null, completed_at: now })
+      .where('tenant_id', '=', job.tenant_id)
+      .where('environment_id', '=', job.environment_id)
+      .where('id', '=', job.id)
+      .where('status', 'in', UNFINISHED)
+      .returningAll()
+      .executeTakeFirst();
+    if (completed === undefined) return;
+    await audit.record(trx, bySystem(scopeOf(job)), { action: 'erasure.completed', ...auditedJob(completed) });
+  });
 }
 
 async function vacuum(client: pg.Client, table: string): Promise<void> {
@@ -218,22 +226,28 @@ async function vacuum(client: pg.Client, table: string): Promise<void> {
 }
 
 /** After a failure others have their turn first; a job whose step never succeeds is given up, and forgets its value. */
-async function postpone(db: Database, job: JobRow, nowMs: number): Promise<void> {
+async function postpone({ db, audit, clock }: ErasureOptions, job: JobRow): Promise<void> {
+  const nowMs = clock.now();
   const now = new Date(nowMs);
   const failures = job.failures + 1;
-  await db
-    .updateTable('erasure_jobs')
-    .set({
-      failures,
-      served_at: now,
-      next_step_at: new Date(nowMs + 1_000 * 2 ** failures),
-      ...(failures >= FAILURES_MAX && { status: 'failed', value_box: null, in_hand: [], completed_at: now }),
-    })
-    .where('tenant_id', '=', job.tenant_id)
-    .where('environment_id', '=', job.environment_id)
-    .where('id', '=', job.id)
-    .where('status', 'in', UNFINISHED)
-    .execute();
+  await db.transaction().execute(async (trx) => {
+    const postponed = await trx
+      .updateTable('erasure_jobs')
+      .set({
+        failures,
+        served_at: now,
+        next_step_at: new Date(nowMs + 1_000 * 2 ** failures),
+        ...(failures >= FAILURES_MAX && { status: 'failed', value_box: null, in_hand: [], completed_at: now }),
+      })
+      .where('tenant_id', '=', job.tenant_id)
+      .where('environment_id', '=', job.environment_id)
+      .where('id', '=', job.id)
+      .where('status', 'in', UNFINISHED)
+      .returningAll()
+      .executeTakeFirst();
+    if (postponed?.status !== 'failed') return;
+    await audit.record(trx, bySystem(scopeOf(job)), { action: 'erasure.failed', ...auditedJob(postponed) });
+  });
 }
 
 function scopeOf(job: JobRow): Scope {

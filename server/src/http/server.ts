@@ -12,7 +12,7 @@ import {
   type RouteOptions,
 } from 'fastify';
 import type { DatabaseOutage } from '../db/embedded-keeper.ts';
-import { malformed, notFound } from '../kernel/errors.ts';
+import { AppError, malformed, notFound } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
 import { type Authenticate, type Caller, requireAccess } from './caller.ts';
@@ -53,6 +53,8 @@ export function createHttpServer(options: {
   authenticate: Authenticate;
   /** Why the database is away, when it is and that is known. */
   databaseOutage?: () => DatabaseOutage | undefined;
+  /** Called for each request that is refused because of who is asking: 401 and 403. */
+  onDenied?: (request: FastifyRequest, error: AppError) => void;
 }): HttpServer {
   const app = fastify({
     loggerInstance: options.logger as FastifyBaseLogger,
@@ -79,7 +81,10 @@ export function createHttpServer(options: {
   );
 
   app.addSchema(ProblemSchema);
-  app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, options.databaseOutage?.()));
+  app.setErrorHandler((error, request, reply) => {
+    if (error instanceof AppError && (error.status === 401 || error.status === 403)) options.onDenied?.(request, error);
+    answerProblem(error, request, reply, options.databaseOutage?.());
+  });
   app.setNotFoundHandler(() => {
     throw notFound('path');
   });

@@ -19,6 +19,7 @@ export const ID_PREFIXES = {
   eventType: 'ety',
   replay: 'rpl',
   erasure: 'ers',
+  audit: 'aud',
 } as const;
 
 export type IdKind = keyof typeof ID_PREFIXES;

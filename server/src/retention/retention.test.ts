@@ -1,6 +1,12 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { bySystem } from '../audit/auditor.ts';
+import { PLATFORM_CHAIN } from '../audit/hash.ts';
+import { createAuditLog } from '../audit/log.ts';
+import { removeEntriesBefore } from '../audit/queries.ts';
+import { verifyChain } from '../audit/verify.ts';
 import { DAY_MS, ensurePartitions, listPartitions } from '../db/partitions.ts';
+import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createIdSource, firstIdAt } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
@@ -14,12 +20,14 @@ const newId = createIdSource();
 let database: TestDatabase;
 let pool: pg.Pool;
 let client: pg.Client;
+let handle: DatabaseHandle;
 
 beforeAll(async () => {
   database = await createTestDatabase();
   pool = new pg.Pool(database.connection);
   client = new pg.Client(database.connection);
   await client.connect();
+  handle = openDatabase({ connection: database.connection, logger });
 });
 
 beforeEach(async () => {
@@ -29,6 +37,7 @@ beforeEach(async () => {
 });
 
 afterAll(async () => {
+  await handle.close();
   await client.end();
   await pool.end();
   await database.drop();
@@ -103,8 +112,10 @@ async function partsOf(id: string): Promise<string> {
   return rows[0].parts;
 }
 
+const removeAuditBefore = (tenantId: string, beforeMs: number) => removeEntriesBefore(handle.db, tenantId, beforeMs);
+
 async function round(nowMs = NOON, pace = new Pace(restless)): Promise<RoundReport> {
-  const report = await runRound({ client, nowMs, pace, logger });
+  const report = await runRound({ client, nowMs, pace, logger, removeAuditBefore });
   if (report === undefined) throw new Error('another round was under way');
   return report;
 }
@@ -253,7 +264,9 @@ test('a round that is stopped goes on where it was, and two are never under way'
   const blanked = async () =>
     (await other.query('SELECT count(*)::int AS n FROM events WHERE data IS NULL')).rows[0].n as number;
   while ((await blanked()) === 0);
-  expect(await runRound({ client: other, nowMs: NOON, pace: new Pace(systemClock), logger })).toBeUndefined();
+  expect(
+    await runRound({ client: other, nowMs: NOON, pace: new Pace(systemClock), logger, removeAuditBefore }),
+  ).toBeUndefined();
   pace.stop();
   await stopping;
   const first = await blanked();
@@ -286,4 +299,35 @@ test('a drop that was cut short half way is finished by the next round', async (
   const names = await namesOf();
   expect(names).not.toContain('events_20260327');
   expect(names).not.toContain('deliveries_20260327');
+});
+
+test('audit entries go by the longest time of their tenant’s environments, the platform’s after a year, and chains stay whole', async () => {
+  const short = await addEnvironment({ audit_days: 10 });
+  const mixed = await addEnvironment({ audit_days: 10 });
+  await client.query(
+    `INSERT INTO environments (tenant_id, id, name, retention, created_at)
+     VALUES ($1, gen_random_uuid(), 'staging', '{"audit_days":100}', now())`,
+    [mixed.tenantId],
+  );
+  const usual = await addEnvironment();
+  const chains = [short.tenantId, mixed.tenantId, usual.tenantId, PLATFORM_CHAIN];
+  for (const daysAgo of [400, 366, 364, 101, 99, 11, 9]) {
+    const audit = createAuditLog({ newId: createIdSource({ ...systemClock, now: () => NOON - daysAgo * DAY_MS }) });
+    const done = { action: 'thing.made', resourceType: 'thing', resourceId: `${daysAgo}` } as const;
+    for (const tenantId of chains) {
+      await handle.db
+        .transaction()
+        .execute((trx) => audit.record(trx, bySystem({ tenantId, environmentId: null }), done));
+    }
+  }
+  expect((await round()).removedAuditEntries).toBe(6 + 4 + 2 + 2);
+  const left = async (tenantId: string) =>
+    (
+      await client.query('SELECT resource_id FROM audit_log WHERE tenant_id = $1 ORDER BY sequence', [tenantId])
+    ).rows.map(({ resource_id }) => Number(resource_id));
+  expect(await Promise.all(chains.map(left))).toEqual([[9], [99, 11, 9], [364, 101, 99, 11, 9], [364, 101, 99, 11, 9]]);
+  for (const tenantId of chains) {
+    expect((await verifyChain(handle.db, tenantId, () => {})).fault).toBeUndefined();
+  }
+  expect((await round()).removedAuditEntries).toBe(0);
 });

@@ -1,10 +1,11 @@
 import type pg from 'pg';
+import { PLATFORM_CHAIN } from '../audit/hash.ts';
 import { changeText, NOTIFY_SQL } from '../db/notify.ts';
 import { DAY_MS, type DayPartition, dropPartition, listPartitions } from '../db/partitions.ts';
 import { errorCode } from '../db/pool.ts';
 import { firstIdAt, timeOfId } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
-import { effectiveRetention } from '../tenants/retention.ts';
+import { effectiveRetention, RETENTION_DEFAULTS } from '../tenants/retention.ts';
 import type { Pace } from './pace.ts';
 import { auditKeptSince, planDay, type Retentions } from './plan-day.ts';
 import {
@@ -28,8 +29,8 @@ export interface RoundOptions {
   nowMs: number;
   pace: Pace;
   logger: Logger;
-  /** Removes the audit entries of a tenant that are older, and keeps the chain of the others whole. */
-  removeAuditBefore?: ((tenantId: string, beforeMs: number) => Promise<void>) | undefined;
+  /** Removes the audit entries of a tenant that are older, and keeps the chain of the others whole. Gives their number. */
+  removeAuditBefore: (tenantId: string, beforeMs: number) => Promise<number>;
 }
 
 /** What a round has done. */
@@ -40,6 +41,7 @@ export interface RoundReport {
   removedEvents: number;
   removedDeliveries: number;
   removedAttempts: number;
+  removedAuditEntries: number;
   /** Rows left as they are because a delivery still waits. */
   spared: number;
 }
@@ -81,9 +83,12 @@ class Round {
     removedEvents: 0,
     removedDeliveries: 0,
     removedAttempts: 0,
+    removedAuditEntries: 0,
     spared: 0,
   };
   #retentions: Retentions = new Map();
+  /** By tenant, from when on its audit entries are kept. */
+  readonly #auditedSince = new Map<string, number>();
 
   constructor(options: RoundOptions) {
     this.#options = options;
@@ -98,6 +103,10 @@ class Round {
     for (const day of days) {
       if (this.#options.pace.stopped) break;
       if (day.dayMs + DAY_MS <= this.#options.nowMs) await this.#day(day, days);
+    }
+    for (const [tenantId, beforeMs] of this.#auditedSince) {
+      if (this.#options.pace.stopped) break;
+      this.#report.removedAuditEntries += await this.#options.removeAuditBefore(tenantId, beforeMs);
     }
     return this.#report;
   }
@@ -115,15 +124,15 @@ class Round {
     const retentions = new Map(
       found.rows.map((row) => [row.environment_id, effectiveRetention(row.of_tenant, row.of_environment)]),
     );
-    // The audit log is the tenant's as a whole: the longest of its environments decides.
-    const auditedSince = new Map<string, number>();
+    // The audit log is the tenant's as a whole: the longest of its environments decides. The platform has no settings.
+    const { nowMs } = this.#options;
+    this.#auditedSince.set(PLATFORM_CHAIN, auditKeptSince(RETENTION_DEFAULTS, nowMs));
     for (const { tenant_id, environment_id } of found.rows) {
       const retention = retentions.get(environment_id);
       if (retention === undefined) continue;
-      const since = auditKeptSince(retention, this.#options.nowMs);
-      auditedSince.set(tenant_id, Math.min(since, auditedSince.get(tenant_id) ?? since));
+      const since = auditKeptSince(retention, nowMs);
+      this.#auditedSince.set(tenant_id, Math.min(since, this.#auditedSince.get(tenant_id) ?? since));
     }
-    for (const [tenantId, beforeMs] of auditedSince) await this.#options.removeAuditBefore?.(tenantId, beforeMs);
     return retentions;
   }
 

@@ -1,11 +1,16 @@
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
 import { effectiveRetention, RetentionSchema } from '../tenants/retention.ts';
 
 /** `GET /api/v1/retention`, and for the operator `POST /api/v1/retention/run`. */
-export function registerRetentionRoutes(app: HttpServer, deps: { db: Database; runNow: () => boolean }): void {
+export function registerRetentionRoutes(
+  app: HttpServer,
+  deps: { db: Database; audit: AuditLog; runNow: () => boolean },
+): void {
   const tags = ['Retention'];
 
   app.get(
@@ -49,6 +54,17 @@ export function registerRetentionRoutes(app: HttpServer, deps: { db: Database; r
         },
       },
     },
-    async (_request, reply) => reply.code(202).send({ started: deps.runNow() }),
+    async (request, reply) => {
+      await deps.db.transaction().execute((trx) =>
+        deps.audit.record(trx, auditorOf(request), {
+          action: 'retention.run',
+          resourceType: 'retention',
+          resourceId: 'all',
+          environmentId: null,
+          ofPlatform: true,
+        }),
+      );
+      return reply.code(202).send({ started: deps.runNow() });
+    },
   );
 }

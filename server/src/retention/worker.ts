@@ -29,7 +29,7 @@ export function startRetention(options: {
   connection: pg.ClientConfig;
   clock: Clock;
   logger: Logger;
-  removeAuditBefore?: RoundOptions['removeAuditBefore'];
+  removeAuditBefore: RoundOptions['removeAuditBefore'];
 }): RetentionWorker {
   const { clock } = options;
   let stopped = false;
@@ -89,6 +89,7 @@ async function round(options: Parameters<typeof startRetention>[0], pace: Pace):
 }
 
 function hasDone(report: RoundReport): boolean {
-  const { dropped, blankedPayloads, removedEvents, removedDeliveries, removedAttempts } = report;
-  return dropped.length + blankedPayloads + removedEvents + removedDeliveries + removedAttempts > 0;
+  const { dropped, blankedPayloads, removedEvents, removedDeliveries, removedAttempts, removedAuditEntries } = report;
+  const removed = removedEvents + removedDeliveries + removedAttempts + removedAuditEntries;
+  return dropped.length + blankedPayloads + removed > 0;
 }

@@ -1,5 +1,6 @@
 import type { Transaction } from 'kysely';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
 import type { Tables } from '../db/tables.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -13,7 +14,7 @@ import { ENVIRONMENTS_MAX, EnvironmentSchema, Slug } from './types.ts';
 
 /** `/api/v1/tenants/{id}/environments`. A tenant has from 1 to 20 of them. */
 export function registerEnvironmentRoutes(app: HttpServer, deps: TenantRouteDeps): void {
-  const { db, clock, newId } = deps;
+  const { db, clock, newId, audit } = deps;
   const config = { permission: 'operate' } as const;
   const tags = ['Tenants'];
   const changed = (tenantId: string) => deps.onChange?.({ topic: 'tenants', tenantId });
@@ -63,6 +64,9 @@ export function registerEnvironmentRoutes(app: HttpServer, deps: TenantRouteDeps
           throw conflict('environment_exists', `The tenant already has an environment "${name}".`);
         }
         await notify(trx, { topic: 'tenants', tenantId: tenant.id, environmentId: inserted.id });
+        const by = { ...auditorOf(request), tenantId: tenant.id };
+        const after = showEnvironment(inserted);
+        await audit.record(trx, by, { action: 'environment.created', ...auditedEnvironment(inserted), after });
         return inserted;
       });
       changed(row.tenant_id);
@@ -96,6 +100,16 @@ export function registerEnvironmentRoutes(app: HttpServer, deps: TenantRouteDeps
           .returningAll()
           .executeTakeFirstOrThrow();
         await notify(trx, { topic: 'tenants', tenantId: tenant.id, environmentId: found.id });
+        await audit.record(
+          trx,
+          { ...auditorOf(request), tenantId: tenant.id },
+          {
+            action: 'environment.updated',
+            ...auditedEnvironment(found),
+            before: showEnvironment(found),
+            after: showEnvironment(changedRow),
+          },
+        );
         return changedRow;
       });
       changed(row.tenant_id);
@@ -127,6 +141,9 @@ export function registerEnvironmentRoutes(app: HttpServer, deps: TenantRouteDeps
           throw conflict('last_environment', 'A tenant keeps at least one environment.');
         }
         await closeEnvironment(trx, { tenantId: tenant.id, environmentId: found.id }, new Date(clock.now()));
+        const by = { ...auditorOf(request), tenantId: tenant.id };
+        const before = showEnvironment(found);
+        await audit.record(trx, by, { action: 'environment.deleted', ...auditedEnvironment(found), before });
         return found;
       });
       changed(row.tenant_id);
@@ -156,6 +173,10 @@ async function countEnvironments(trx: Transaction<Tables>, tenantId: string): Pr
     .where('tenant_id', '=', tenantId)
     .executeTakeFirstOrThrow();
   return row.count;
+}
+
+function auditedEnvironment(row: EnvironmentRow) {
+  return { resourceType: 'environment', resourceId: formatId('environment', row.id), environmentId: row.id };
 }
 
 function showEnvironment(row: EnvironmentRow) {

@@ -1,5 +1,7 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bySystem } from '../audit/auditor.ts';
+import { createAuditLog } from '../audit/log.ts';
 import { ensurePartitions } from '../db/partitions.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
@@ -14,11 +16,13 @@ import { DEFAULT_SETTINGS } from './types.ts';
 const TABLES = [
   ...['tenants', 'environments', 'api_keys', 'event_types', 'webhooks', 'webhook_secrets', 'webhook_totals'],
   ...['lanes', 'circuits', 'parked_keys', 'portal_revocations', 'replay_jobs', 'retention_cursors', 'erasure_jobs'],
+  ...['audit_chains', 'audit_log'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
 ];
 const RECORD_TABLES = ['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'];
 
 const newId = createIdSource();
+const audit = createAuditLog({ newId });
 let database: TestDatabase;
 let handle: DatabaseHandle;
 const clock = new ManualClock(Date.now());
@@ -101,6 +105,13 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
   ]) {
     await statement.execute(handle.db);
   }
+  await handle.db.transaction().execute((trx) =>
+    audit.record(trx, bySystem({ tenantId, environmentId }), {
+      action: 'thing.made',
+      resourceType: 'thing',
+      resourceId: id,
+    }),
+  );
 }
 
 /** Rows a table of a tenant, or of one of its environments. */
@@ -137,7 +148,7 @@ test('a deleted tenant leaves no row, also of environments that went before it, 
   const gone = await seedTenant('gone');
   const stays = await seedTenant('stays');
   const before = await countRows(TABLES, stays.tenantId);
-  expect(before).toEqual({ ...all(TABLES, 21), tenants: 1, environments: 3 });
+  expect(before).toEqual({ ...all(TABLES, 21), tenants: 1, environments: 3, audit_chains: 1 });
   // An environment whose row is gone and whose records were left behind.
   await handle.db
     .deleteFrom('environments')
@@ -147,8 +158,8 @@ test('a deleted tenant leaves no row, also of environments that went before it, 
   await close(gone.tenantId);
   // With the commit it can do nothing any more; what it did is still there.
   expect(await countRows(TABLES, gone.tenantId)).toMatchObject({
-    ...all(['tenants', 'environments', 'api_keys', 'webhooks', 'event_types', 'lanes'], 0),
-    ...all(RECORD_TABLES, 21),
+    ...all(['tenants', 'environments', 'api_keys', 'webhooks', 'event_types', 'lanes', 'audit_chains'], 0),
+    ...all([...RECORD_TABLES, 'audit_log'], 21),
   });
   await removeAll(2);
   expect(await countRows(TABLES, gone.tenantId)).toEqual(all(TABLES, 0));
@@ -178,7 +189,7 @@ test('a step removes so many rows and no more, and two nodes at once count each 
   expect(await countRows(['events'], tenantId)).toEqual({ events: 18 });
   expect(await removalsOf(tenantId)).toEqual([3]);
   await Promise.all([removeAll(2), removeAll(2)]);
-  expect(await removalsOf(tenantId)).toEqual([RECORD_TABLES.length * 21 + 21]);
+  expect(await removalsOf(tenantId)).toEqual([RECORD_TABLES.length * 21 + 21 + 21]);
 });
 
 test('the records of one environment go without those of another', async () => {
@@ -193,7 +204,9 @@ test('the records of one environment go without those of another', async () => {
   await removeAll(3);
   expect(await countRows(RECORD_TABLES, tenantId, staging)).toEqual(all(RECORD_TABLES, 0));
   expect(await countRows(RECORD_TABLES, tenantId)).toEqual(all(RECORD_TABLES, 14));
-  expect(await countRows(['webhooks', 'webhook_totals', 'environments'], tenantId)).toEqual({
+  // The audit log is the tenant's, and keeps what was done there.
+  expect(await countRows(['audit_log', 'webhooks', 'webhook_totals', 'environments'], tenantId)).toEqual({
+    audit_log: 21,
     webhooks: 14,
     webhook_totals: 14,
     environments: 2,
@@ -217,5 +230,6 @@ test('every table that names a tenant goes with its row or is removed from in ba
   const seeded = TABLES.filter((name) => name !== 'tenants');
   expect(rows.map(({ name }) => name).sort()).toEqual([...seeded, 'removals'].sort());
   const left = rows.filter(({ cascades }) => !cascades).map(({ name }) => name);
-  expect(left.sort()).toEqual([...REMOVED_IN_BATCHES, 'removals'].sort());
+  // A trigger ends the chain of audit entries with the tenant.
+  expect(left.sort()).toEqual([...REMOVED_IN_BATCHES, 'audit_chains', 'removals'].sort());
 });

@@ -19,12 +19,15 @@ const SETTLE_MS = 120_000;
 /** Partitioned by id; their primary keys begin with tenant and environment. */
 const RECORDS = ['events', 'deliveries', 'attempts'] as const;
 const LEDGERS = ['dead_letters', 'event_keys', 'idempotent_requests'] as const;
-/** They name no environment, and go with the tenant as a whole; those of a deleted environment go in its transaction. */
-const TENANT_LEDGERS = ['webhook_totals'] as const;
+/**
+ * They go with the tenant as a whole. Totals name no environment, and go in the transaction that deletes it. The audit log is
+ * the tenant's, and keeps what was done in an environment that is gone.
+ */
+const TENANT_LEDGERS = ['webhook_totals', 'audit_log'] as const;
 
 /**
  * The tables whose rows a removal takes away a batch at a time. Every other table that names a tenant must go with the
- * row of its tenant (`ON DELETE CASCADE`); a test holds the schema against this.
+ * row of its tenant (`ON DELETE CASCADE`; `audit_chains` by a trigger); a test holds the schema against this.
  */
 export const REMOVED_IN_BATCHES: readonly string[] = [...RECORDS, ...LEDGERS, ...TENANT_LEDGERS];
 

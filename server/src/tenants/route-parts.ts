@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import type { AuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -10,6 +11,7 @@ export interface TenantRouteDeps {
   db: Database;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
   /** Called after each committed change and before its answer, so that this node's next request sees it. */
   onChange?: (change: Change) => void;
 }

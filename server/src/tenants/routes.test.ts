@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createAuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import type { Caller } from '../http/caller.ts';
@@ -33,7 +34,8 @@ beforeAll(async () => {
     environmentName: 'production',
   };
   app = createHttpServer({ logger, authenticate: (): Caller => ({ ...caller, role }) });
-  registerTenantRoutes(app, { db: handle.db, clock, newId, onChange: (change) => changes.push(change) });
+  const audit = createAuditLog({ newId });
+  registerTenantRoutes(app, { db: handle.db, clock, newId, audit, onChange: (change) => changes.push(change) });
   await ensureDefaultTenant({
     db: handle.db,
     clock,

@@ -1,5 +1,6 @@
 import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
+import { type Auditor, auditorOf } from '../audit/auditor.ts';
 import { errorCode } from '../db/pool.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -31,7 +32,7 @@ import {
 
 /** `/api/v1/tenants` and, under each, `/environments`. For the operator only. */
 export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): void {
-  const { db, clock, newId } = deps;
+  const { db, clock, newId, audit } = deps;
   const config = { permission: 'operate' } as const;
   const tags = ['Tenants'];
   const changed = (tenantId: string) => deps.onChange?.({ topic: 'tenants', tenantId });
@@ -56,7 +57,17 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
       if (slug === undefined)
         throw invalidField('slug', 'is required, because the name has no letter or digit for one');
       const tenant = { slug, name, settings: mergeSettings(DEFAULT_SETTINGS, settings) };
-      const row = await db.transaction().execute((trx) => insertTenant(trx, tenant, newId, new Date(clock.now())));
+      const row = await db.transaction().execute(async (trx) => {
+        const inserted = await insertTenant(trx, tenant, newId, new Date(clock.now()));
+        if (inserted === undefined) return undefined;
+        await audit.record(trx, auditorOf(request), {
+          action: 'tenant.created',
+          ...auditedTenant(inserted),
+          ofPlatform: true,
+          after: showTenant(inserted),
+        });
+        return inserted;
+      });
       if (row === undefined) throw slugTaken(slug);
       changed(row.id);
       return reply.code(201).send(showTenant(row));
@@ -109,7 +120,7 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
     },
     handler: async (request) => {
       const ref = tenantRef(request.params.id);
-      const row = await changeTenant(deps, ref, (current) => ({
+      const row = await changeTenant(deps, auditorOf(request), ref, (current) => ({
         name: request.body.name ?? current.name,
         slug: request.body.slug ?? current.slug,
         settings: JSON.stringify(mergeSettings(readSettings(current.settings), request.body.settings)),
@@ -140,6 +151,12 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
         const tenant = foundTenant(await lockTenant(trx, ref));
         if (tenant.slug === DEFAULT_TENANT_SLUG) throw isDefaultTenant('cannot be deleted');
         await closeTenant(trx, tenant.id, new Date(clock.now()));
+        await audit.record(trx, auditorOf(request), {
+          action: 'tenant.deleted',
+          ...auditedTenant(tenant),
+          ofPlatform: true,
+          before: showTenant(tenant),
+        });
         return tenant.id;
       });
       changed(tenantId);
@@ -152,7 +169,8 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
 }
 
 async function changeTenant(
-  { db, clock }: TenantRouteDeps,
+  { db, clock, audit }: TenantRouteDeps,
+  by: Auditor,
   ref: TenantRef,
   change: (current: TenantRow) => { name: string; slug: string; settings: string },
 ): Promise<TenantRow> {
@@ -162,19 +180,29 @@ async function changeTenant(
     if (current.slug === DEFAULT_TENANT_SLUG && next.slug !== DEFAULT_TENANT_SLUG) {
       throw isDefaultTenant('keeps its slug');
     }
-    try {
-      const row = await trx
-        .updateTable('tenants')
-        .set({ ...next, updated_at: new Date(clock.now()) })
-        .where('id', '=', current.id)
-        .returningAll()
-        .executeTakeFirstOrThrow();
-      await notify(trx, { topic: 'tenants', tenantId: current.id });
-      return row;
-    } catch (error) {
-      throw errorCode(error) === UNIQUE_VIOLATION ? slugTaken(next.slug) : error;
-    }
+    const row = await trx
+      .updateTable('tenants')
+      .set({ ...next, updated_at: new Date(clock.now()) })
+      .where('id', '=', current.id)
+      .returningAll()
+      .executeTakeFirstOrThrow()
+      .catch((error) => {
+        throw errorCode(error) === UNIQUE_VIOLATION ? slugTaken(next.slug) : error;
+      });
+    await notify(trx, { topic: 'tenants', tenantId: current.id });
+    const { updated_at: _was, ...before } = showTenant(current);
+    const { updated_at: _is, ...after } = showTenant(row);
+    await audit.record(
+      trx,
+      { ...by, tenantId: current.id },
+      { action: 'tenant.updated', ...auditedTenant(current), before, after },
+    );
+    return row;
   });
+}
+
+function auditedTenant(row: TenantRow) {
+  return { resourceType: 'tenant', resourceId: formatId('tenant', row.id), environmentId: null };
 }
 
 const UNIQUE_VIOLATION = '23505';

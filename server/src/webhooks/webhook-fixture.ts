@@ -1,3 +1,4 @@
+import { type AuditLog, createAuditLog } from '../audit/log.ts';
 import { createEventTypeDirectory } from '../catalog/directory.ts';
 import { installPreset } from '../catalog/install-preset.ts';
 import { findPreset } from '../catalog/presets/presets.ts';
@@ -25,6 +26,7 @@ export interface WebhookFixture {
   connection: { connectionString: string };
   clock: MovableClock;
   newId: IdSource;
+  audit: AuditLog;
   box: SecretBox;
   directory: WebhookDirectory;
   /**
@@ -72,6 +74,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
   const handle = openDatabase({ connection: database.connection, logger });
   const clock = movableClock();
   const newId = createIdSource(clock);
+  const audit = createAuditLog({ newId });
   const box = testSecretBox();
   const { db } = handle;
   const directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
@@ -91,6 +94,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     db,
     clock,
     newId,
+    audit,
     box,
     directory,
     guard,
@@ -105,6 +109,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     connection: database.connection,
     clock,
     newId,
+    audit,
     box,
     directory,
     async addEnvironment({ tenantId = newId(), preset = 'standard', allowUnknown = true } = {}) {

@@ -155,6 +155,10 @@ describe('what belongs to another tenant', () => {
     OWNED['/api/v1/deliveries'] = { theirs: delivery.id, nobodys: formatId('delivery', newId()) };
     OWNED['/api/v1/replays'] = { theirs: replay.id, nobodys: formatId('replay', newId()) };
     OWNED['/api/v1/erasures'] = { theirs: erasure.id, nobodys: formatId('erasure', newId()) };
+    const {
+      data: [entry],
+    } = await ask('GET', '/api/v1/audit');
+    OWNED['/api/v1/audit'] = { theirs: entry.id, nobodys: formatId('audit', newId()) };
     OWNED['/api/v1/api-keys'] = { theirs: key.id, nobodys: formatId('apiKey', newId()) };
   });
 

@@ -2,10 +2,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createAuditLog } from '../../src/audit/log.ts';
 import { openDatabase } from '../../src/db/pool.ts';
 import { eraseSome } from '../../src/erasure/step.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
-import { parseId } from '../../src/kernel/ids.ts';
+import { createIdSource, parseId } from '../../src/kernel/ids.ts';
 import { createLogger } from '../../src/kernel/logger.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
@@ -213,6 +214,7 @@ test('what was under way at the erasure is not sent again, and what is recorded 
     db: handle.db,
     connection: posthorn.database.connection,
     box: await secretBoxOf(posthorn.database.connection),
+    audit: createAuditLog({ newId: createIdSource() }),
     clock: later,
     logger,
   };

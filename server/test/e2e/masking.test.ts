@@ -133,6 +133,7 @@ async function plant(): Promise<Record<string, string>> {
   const replay = await ask('POST', '/api/v1/replays', { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' });
   const erasure = await ask('POST', '/api/v1/erasures', { path: 'who', value: 'nobody' });
   const [key] = (await ask('GET', '/api/v1/api-keys')).data;
+  const [entry] = (await ask('GET', '/api/v1/audit')).data;
   return {
     '/api/v1/webhooks/events': type.name,
     '/api/v1/webhooks': webhook.id,
@@ -141,6 +142,7 @@ async function plant(): Promise<Record<string, string>> {
     '/api/v1/deliveries': data[0].id,
     '/api/v1/replays': replay.id,
     '/api/v1/erasures': erasure.id,
+    '/api/v1/audit': entry.id,
     '/api/v1/api-keys': key.id,
     '/api/v1/tenants': tenant.id,
     failed: letters.data[0].delivery_id,

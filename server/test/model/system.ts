@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { bySystem } from '../../src/audit/auditor.ts';
 import { createEventTypeDirectory } from '../../src/catalog/directory.ts';
 import type { Change } from '../../src/db/notify.ts';
 import type { Database } from '../../src/db/pool.ts';
@@ -294,7 +295,7 @@ export class System {
     const [node] = this.nodes;
     if (node === undefined) throw new Error('A run begins with a node.');
     const place = this.webhooks.length;
-    const { id } = await createWebhook(node.store, this.scope, {
+    const { id } = await createWebhook(node.store, bySystem(this.scope), {
       name: `w${place}`,
       url: `http://w${place}.example/`,
       events: place === 0 ? ['*'] : ['a'],
