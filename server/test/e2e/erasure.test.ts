@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createAuditLog } from '../../src/audit/log.ts';
 import { openDatabase } from '../../src/db/pool.ts';
 import { eraseSome } from '../../src/erasure/step.ts';
+import { may, ROLES } from '../../src/http/permissions.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { createIdSource, parseId } from '../../src/kernel/ids.ts';
 import { createLogger } from '../../src/kernel/logger.ts';
@@ -62,8 +63,13 @@ const ended = (headers: Record<string, string>, id: string) =>
   );
 
 /** With a key of the tenant's own. */
-async function exportOf(tenant: Record<string, string>, who: string, signal?: AbortSignal): Promise<Response> {
-  const { key } = await post(tenant, '/api-keys', { name: 'k', role: 'admin' }, 201);
+async function exportOf(
+  tenant: Record<string, string>,
+  who: string,
+  signal?: AbortSignal,
+  role = 'admin',
+): Promise<Response> {
+  const { key } = await post(tenant, '/api-keys', { name: 'k', role }, 201);
   return fetch(`${posthorn.url}/api/v1/exports`, {
     method: 'POST',
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
@@ -256,6 +262,17 @@ test('an erasure that was stopped goes on with the next start, and a cancelled o
   expect([cancelled.status, cancelled.body.status]).toEqual([200, 'cancelled']);
   expect((await values()).rowCount).toBe(0);
 });
+
+test.each(ROLES.filter((role) => role !== 'operator'))(
+  'the role %s gets an export only if it is shown payloads as they are',
+  async (role) => {
+    const tenant = await addTenant();
+    await publish(tenant, '{"who":"walter","card":"4111111111111111"}');
+    const answer = await exportOf(tenant, 'walter', undefined, role);
+    expect(answer.status).toBe(may(role, 'reveal') ? 200 : 403);
+    expect((await answer.text()).includes('4111111111111111')).toBe(may(role, 'reveal'));
+  },
+);
 
 test('an export has each event of the person with its deliveries and attempts, as they are held, and says where it ends', async () => {
   const tenant = await addTenant();
