@@ -80,6 +80,12 @@ export class Api {
     });
   }
 
+  /** Has records whose time is over removed, in the background. */
+  async runRetention(): Promise<void> {
+    const { started } = await this.#call('POST', '/api/v1/retention/run', this.#operator);
+    if (started !== true) throw new Error('Retention was under way already.');
+  }
+
   async #call(method: string, where: string, headers: Headers, body?: unknown): Promise<Record<string, unknown>> {
     const response = await fetch(this.#origin + where, {
       method,

@@ -177,3 +177,64 @@ SELECT tenant_id, environment_id, delivery_id, event_id, ($8::uuid[])[webhook + 
   CASE WHEN webhook < $11 THEN 'held' ELSE 'failed' END, 'scheduled', 0, CASE WHEN webhook < $11 THEN 0 ELSE 1 END,
   CASE WHEN webhook < $11 THEN 'infinity' ELSE now() + make_interval(secs => 3600 + 36000 * n::float8 / $3::int) END
 FROM numbered, scope`;
+
+/** Whether a process removes records whose time is over. */
+export async function retentionIsWorking(client: Client): Promise<boolean> {
+  // The lock of retention/round.ts.
+  const result = await client.query(`SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7678003`);
+  return (result.rowCount ?? 0) > 0;
+}
+
+/** Writes a day of events that were delivered so many days ago, with deliveries and attempts. */
+export async function writeOldDay(client: Client, tenant: string, daysAgo: number, events: number): Promise<void> {
+  const day = new Date(Math.floor(Date.now() / 86_400_000) * 86_400_000 - daysAgo * 86_400_000);
+  const name = day.toISOString().slice(0, 10).replaceAll('-', '');
+  const idAt = (timeMs: number) => {
+    const hex = timeMs.toString(16).padStart(12, '0');
+    return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
+  };
+  for (const table of ['events', 'deliveries', 'attempts']) {
+    await client.query(`CREATE TABLE ${table}_${name} PARTITION OF ${table}
+      FOR VALUES FROM ('${idAt(day.getTime())}') TO ('${idAt(day.getTime() + 86_400_000)}')`);
+  }
+  const { before, after } = dataAround(0);
+  for (let from = 0; from < events; from += ROWS_AT_ONCE) {
+    await client.query(WRITE_ENDED, [
+      tenant,
+      day,
+      Math.min(ROWS_AT_ONCE, events - from),
+      `${before}${'0'.repeat(SEQUENCE_DIGITS)}${after}`,
+    ]);
+  }
+  await client.query(`VACUUM (ANALYZE) events_${name}, deliveries_${name}, attempts_${name}`);
+  await client.query('CHECKPOINT');
+}
+
+/** $1 tenant, $2 the day's beginning, $3 events, $4 their data. */
+const WRITE_ENDED = `
+WITH scope AS (
+  SELECT e.tenant_id, e.id AS environment_id FROM tenants t JOIN environments e ON e.tenant_id = t.id
+  WHERE t.slug = $1 AND e.name = 'production'
+),
+numbered AS MATERIALIZED (
+  SELECT uuidv7($2::timestamptz - clock_timestamp() + interval '1 hour' + make_interval(secs => n * 0.1)) AS id
+  FROM generate_series(1, $3::int) AS n
+),
+stored AS (
+  INSERT INTO events
+    (tenant_id, environment_id, id, event_type, occurred_at, data, priority, delivery_count, is_test)
+  SELECT tenant_id, environment_id, numbered.id, 'bench.old', $2, convert_to($4, 'UTF8'), 0, 1, false
+  FROM numbered, scope
+),
+delivered AS (
+  INSERT INTO deliveries
+    (tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority, attempt_count)
+  SELECT tenant_id, environment_id, numbered.id, numbered.id, environment_id, 'bench.old', 'delivered', 'scheduled', 0, 1
+  FROM numbered, scope
+)
+INSERT INTO attempts
+  (tenant_id, environment_id, id, delivery_id, event_id, webhook_id, event_type, number, trigger, url, http_method,
+   request_headers, envelope, response_status, response_truncated, duration_ms)
+SELECT tenant_id, environment_id, numbered.id, numbered.id, numbered.id, environment_id, 'bench.old', 1, 'scheduled',
+  'http://127.0.0.1/', 'POST', '{}', 'standard', 200, false, 1
+FROM numbered, scope`;

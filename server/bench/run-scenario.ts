@@ -3,6 +3,7 @@ import { runHanging } from './hanging.ts';
 import type { Options } from './options.ts';
 import { watchOtherLoad } from './processes.ts';
 import { runRestart } from './restart.ts';
+import { runRetention } from './retention.ts';
 import { runLoad } from './run-load.ts';
 import type { Running, ScenarioResult } from './running.ts';
 import type { Scenario } from './scenarios.ts';
@@ -24,6 +25,9 @@ export async function runScenario(
       break;
     case 'hanging':
       await runHanging(running, options, result);
+      break;
+    case 'retention':
+      await runRetention(running, options, result);
       break;
     case 'backlog':
       await runBacklog(running, options, result);

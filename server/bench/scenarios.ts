@@ -8,6 +8,7 @@ export const SCENARIO_NAMES = [
   'tenants',
   'restart',
   'hanging',
+  'retention',
   'backlog',
 ] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];
@@ -28,6 +29,8 @@ export interface Sizes {
   /** Waiting deliveries, and how many of them are then delivered. */
   backlog: number;
   drained: number;
+  /** Events of each old day whose time is over. */
+  retained: number;
   /** Deliveries of the load under which the server is killed, and what is killed, one after the other. */
   killed: number;
   kills: readonly Kill[];
@@ -43,6 +46,7 @@ export const FULL_SIZES: Sizes = {
   hanging: 100_000,
   backlog: 1_000_000,
   drained: 100_000,
+  retained: 60_000,
   killed: 40_000,
   kills: ['node', 'all'],
   percentileEvents: 1_000,
@@ -55,6 +59,7 @@ export const QUICK_SIZES: Sizes = {
   hanging: 2_000,
   backlog: 20_000,
   drained: 2_000,
+  retained: 5_000,
   killed: 4_000,
   kills: ['node'],
   percentileEvents: 150,
@@ -77,7 +82,7 @@ export interface LoadScenario {
 
 /** A scenario that is more than one load; each has a file of its own. */
 export interface StagedScenario {
-  kind: 'restart' | 'hanging' | 'backlog';
+  kind: 'restart' | 'hanging' | 'retention' | 'backlog';
   name: ScenarioName;
   label: string;
   target: 'posthorn';
@@ -169,6 +174,7 @@ export function scenariosOf(sizes: Sizes, processes: number): Scenario[] {
     },
     { kind: 'restart', name: 'restart', label: 'restart', target: 'posthorn' },
     { kind: 'hanging', name: 'hanging', label: 'hanging receiver', target: 'posthorn' },
+    { kind: 'retention', name: 'retention', label: 'retention', target: 'posthorn' },
     { kind: 'backlog', name: 'backlog', label: 'backlog', target: 'posthorn' },
   ];
 }

@@ -5,6 +5,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { compose } from '../src/composition.ts';
 import { readConfig, SETTINGS } from '../src/config.ts';
+import { KeyRing } from '../src/encryption/key-ring.ts';
 import { type OpenApiDocument, openApiDocument } from '../src/http/openapi.ts';
 import { admits, may, PORTAL_ROLES, ROLES } from '../src/http/permissions.ts';
 import { systemClock } from '../src/kernel/clock.ts';
@@ -37,7 +38,7 @@ async function openApi(): Promise<OpenApiDocument> {
     config: readConfig('dev', {}),
     connection: {},
     operatorKey: 'not used here',
-    box: createSecretBox(Buffer.alloc(32)),
+    box: createSecretBox(new KeyRing()),
     soleNode: false,
     databaseOutage: () => undefined,
     logger: createLogger('silent'),

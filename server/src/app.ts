@@ -1,7 +1,6 @@
 import type { Config } from './config.ts';
 import { type Clock, systemClock } from './kernel/clock.ts';
 import { createLogger, type Logger } from './kernel/logger.ts';
-import { createSecretBox } from './kernel/secret-box.ts';
 import { readKeys } from './keys.ts';
 import { startNode } from './node.ts';
 import { prepareDatabase } from './prepare-database.ts';
@@ -31,15 +30,14 @@ export async function startPosthorn(
   const clock = options.clock ?? systemClock;
   const storage = await openStorage(config, { logger });
   try {
-    const { operatorKey, operatorKeyIsNew, encryptionKey } = await readKeys(config, storage);
-    const box = createSecretBox(encryptionKey);
+    const { operatorKey, operatorKeyIsNew, masterKeys } = await readKeys(config, storage);
     const { connection } = storage;
-    await prepareDatabase({ connection, mode: config.mode, box, clock, logger });
+    await prepareDatabase({ connection, mode: config.mode, masterKeys, clock, logger });
     const node = await startNode({
       config,
       connection,
       operatorKey,
-      box,
+      masterKeys,
       soleNode: storage.exclusive,
       databaseOutage: storage.outage,
       logger,

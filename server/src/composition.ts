@@ -1,8 +1,12 @@
 import type pg from 'pg';
 import { createAuthenticator } from './access/authenticator.ts';
+import { hintOfRefused } from './access/credentials.ts';
 import { registerJwtIssuerRoutes } from './access/jwt/routes.ts';
 import { registerPortalTokenRoutes } from './access/portal-routes.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
+import { createDenials } from './audit/denials.ts';
+import { type AuditLog, createAuditLog } from './audit/log.ts';
+import { registerAuditRoutes } from './audit/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
 import type { Config } from './config.ts';
@@ -15,6 +19,8 @@ import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
 import { createSender } from './delivery/sender.ts';
+import { registerExportRoute } from './erasure/export-route.ts';
+import { registerErasureRoutes } from './erasure/routes.ts';
 import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { createOperationalEvents } from './events/operational-events.ts';
@@ -37,6 +43,7 @@ import { createLimits } from './limits/limits.ts';
 import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
+import { registerRetentionRoutes } from './retention/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
@@ -98,8 +105,13 @@ export interface Composition {
   forgetEverything: () => void;
   stopAuthenticator: () => Promise<void>;
   stopLimits: () => Promise<void>;
+  audit: AuditLog;
+  /** After the HTTP server, which refuses requests until it has stopped. */
+  stopDenials: () => Promise<void>;
   /** The work of an hour's maintenance. */
   disableFailingWebhooks: (nowMs: number) => Promise<void>;
+  /** Begins a round of retention; set once the node runs. */
+  onRetentionAsked: { run: () => boolean };
   /** After the engine, which may have something to tell until it has stopped. */
   stopOperationalEvents: () => Promise<void>;
 }
@@ -115,6 +127,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const { db, pool } = database;
   const enginePool = openEnginePool({ connection, logger });
   const newId = createIdSource(clock);
+  const audit = createAuditLog({ newId });
+  const denials = createDenials({ db, clock, newId, logger, hintOf: hintOfRefused });
 
   const tenants = createTenantDirectory({ db, clock, defaultLimits: config.defaultLimits });
   const maskerOf = createMaskerOf(tenants);
@@ -128,7 +142,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     alone: options.soleNode && options.wholeProgram === undefined,
   });
   const { webhooksMax, takeEvents, admit } = limits;
-  const webhookStore = { db, clock, newId, box, directory: webhooks, webhooksMax };
+  const webhookStore = { db, clock, newId, audit, box, directory: webhooks, webhooksMax };
   const { egressAllow: allow, egressProxy: proxy } = config;
   const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
   // Apart from the engine's, so that keys are fetched however many deliveries wait for connections.
@@ -197,7 +211,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const { databaseOutage, wholeProgram } = options;
   const { authenticate, recognize } = authenticator;
   const { trustedProxies, corsOrigins } = config;
-  const http = createHttpServer({ logger, authenticate, admit, trustedProxies, databaseOutage, corsOrigins });
+  const onDenied = denials.add;
+  const http = createHttpServer({ logger, authenticate, admit, onDenied, trustedProxies, databaseOutage, corsOrigins });
   await registerOpenApi(http, programVersion());
   registerIdempotency(http, { db, box, clock });
   registerHealthRoutes(http, {
@@ -207,15 +222,15 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     processes: () => wholeProgram?.processes(),
   });
   const metrics = registerMetricsRoute(http, { engine, writer, wholeProgram: wholeProgram?.metrics });
-  registerTenantRoutes(http, { db, clock, newId, onChange: applyChange });
-  registerApiKeyRoutes(http, { db, clock, newId, box, onChange: applyChange });
-  registerPortalTokenRoutes(http, { db, clock, box, onChange: applyChange });
+  registerTenantRoutes(http, { db, clock, newId, audit, onChange: applyChange });
+  registerApiKeyRoutes(http, { db, clock, newId, audit, box, onChange: applyChange });
+  registerPortalTokenRoutes(http, { db, clock, audit, box, onChange: applyChange });
   const judgeUrl = async (text: string) => {
     const verdict = guard.judgeUrl(text);
     return verdict.ok ? guard.judgeHostByLookup(verdict.url.hostname) : verdict.reason;
   };
-  registerJwtIssuerRoutes(http, { db, clock, newId, box, judgeUrl, onChange: applyChange });
-  registerEventTypeRoutes(http, { db, clock, onChange: applyChange });
+  registerJwtIssuerRoutes(http, { db, clock, newId, audit, box, judgeUrl, onChange: applyChange });
+  registerEventTypeRoutes(http, { db, clock, audit, onChange: applyChange });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
   registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(
@@ -227,18 +242,24 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     direct.close();
     done();
   });
-  registerEventRoutes(http, { db, clock, maskerOf });
-  registerEventReplayRoute(http, { db, clock, newId, webhooks });
+  registerEventRoutes(http, { db, clock, audit, maskerOf });
+  registerEventReplayRoute(http, { db, clock, newId, audit, webhooks });
   registerDeliveryRoutes(http, {
     db,
     clock,
+    audit,
     webhooks,
     maskerOf,
     findEventId: (scope, id) => findEventId(db, scope, id),
   });
-  registerDeadLetterRoutes(http, { db, clock, newId, webhooks });
-  registerReplayRoutes(http, { db, clock, newId, webhooks });
-  registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId });
+  registerDeadLetterRoutes(http, { db, clock, newId, audit, webhooks });
+  registerReplayRoutes(http, { db, clock, newId, audit, webhooks });
+  registerErasureRoutes(http, { db, box, clock, newId, audit });
+  registerExportRoute(http, { db, clock, audit });
+  const onRetentionAsked = { run: () => false };
+  registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
+  registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
+  registerAuditRoutes(http, { db });
 
   return {
     database,
@@ -262,7 +283,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       await authenticator.stop();
     },
     stopLimits: () => limits.stop(),
+    audit,
+    stopDenials: denials.stop,
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
+    onRetentionAsked,
     stopOperationalEvents: () => operationalEvents.stop(),
   };
 }

@@ -14,6 +14,7 @@ test('dev needs no setting: loopback only, deliveries to loopback, everything in
     databaseUrl: undefined,
     operatorKey: undefined,
     encryptionKey: undefined,
+    previousEncryptionKey: undefined,
     egressAllow: ['127.0.0.0/8', '::1/128', 'localhost'],
     corsOrigins: [],
     logLevel: 'warn',
@@ -42,6 +43,7 @@ test('every setting is read', () => {
     DATABASE_URL: 'postgres://user:pass@db/posthorn',
     POSTHORN_OPERATOR_KEY: 'sixteen-chars-ok',
     POSTHORN_ENCRYPTION_KEY: ENCRYPTION_KEY,
+    POSTHORN_ENCRYPTION_KEY_PREVIOUS: 'f'.repeat(64),
     POSTHORN_EGRESS_ALLOW: ' 10.0.0.0/8, hooks.internal ,,::1/128',
     POSTHORN_EGRESS_PROXY: 'http://user:hunter2@proxy.internal:3128',
     POSTHORN_CORS_ORIGINS: 'https://app.example.com, http://localhost:3000',
@@ -67,6 +69,7 @@ test('every setting is read', () => {
     databaseUrl: 'postgres://user:pass@db/posthorn',
     operatorKey: 'sixteen-chars-ok',
     encryptionKey: Buffer.from(ENCRYPTION_KEY, 'hex'),
+    previousEncryptionKey: Buffer.alloc(32, 0xff),
     egressAllow: ['10.0.0.0/8', 'hooks.internal', '::1/128'],
     egressProxy: {
       host: 'proxy.internal',
@@ -153,6 +156,7 @@ test.each([
   ['POSTHORN_OPERATOR_KEY', 'hunter2\r\nhunter2hunter2'],
   ['POSTHORN_OPERATOR_KEY', 'hunter2'.repeat(40)],
   ['POSTHORN_ENCRYPTION_KEY', 'hunter2'],
+  ['POSTHORN_ENCRYPTION_KEY_PREVIOUS', 'hunter2'],
   ['POSTHORN_ENCRYPTION_KEY', ''],
   ['POSTHORN_EGRESS_PROXY', 'https://user:hunter2@proxy'],
   ['POSTHORN_EGRESS_PROXY', ''],
@@ -165,12 +169,19 @@ test.each([
   }
 });
 
+test('the previous encryption key is refused where no new one takes its place', () => {
+  expect(() => readConfig('dev', { POSTHORN_ENCRYPTION_KEY_PREVIOUS: ENCRYPTION_KEY })).toThrow(
+    'POSTHORN_ENCRYPTION_KEY_PREVIOUS is of use only beside POSTHORN_ENCRYPTION_KEY',
+  );
+});
+
 test('settings that hold a secret are marked as such', () => {
   const secrets = SETTINGS.filter((setting) => setting.secret).map((setting) => setting.env);
   expect(secrets).toEqual([
     'DATABASE_URL',
     'POSTHORN_OPERATOR_KEY',
     'POSTHORN_ENCRYPTION_KEY',
+    'POSTHORN_ENCRYPTION_KEY_PREVIOUS',
     'POSTHORN_EGRESS_PROXY',
   ]);
 });

@@ -21,6 +21,8 @@ export interface Config {
   operatorKey: string | undefined;
   /** 32 bytes; undefined in dev mode means: kept in `dataDir`. */
   encryptionKey: Buffer | undefined;
+  /** 32 bytes: the one before `encryptionKey`, while that takes its place. */
+  previousEncryptionKey: Buffer | undefined;
   /** CIDRs and host names that deliveries may reach although they are not public. */
   egressAllow: string[];
   /** undefined: deliveries go straight out. */
@@ -54,6 +56,8 @@ export interface Setting {
   /** Sets its field of `config`; returns what is wrong with the value, or undefined. */
   read(value: string, config: Config): string | undefined;
 }
+
+const NO_ENCRYPTION_KEY = 'must be 32 bytes, as 64 hex digits or base64';
 
 /** Far more than the cores that one PostgreSQL keeps busy. */
 export const PROCESSES_MAX = 64;
@@ -110,7 +114,18 @@ export const SETTINGS: readonly Setting[] = [
     secret: true,
     read: (value, config) => {
       config.encryptionKey = parseEncryptionKey(value);
-      return config.encryptionKey === undefined ? 'must be 32 bytes, as 64 hex digits or base64' : undefined;
+      return config.encryptionKey === undefined ? NO_ENCRYPTION_KEY : undefined;
+    },
+  },
+  {
+    env: 'POSTHORN_ENCRYPTION_KEY_PREVIOUS',
+    default: 'none',
+    description:
+      'The encryption key until now, while another one takes its place: see [encryption.md](encryption.md#a-new-master-key).',
+    secret: true,
+    read: (value, config) => {
+      config.previousEncryptionKey = parseEncryptionKey(value);
+      return config.previousEncryptionKey === undefined ? NO_ENCRYPTION_KEY : undefined;
     },
   },
   {
@@ -257,6 +272,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     databaseUrl: undefined,
     operatorKey: undefined,
     encryptionKey: undefined,
+    previousEncryptionKey: undefined,
     egressAllow: dev ? ['127.0.0.0/8', '::1/128', 'localhost'] : [],
     egressProxy: undefined,
     corsOrigins: [],
@@ -283,6 +299,11 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
   if (mode === 'serve' && config.encryptionKey === undefined) {
     throw new StartupError(
       'POSTHORN_ENCRYPTION_KEY is needed by `posthorn serve`: set it to the output of `openssl rand -hex 32` and keep it safe.',
+    );
+  }
+  if (config.previousEncryptionKey !== undefined && config.encryptionKey === undefined) {
+    throw new StartupError(
+      'POSTHORN_ENCRYPTION_KEY_PREVIOUS is of use only beside POSTHORN_ENCRYPTION_KEY, which takes its place.',
     );
   }
   return config;

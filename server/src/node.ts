@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { purgePortalRevocations } from './access/portal-revocations.ts';
+import { removeEntriesBefore } from './audit/queries.ts';
 import { type Composition, type CompositionOptions, compose } from './composition.ts';
 import type { Config } from './config.ts';
 import { listenForChanges } from './db/notify.ts';
@@ -7,17 +8,26 @@ import { ensurePartitions } from './db/partitions.ts';
 import { purgeReplayJobs } from './delivery/recovery/jobs.ts';
 import { startReplayWorker } from './delivery/recovery/worker.ts';
 import { foldTallies } from './delivery/totals.ts';
+import type { MasterKeySource } from './encryption/key-files.ts';
+import { startKeyKeeper } from './encryption/key-keeper.ts';
+import { KeyRing } from './encryption/key-ring.ts';
+import { purgeErasureJobs } from './erasure/jobs.ts';
+import { startErasureWorker } from './erasure/worker.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
 import type { Clock } from './kernel/clock.ts';
 import { endsBy } from './kernel/deadline.ts';
+import { createSecretBox } from './kernel/secret-box.ts';
 import { purgeRateLimits } from './limits/ledgers.ts';
 import { startMaintenance } from './operations/maintenance.ts';
+import { startRetention } from './retention/worker.ts';
+import { startRemovalWorker } from './tenants/removal.ts';
 
-export interface NodeOptions extends CompositionOptions {
+export interface NodeOptions extends Omit<CompositionOptions, 'box'> {
   config: Config;
   connection: pg.ClientConfig;
+  masterKeys: MasterKeySource;
 }
 
 /** One process's share of the program: it takes requests and delivers. */
@@ -35,10 +45,10 @@ export interface RunningNode {
 }
 
 /**
- * Starts a node on a database that is prepared: caches, engine, HTTP, in this order, and stops them in the opposite
+ * Starts a node on a database that is prepared: keys, caches, engine, HTTP, in this order, and stops them in the opposite
  * one.
  *
- * @throws StartupError when the address cannot be listened on; whatever was started is stopped.
+ * @throws StartupError when the address cannot be listened on or the keys cannot be opened; whatever was started is stopped.
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { config, connection, logger, clock } = options;
@@ -56,15 +66,32 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     }
   };
   try {
-    const parts = await compose(options);
+    const ring = new KeyRing();
+    const box = createSecretBox(ring);
+    const parts = await compose({ ...options, box });
     const { db, pool } = parts.database;
     running.push(() => parts.database.close());
     running.push(() => parts.enginePool.end());
     running.push(parts.stopAuthenticator);
     running.push(parts.stopLimits);
+    running.push(parts.stopDenials);
     running.push(parts.stopOperationalEvents);
-    const { applyChange, forgetEverything } = parts;
-    const changes = listenForChanges({ connection, clock, logger, onChange: applyChange, onReset: forgetEverything });
+    const source = options.masterKeys;
+    const keys = await startKeyKeeper({ pool, ring, source, clock, newId: parts.newId, logger });
+    running.push(() => keys.stop());
+    const changes = listenForChanges({
+      connection,
+      clock,
+      logger,
+      onChange: (change) => {
+        if (change.topic === 'encryption_keys') void keys.refresh();
+        else parts.applyChange(change);
+      },
+      onReset: () => {
+        void keys.refresh();
+        parts.forgetEverything();
+      },
+    });
     running.push(() => changes.stop());
     await parts.engine.start();
     running.push(() => parts.engine.stop(Math.max(0, drainedByMs - clock.monotonicMs())));
@@ -79,12 +106,25 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
         { name: 'webhook totals', run: () => foldTallies(parts.enginePool) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
+        { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
     running.push(() => beforeDrained(maintenance.stop()));
     const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
     running.push(() => beforeDrained(replays.stop()));
+    const removals = startRemovalWorker({ db, clock, logger });
+    running.push(() => beforeDrained(removals.stop()));
+    const erasures = startErasureWorker({ db, connection, box, audit: parts.audit, clock, logger });
+    running.push(() => beforeDrained(erasures.stop()));
+    const retention = startRetention({
+      connection,
+      clock,
+      logger,
+      removeAuditBefore: (tenantId, beforeMs) => removeEntriesBefore(db, tenantId, beforeMs),
+    });
+    parts.onRetentionAsked.run = retention.runNow;
+    running.push(() => beforeDrained(retention.stop()));
     const url = await listen(parts.http, config, { shared: options.wholeProgram !== undefined });
     // Callers get half of the time, so that one who sends slowly leaves enough for the deliveries under way.
     running.push(() => closeWithin(parts, drainMs / 2, clock));

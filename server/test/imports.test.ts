@@ -12,7 +12,9 @@ const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
 const FLOORS = [
   ['kernel'],
   ['db', 'masking'],
+  ['encryption'],
   ['http'],
+  ['audit'],
   ['tenants'],
   ['limits'],
   ['access'],
@@ -21,6 +23,7 @@ const FLOORS = [
   ['webhooks'],
   ['delivery'],
   ['events'],
+  ['retention', 'erasure'],
   ['operations'],
   ['config.ts', 'keys.ts', 'storage.ts', 'composition.ts', 'prepare-database.ts', 'node.ts', 'app.ts'],
   ['processes'],

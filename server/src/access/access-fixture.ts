@@ -1,3 +1,4 @@
+import { createAuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import { openDatabase } from '../db/pool.ts';
 import { registerIdempotency } from '../http/idempotency.ts';
@@ -5,13 +6,13 @@ import type { Permission } from '../http/permissions.ts';
 import { createHttpServer } from '../http/server.ts';
 import { createIdSource } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
-import { createSecretBox } from '../kernel/secret-box.ts';
 import { ensureDefaultTenant } from '../tenants/default-tenant.ts';
 import { createTenantDirectory } from '../tenants/directory.ts';
 import { registerTenantRoutes } from '../tenants/routes.ts';
 import { DEFAULT_SETTINGS } from '../tenants/types.ts';
 import { createTestDatabase } from '../testing/database.ts';
 import { ManualClock } from '../testing/manual-clock.ts';
+import { testSecretBox } from '../testing/secret-box.ts';
 import { createAuthenticator } from './authenticator.ts';
 import type { FetchDocument } from './jwt/key-sets.ts';
 import { registerJwtIssuerRoutes } from './jwt/routes.ts';
@@ -46,7 +47,7 @@ export async function startAccess(documents: Map<string, () => Buffer | Promise<
       return query(...args);
     }) as typeof client.query;
   });
-  const box = createSecretBox(Buffer.alloc(32, 7));
+  const box = testSecretBox();
   const newId = createIdSource(clock);
   const tenants = createTenantDirectory({ db, clock });
   const fetched: string[] = [];
@@ -64,7 +65,7 @@ export async function startAccess(documents: Map<string, () => Buffer | Promise<
     if (topic === 'jwt_issuers') authenticator.invalidateIssuers();
     else authenticator.invalidate(tenantId);
   };
-  const deps = { db, clock, newId, box, onChange };
+  const deps = { db, clock, newId, audit: createAuditLog({ newId }), box, onChange };
   registerIdempotency(app, { db, box, clock });
   registerTenantRoutes(app, deps);
   registerApiKeyRoutes(app, deps);

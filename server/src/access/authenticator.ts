@@ -1,6 +1,6 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { Database } from '../db/pool.ts';
-import type { Actor, Authenticate, Caller } from '../http/caller.ts';
+import { type Actor, type Authenticate, type Caller, CallerRefused } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { AppError, notFound, unauthorized } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
@@ -89,7 +89,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
 
   function admit(known: KnownCredential, request: Asking): Caller {
     const now = clock.now();
-    if (now >= known.expiresAtMs) throw unauthorized();
+    if (now >= known.expiresAtMs) throw new CallerRefused(known.caller, unauthorized());
     refuseOtherScope(request, known, known.keyId === undefined ? 'token' : 'API key');
     if (known.keyId !== undefined && now - known.lastUsedMs >= USE_RESOLUTION_MS) {
       known.lastUsedMs = now;

@@ -9,6 +9,11 @@ export interface NewApiKey {
 /** `ph_`, what it is for, and 256 random bits in base62, so that a double click selects the whole. */
 export const API_KEY_PATTERN = /^ph_(?:dev|stg|prod|env)_[0-9A-Za-z]{43}$/;
 
+/** What a list of keys shows of this one; undefined for a text that is no API key, of which nothing may be shown. */
+export function hintOf(key: string): string | undefined {
+  return API_KEY_PATTERN.test(key) ? key.slice(0, key.length - KEY_DIGITS + HINT_CHARACTERS) : undefined;
+}
+
 /** Makes a key. `bytes`: 32 random bytes. */
 export function createApiKey(environmentName: string, bytes: Buffer = randomBytes(32)): NewApiKey {
   const start = `ph_${MARKS.get(environmentName) ?? 'env'}_`;

@@ -1,5 +1,5 @@
 import type { Database } from '../db/pool.ts';
-import type { Caller } from '../http/caller.ts';
+import { type Caller, CallerRefused } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { unauthorized } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
@@ -35,29 +35,33 @@ export function createPortalCallers(options: {
   return {
     read: (token) => readPortalToken(box, token),
     admit(claims, request) {
-      if (clock.now() >= claims.expiresAtMs) throw unauthorized();
       const tenant = tenants.get(claims.tenantId);
       const revoked = revocations.numberFor(claims);
       if (tenant instanceof Promise || revoked instanceof Promise) {
-        return Promise.all([tenant, revoked]).then((found) => callerOf(claims, ...found, request));
+        return Promise.all([tenant, revoked]).then((found) => admit(claims, ...found, request, clock.now()));
       }
-      return callerOf(claims, tenant, revoked, request);
+      return admit(claims, tenant, revoked, request, clock.now());
     },
     invalidate: revocations.invalidate,
     invalidateAll: revocations.invalidateAll,
   };
 }
 
-function callerOf(claims: PortalClaims, tenant: TenantEntry | undefined, revoked: number, request: Asking): Caller {
-  if (tenant === undefined || claims.number < revoked) throw unauthorized();
+function admit(
+  claims: PortalClaims,
+  tenant: TenantEntry | undefined,
+  revoked: number,
+  request: Asking,
+  nowMs: number,
+): Caller {
+  if (tenant === undefined) throw unauthorized();
   const { tenantId, environmentId, owner, access } = claims;
   // By its id: an environment that was made anew under the name of a deleted one is another.
   const environment = tenant.environments.values().find(({ id }) => id === environmentId);
   if (environment === undefined) throw unauthorized();
   const environmentName = environment.name;
   const tenantTypeId = formatId('tenant', tenantId);
-  refuseOtherScope(request, { tenantSlug: tenant.slug, tenantTypeId, environmentName }, 'portal token');
-  return {
+  const caller: Caller = {
     actor: { kind: 'portal_token', id: owner ?? tenantTypeId },
     tenantId,
     environmentId,
@@ -65,4 +69,8 @@ function callerOf(claims: PortalClaims, tenant: TenantEntry | undefined, revoked
     role: access === 'manage' ? 'portal_manage' : 'portal_read',
     ...(owner !== undefined && { owner }),
   };
+  // It is one that we signed, so the audit log can say whose it was.
+  if (nowMs >= claims.expiresAtMs || claims.number < revoked) throw new CallerRefused(caller, unauthorized());
+  refuseOtherScope(request, { caller, tenantSlug: tenant.slug, tenantTypeId, environmentName }, 'portal token');
+  return caller;
 }

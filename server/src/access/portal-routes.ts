@@ -1,12 +1,15 @@
 import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
-import { requirePermission } from '../http/caller.ts';
+import { type Reach, requirePermission } from '../http/caller.ts';
 import { PORTAL_ACCESSES } from '../http/permissions.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { invalidField } from '../kernel/errors.ts';
+import { formatId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { notify } from '../tenants/queries.ts';
 import { NoContent } from '../tenants/route-parts.ts';
@@ -16,6 +19,7 @@ import { PORTAL_TOKEN_SECONDS, type PortalClaims, writePortalToken } from './por
 export interface PortalRouteDeps {
   db: Database;
   clock: Clock;
+  audit: AuditLog;
   box: SecretBox;
   /** Called after each committed change and before its answer, so that this node's next request sees it. */
   onChange?: (change: Change) => void;
@@ -26,7 +30,7 @@ export interface PortalRouteDeps {
  * the environment of the key: a token can do nothing there that its maker could not. Tokens make no tokens.
  */
 export function registerPortalTokenRoutes(app: HttpServer, deps: PortalRouteDeps): void {
-  const { db, clock, box } = deps;
+  const { db, clock, audit, box } = deps;
   const config = { permission: 'develop' } as const;
   const tags = ['Portal tokens'];
 
@@ -62,7 +66,8 @@ export function registerPortalTokenRoutes(app: HttpServer, deps: PortalRouteDeps
         },
       },
     },
-    async ({ caller, body }, reply) => {
+    async (request, reply) => {
+      const { caller, body } = request;
       // Any token reads, which a key with scopes may not.
       requirePermission(caller, 'read');
       refuseUnwritable(body.owner);
@@ -76,12 +81,16 @@ export function registerPortalTokenRoutes(app: HttpServer, deps: PortalRouteDeps
         expiresAtMs,
         number: await latestRevocation(db),
       };
-      return reply.code(201).send({
-        token: writePortalToken(box, claims),
-        expires_at: new Date(expiresAtMs).toISOString(),
-        owner: body.owner ?? null,
-        access: body.access,
-      });
+      const shown = { owner: body.owner ?? null, access: body.access, expires_at: new Date(expiresAtMs).toISOString() };
+      // Nobody gets one without an entry.
+      await db.transaction().execute((trx) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'portal_token.created',
+          ...auditedTokens(claims),
+          after: shown,
+        }),
+      );
+      return reply.code(201).send({ token: writePortalToken(box, claims), ...shown });
     },
   );
 
@@ -99,7 +108,8 @@ export function registerPortalTokenRoutes(app: HttpServer, deps: PortalRouteDeps
         response: { 204: NoContent },
       },
     },
-    async ({ caller, body }, reply) => {
+    async (request, reply) => {
+      const { caller, body } = request;
       // Any token reads, which a key with scopes may not.
       requirePermission(caller, 'read');
       refuseUnwritable(body.owner);
@@ -109,11 +119,21 @@ export function registerPortalTokenRoutes(app: HttpServer, deps: PortalRouteDeps
         const reach = { tenantId, environmentId, ...(body.owner !== undefined && { owner: body.owner }) };
         await revokePortalTokens(trx, reach, new Date(clock.now()));
         await notify(trx, change);
+        await audit.record(trx, auditorOf(request), {
+          action: 'portal_token.revoked',
+          ...auditedTokens(reach),
+          details: { owner: body.owner ?? null },
+        });
       });
       deps.onChange?.(change);
       return reply.code(204).send();
     },
   );
+}
+
+/** Tokens are not stored and have no id: what they reach stands for them, one owner or the environment. */
+function auditedTokens({ environmentId, owner }: Reach) {
+  return { resourceType: 'portal_token', resourceId: owner ?? formatId('environment', environmentId) };
 }
 
 /** Neither null nor empty: a customer's id that was forgotten must not become a token for everyone's webhooks. */

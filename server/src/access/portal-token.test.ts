@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createSecretBox } from '../kernel/secret-box.ts';
+import { testSecretBox } from '../testing/secret-box.ts';
 import { readKey } from './credentials.ts';
 import { looksLikePortalToken, type PortalClaims, readPortalToken, writePortalToken } from './portal-token.ts';
 
-const box = createSecretBox(Buffer.alloc(32, 7));
+const box = testSecretBox();
 
 const arbitraryClaims: fc.Arbitrary<PortalClaims> = fc.record(
   {
@@ -24,7 +24,7 @@ test('it says what was written into it, to the installation that wrote it', () =
       const token = writePortalToken(box, claims);
       expect(looksLikePortalToken(token)).toBe(true);
       expect(readPortalToken(box, token)).toEqual(claims);
-      expect(readPortalToken(createSecretBox(Buffer.alloc(32, 8)), token)).toBeUndefined();
+      expect(readPortalToken(testSecretBox(8), token)).toBeUndefined();
     }),
   );
 });

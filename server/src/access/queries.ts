@@ -252,15 +252,16 @@ export async function replaceSecret(
     .execute();
 }
 
-/** Revokes a key; the time of a first revocation stays. */
-export async function revokeKey(trx: Transaction<Tables>, tenantId: string, id: string, now: Date): Promise<void> {
-  await trx
+/** Revokes a key; the time of a first revocation stays, and it is false then. */
+export async function revokeKey(trx: Transaction<Tables>, tenantId: string, id: string, now: Date): Promise<boolean> {
+  const result = await trx
     .updateTable('api_keys')
     .set({ revoked_at: now })
     .where('tenant_id', '=', tenantId)
     .where('id', '=', id)
     .where('revoked_at', 'is', null)
-    .execute();
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
 }
 
 export interface KeyUse {

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createAuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import { registerIdempotency } from '../http/idempotency.ts';
@@ -8,12 +9,12 @@ import { createHttpServer, type HttpServer } from '../http/server.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createIdSource, formatId } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
-import { createSecretBox } from '../kernel/secret-box.ts';
 import { ensureDefaultTenant } from '../tenants/default-tenant.ts';
 import { createTenantDirectory } from '../tenants/directory.ts';
 import { registerTenantRoutes } from '../tenants/routes.ts';
 import { DEFAULT_SETTINGS } from '../tenants/types.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { testSecretBox } from '../testing/secret-box.ts';
 import { type Authenticator, createAuthenticator } from './authenticator.ts';
 import { API_KEY_PATTERN } from './key.ts';
 import { API_KEY_ROLES, type ApiKeyRole } from './key-roles.ts';
@@ -37,7 +38,7 @@ beforeAll(async () => {
   handle = openDatabase({ connection: database.connection, logger });
   const { db } = handle;
   const clock = { ...systemClock, now: () => nowMs };
-  const box = createSecretBox(Buffer.alloc(32, 7));
+  const box = testSecretBox();
   const tenants = createTenantDirectory({ db, clock });
   authenticator = createAuthenticator({
     db,
@@ -53,9 +54,10 @@ beforeAll(async () => {
     if (change.topic === 'tenants') tenants.invalidate(change.tenantId);
     authenticator.invalidate(change.tenantId);
   };
+  const audit = createAuditLog({ newId });
   registerIdempotency(app, { db, box, clock });
-  registerTenantRoutes(app, { db, clock, newId, onChange });
-  registerApiKeyRoutes(app, { db, clock, newId, box, onChange });
+  registerTenantRoutes(app, { db, clock, newId, audit, onChange });
+  registerApiKeyRoutes(app, { db, clock, newId, audit, box, onChange });
   for (const permission of PERMISSIONS) {
     app.get(`/needs/${permission}`, { config: { permission } }, async () => ({ permission }));
   }

@@ -1,6 +1,9 @@
 import type {} from '@fastify/swagger';
+import type { FastifyRequest } from 'fastify';
 import type { Transaction } from 'kysely';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
@@ -35,6 +38,7 @@ export interface ApiKeyRouteDeps {
   db: Database;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
   box: SecretBox;
   /** Called after each committed change and before its answer, so that this node's next request sees it. */
   onChange?: (change: Change) => void;
@@ -45,7 +49,7 @@ export interface ApiKeyRouteDeps {
  * admins those of their own. Nobody makes or revokes a key whose role is above their own.
  */
 export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): void {
-  const { db, clock, newId, box } = deps;
+  const { db, clock, newId, audit, box } = deps;
   const config = { permission: 'administer' } as const;
   const tags = ['API keys'];
 
@@ -84,7 +88,7 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
       const row = await db.transaction().execute(async (trx) => {
         const environmentId = await lockEnvironmentByName(trx, caller.tenantId, environment);
         if (environmentId === undefined) throw invalidField('environment', 'is not an environment of this tenant');
-        return insertKey(trx, {
+        const inserted = await insertKey(trx, {
           tenantId: caller.tenantId,
           id: newId(),
           environment: { id: environmentId, name: environment },
@@ -97,6 +101,12 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
           requestsPerSecond: body.requests_per_second ?? null,
           now,
         });
+        await audit.record(trx, auditorOf(request), {
+          action: 'api_key.created',
+          ...auditedKey(inserted),
+          after: showKey(inserted, now),
+        });
+        return inserted;
       });
       return reply.code(201).send({ ...showKey(row, now), key: made.key });
     },
@@ -137,25 +147,32 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
       showKey(found(await findKey(db, reachOf(request.caller), keyId(request.params.id))), new Date(clock.now())),
   );
 
-  /** Changes a key that still is one, and tells every node. */
-  const change = async <T>(
-    caller: Caller,
+  /**
+   * Changes a key that still is one, and tells every node. `work` resolves to the row as it is afterwards, and to what
+   * the answer shows beside it.
+   */
+  const change = async <Shown extends object>(
+    request: FastifyRequest,
     idText: string,
-    work: (trx: Transaction<Tables>, key: ApiKeyRow, now: Date) => Promise<T>,
-  ): Promise<T> => {
+    action: 'api_key.updated' | 'api_key.rotated',
+    work: (trx: Transaction<Tables>, key: ApiKeyRow, now: Date) => Promise<[next: ApiKeyRow, shown: Shown]>,
+  ) => {
+    const { caller } = request;
     const id = keyId(idText);
     const now = new Date(clock.now());
-    const [result, notice] = await db.transaction().execute(async (trx) => {
+    const [answer, notice] = await db.transaction().execute(async (trx) => {
       const key = found(await lockKey(trx, reachOf(caller), id));
       requireHandOut(caller, key);
       if (key.revoked_at !== null) throw conflict('key_revoked', 'This API key was revoked; make another one.');
-      const done = await work(trx, key, now);
+      const [next, shown] = await work(trx, key, now);
       const told = { topic: 'api_keys', tenantId: caller.tenantId, environmentId: key.environment_id } as const;
       await notify(trx, told);
-      return [done, told] as const;
+      const [before, after] = [showKey(key, now), showKey(next, now)];
+      await audit.record(trx, auditorOf(request), { action, ...auditedKey(key), before, after });
+      return [{ ...after, ...shown }, told] as const;
     });
     deps.onChange?.(notice);
-    return result;
+    return answer;
   };
 
   app.route({
@@ -177,8 +194,9 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
       ),
       response: { 200: ApiKeySchema },
     },
-    handler: async ({ caller, params, body }) =>
-      change(caller, params.id, async (trx, key, now) => {
+    handler: async (request) => {
+      const { caller, params, body } = request;
+      return change(request, params.id, 'api_key.updated', async (trx, key, now) => {
         const next = {
           ...key,
           name: body.name ?? key.name,
@@ -189,8 +207,9 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
         };
         requireHandOut(caller, next);
         await updateKey(trx, next);
-        return showKey(next, now);
-      }),
+        return [next, {}];
+      });
+    },
   });
 
   app.post(
@@ -218,9 +237,9 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
         response: { 200: CreatedApiKeySchema },
       },
     },
-    async ({ caller, params, body }) =>
-      change(caller, params.id, async (trx, key, now) => {
-        const graceMs = body.grace_period_seconds * 1000;
+    async (request) => {
+      const graceMs = request.body.grace_period_seconds * 1000;
+      return change(request, request.params.id, 'api_key.rotated', async (trx, key, now) => {
         const { tenant_id: tenantId, id } = key;
         if (graceMs > 0 && (await countOldSecrets(trx, tenantId, id, now)) >= SECRETS_MAX - 1) {
           throw conflict(
@@ -233,8 +252,9 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
         const secret = { keyHash: box.hashKey(made.key), keyHint: made.hint };
         await replaceSecret(trx, { tenantId, id, ...secret, oldEndsAt, now });
         const rotated = { ...key, key_hint: made.hint, rotated_at: now, old_secrets_end_at: oldEndsAt };
-        return { ...showKey(rotated, now), key: made.key };
-      }),
+        return [rotated, { key: made.key }];
+      });
+    },
   );
 
   app.delete(
@@ -255,8 +275,17 @@ export function registerApiKeyRoutes(app: HttpServer, deps: ApiKeyRouteDeps): vo
       if (!mayGrant(caller.role, row.role)) throw aboveCaller(caller, row.role);
       const change = { topic: 'api_keys', tenantId: caller.tenantId, environmentId: row.environment_id } as const;
       await db.transaction().execute(async (trx) => {
-        await revokeKey(trx, caller.tenantId, row.id, new Date(clock.now()));
+        const revokedAt = new Date(clock.now());
+        const revoked = await revokeKey(trx, caller.tenantId, row.id, revokedAt);
         await notify(trx, change);
+        // Revoked before, it was not revoked now.
+        if (!revoked) return;
+        await audit.record(trx, auditorOf(request), {
+          action: 'api_key.revoked',
+          ...auditedKey(row),
+          before: showKey(row, revokedAt),
+          after: showKey({ ...row, revoked_at: revokedAt }, revokedAt),
+        });
       });
       deps.onChange?.(change);
       return reply.code(204).send();
@@ -320,6 +349,10 @@ const CreatedApiKeySchema = Type.Object({
   ...ApiKeySchema.properties,
   key: Type.String({ description: 'The key itself. It is stored hashed and never shown again.' }),
 });
+
+function auditedKey(row: ApiKeyRow) {
+  return { resourceType: 'api_key', resourceId: formatId('apiKey', row.id), environmentId: row.environment_id };
+}
 
 function reachOf(caller: Caller): KeyReach {
   return {

@@ -1,3 +1,4 @@
+import { createAuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import type { Caller } from '../http/caller.ts';
@@ -58,6 +59,7 @@ export async function startCatalogFixture(): Promise<CatalogFixture> {
   registerEventTypeRoutes(app, {
     db,
     clock,
+    audit: createAuditLog({ newId }),
     onChange: (change) => {
       changes.push(change);
       if (change.topic === 'event_types') directory.invalidate(change.tenantId, change.environmentId);

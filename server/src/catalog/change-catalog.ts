@@ -1,4 +1,6 @@
 import { sql, type Transaction } from 'kysely';
+import type { Auditor } from '../audit/auditor.ts';
+import type { AuditedAction, AuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
@@ -14,31 +16,32 @@ export const CATALOG_BYTES_MAX = 1_048_576;
 
 /**
  * Runs a change of an environment's event types, alone among such changes. Other nodes hear of it with the commit, this
- * one through `onChange` right after.
+ * one through `onChange` right after. What `change` says that it did stands in the audit log.
  *
  * @throws AppError 404 when the environment is gone, and whatever `change` throws
  */
 export async function changeCatalog<Result>(
-  deps: { db: Database; onChange: (change: Change) => void },
-  scope: Scope,
-  change: (trx: Transaction<Tables>) => Promise<Result>,
+  deps: { db: Database; audit: AuditLog; onChange: (change: Change) => void },
+  by: Auditor & Scope,
+  change: (trx: Transaction<Tables>, preset: string) => Promise<{ result: Result; done: AuditedAction }>,
   topics: readonly Change['topic'][] = ['event_types'],
 ): Promise<Result> {
-  const { tenantId, environmentId } = scope;
+  const { tenantId, environmentId } = by;
   const notices = topics.map((topic): Change => ({ topic, tenantId, environmentId }));
   const result = await deps.db.transaction().execute(async (trx) => {
     const environment = await trx
       .selectFrom('environments')
-      .select('id')
+      .select('preset')
       .where('tenant_id', '=', tenantId)
       .where('id', '=', environmentId)
       // Rows that refer to the environment may be written meanwhile.
       .forNoKeyUpdate()
       .executeTakeFirst();
     if (environment === undefined) throw notFound('environment');
-    const made = await change(trx);
+    const { result, done } = await change(trx, environment.preset);
     for (const notice of notices) await notify(trx, notice);
-    return made;
+    await deps.audit.record(trx, by, done);
+    return result;
   });
   for (const notice of notices) deps.onChange(notice);
   return result;

@@ -1,5 +1,6 @@
 import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
 import { changeCatalog, refuseTooMuch } from './change-catalog.ts';
@@ -66,10 +67,16 @@ export function registerPresetRoutes(app: HttpServer, deps: CatalogRouteDeps): v
       const { caller } = request;
       await changeCatalog(
         deps,
-        caller,
-        async (trx) => {
+        auditorOf(request),
+        async (trx, replaced) => {
           await installPreset(trx, caller, preset, new Date(deps.clock.now()));
           await refuseTooMuch(trx, caller);
+          const after = { preset: preset.name, event_types: preset.event_types.length };
+          const resource = { resourceType: 'preset', resourceId: preset.name };
+          return {
+            result: undefined,
+            done: { action: 'preset.installed', ...resource, before: { preset: replaced }, after },
+          };
         },
         // The environment's preset is part of its tenant, and webhooks take their defaults from it.
         ['event_types', 'tenants', 'webhooks'],

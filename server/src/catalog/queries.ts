@@ -134,13 +134,11 @@ export async function updateEventType(
     .executeTakeFirstOrThrow();
 }
 
-/** False when there is no such event type. */
-export async function deleteEventType(trx: Transaction<Tables>, scope: Scope, name: string): Promise<boolean> {
-  const result = await trx
+export async function deleteEventType(trx: Transaction<Tables>, scope: Scope, name: string): Promise<void> {
+  await trx
     .deleteFrom('event_types')
     .where('tenant_id', '=', scope.tenantId)
     .where('environment_id', '=', scope.environmentId)
     .where('name', '=', name)
-    .executeTakeFirst();
-  return result.numDeletedRows > 0n;
+    .execute();
 }

@@ -1,4 +1,5 @@
 import type { Transaction } from 'kysely';
+import type { AuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
@@ -11,6 +12,7 @@ import { type EventTypeRow, findEventType } from './queries.ts';
 export interface CatalogRouteDeps {
   db: Database;
   clock: Clock;
+  audit: AuditLog;
   /** Called after each committed change and before its answer, so that this node's next request sees it. */
   onChange: (change: Change) => void;
 }

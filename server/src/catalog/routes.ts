@@ -1,8 +1,9 @@
 import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
 import { PageOf } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
-import { conflict, invalidField, notFound } from '../kernel/errors.ts';
+import { conflict, invalidField } from '../kernel/errors.ts';
 import { NoContent } from '../tenants/route-parts.ts';
 import { registerAvailableEventRoutes } from './available-event-routes.ts';
 import { changeCatalog, refuseTooMuch } from './change-catalog.ts';
@@ -13,12 +14,11 @@ import {
   newEventTypeName,
   readEventTypeChange,
 } from './event-type-body.ts';
-import { isEventTypeName } from './event-type-name.ts';
 import { EventTypeQuery, eventTypePage } from './event-type-page.ts';
 import { registerPresetRoutes } from './preset-routes.ts';
 import { deleteEventType, insertEventType, updateEventType } from './queries.ts';
 import { type CatalogRouteDeps, readEventType } from './route-parts.ts';
-import { EventTypeSchema, sendJsonText, showEventType } from './show.ts';
+import { auditedEventType, EventTypeSchema, sendJsonText, showEventType } from './show.ts';
 
 /** `/api/v1/event-types`, its presets, and the same event types for subscribers at `/api/v1/webhooks/events`. */
 export function registerEventTypeRoutes(app: HttpServer, deps: CatalogRouteDeps): void {
@@ -64,11 +64,14 @@ export function registerEventTypeRoutes(app: HttpServer, deps: CatalogRouteDeps)
     async (request, reply) => {
       const name = newEventTypeName(request.body.name);
       const fields = mergeFields(name, undefined, readEventTypeChange(request.body, request.rawJson));
-      const row = await changeCatalog(deps, request.caller, async (trx) => {
+      const row = await changeCatalog(deps, auditorOf(request), async (trx) => {
         const made = await insertEventType(trx, request.caller, name, fields, new Date(clock.now()));
         if (made === undefined) throw conflict('event_type_exists', `There already is an event type ${name}.`);
         await refuseTooMuch(trx, request.caller);
-        return made;
+        return {
+          result: made,
+          done: { action: 'event_type.created', ...audited(name), after: auditedEventType(made) },
+        };
       });
       return sendJsonText(reply.code(201), showEventType(row));
     },
@@ -102,11 +105,13 @@ export function registerEventTypeRoutes(app: HttpServer, deps: CatalogRouteDeps)
         throw invalidField('name', 'never changes; create another event type in its place');
       }
       const change = readEventTypeChange(body, request.rawJson);
-      const row = await changeCatalog(deps, caller, async (trx) => {
-        const fields = mergeFields(name, await readEventType(trx, caller, name), change);
+      const row = await changeCatalog(deps, auditorOf(request), async (trx) => {
+        const current = await readEventType(trx, caller, name);
+        const fields = mergeFields(name, current, change);
         const changed = await updateEventType(trx, caller, name, fields, new Date(clock.now()));
         await refuseTooMuch(trx, caller);
-        return changed;
+        const states = { before: auditedEventType(current), after: auditedEventType(changed) };
+        return { result: changed, done: { action: 'event_type.updated', ...audited(name), ...states } };
       });
       return sendJsonText(reply, showEventType(row));
     },
@@ -125,11 +130,17 @@ export function registerEventTypeRoutes(app: HttpServer, deps: CatalogRouteDeps)
     },
     async (request, reply) => {
       const { name } = request.params;
-      await changeCatalog(deps, request.caller, async (trx) => {
-        const deleted = isEventTypeName(name) && (await deleteEventType(trx, request.caller, name));
-        if (!deleted) throw notFound('event type');
+      await changeCatalog(deps, auditorOf(request), async (trx) => {
+        const current = await readEventType(trx, request.caller, name);
+        await deleteEventType(trx, request.caller, name);
+        const done = { action: 'event_type.deleted', ...audited(name), before: auditedEventType(current) } as const;
+        return { result: undefined, done };
       });
       return reply.code(204).send();
     },
   );
+}
+
+function audited(name: string) {
+  return { resourceType: 'event_type', resourceId: name };
 }

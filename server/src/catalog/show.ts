@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { Type } from 'typebox';
+import { hidden } from '../audit/changed-fields.ts';
 import type { EventTypeRow } from './queries.ts';
 
 const Time = Type.String({ format: 'date-time' });
@@ -46,6 +47,17 @@ export function showEventType(row: EventTypeRow): string {
     { name, group, description, enforce_schema, deprecated, preset, created_at, updated_at },
     { schema, sample },
   );
+}
+
+/** An event type for the audit log. A sample may be of somebody's real data, which must not stay there: only its size. */
+export function auditedEventType(row: EventTypeRow) {
+  const { name, group_name: group, description, enforce_schema, deprecated, preset, schema, sample } = row;
+  const shown = { name, group, description, enforce_schema, deprecated, preset };
+  return {
+    ...shown,
+    schema: schema === null ? null : JSON.parse(schema),
+    sample: sample === null ? null : hidden(sample, `(${Buffer.byteLength(sample)} bytes)`),
+  };
 }
 
 export function showAvailableEvent(row: EventTypeRow): string {

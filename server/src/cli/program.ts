@@ -2,10 +2,12 @@ import { Command, CommanderError } from 'commander';
 import { AppError } from '../kernel/errors.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 import { programVersion } from '../kernel/version.ts';
+import { auditCommand } from './audit.ts';
 import { CommandError } from './command-error.ts';
 import { demoCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
 import { doctorCommand } from './doctor.ts';
+import { encryptionCommand } from './encryption.ts';
 import { keyCommand } from './key.ts';
 import { migrateCommand } from './migrate.ts';
 import { publishCommand } from './publish.ts';
@@ -46,9 +48,11 @@ function createProgram(terminal: Terminal): Command {
     serveCommand(terminal),
     migrateCommand(terminal),
     keyCommand(terminal),
+    encryptionCommand(terminal),
     publishCommand(terminal),
     triggerCommand(terminal),
     receiveCommand(terminal),
+    auditCommand(terminal),
     doctorCommand(terminal),
     demoCommand(terminal),
   ];

@@ -19,6 +19,9 @@ export interface DataDirectory {
   close(): Promise<void>;
 }
 
+/** Another process has the directory. */
+export class DataDirectoryInUse extends StartupError {}
+
 /**
  * Creates the directory if it is missing, checks that it can be written, and takes it for this process until `close()`
  * or until the process ends, however it ends.
@@ -102,7 +105,7 @@ async function lock(directory: string): Promise<() => Promise<void>> {
       throw new StartupError(`The data directory cannot be locked with ${lockFile}: ${reasonOf(cause)}.`, { cause });
     }
     const pid = await readFile(pidFile, 'utf8').catch(() => '');
-    throw new StartupError(
+    throw new DataDirectoryInUse(
       `The data directory ${directory} is in use by ${pid === '' ? 'another process' : `process ${pid.trim()}`}.`,
     );
   }
@@ -141,6 +144,12 @@ async function readOrCreate(file: string, create: () => string): Promise<string>
     return found;
   }
   const secret = create();
+  await writeSecretFile(file, secret);
+  return secret;
+}
+
+/** Makes or replaces a file that only its owner can read, in one step. It is on disk when this resolves. */
+export async function writeSecretFile(file: string, secret: string): Promise<void> {
   const unfinished = `${file}.${randomBytes(6).toString('hex')}`;
   try {
     await writeFile(unfinished, `${secret}\n`, { flag: 'wx', mode: 0o600, flush: true });
@@ -150,7 +159,6 @@ async function readOrCreate(file: string, create: () => string): Promise<string>
     throw error;
   }
   await syncDirectory(path.dirname(file));
-  return secret;
 }
 
 async function readIfThere(file: string): Promise<string | undefined> {
@@ -163,7 +171,7 @@ async function readIfThere(file: string): Promise<string | undefined> {
 }
 
 /** A rename is on disk only when its directory is. */
-async function syncDirectory(directory: string): Promise<void> {
+export async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, 'r');
   try {
     await handle.sync();

@@ -87,7 +87,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const server = watch(child, options.onLog, clock);
   const shutDown = () => stopServer(child, server.ended, clock);
 
-  const connection = { host: socketDirectory, port: PORT, user: ROLE, database: ROLE };
+  const connection = connectionAt(socketDirectory);
   const ready = await Promise.race([server.ready, server.ended, whenAborted(options.signal)]);
   if (ready === 'aborted') {
     await shutDown();
@@ -122,6 +122,19 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   };
 }
 
+/**
+ * How to reach the server that another Posthorn runs in a data directory. Only who may enter the cluster's directory
+ * gets through. Nothing says that it runs.
+ */
+export async function embeddedConnection(dataDirectory: string): Promise<EmbeddedPostgres['connection']> {
+  const clusterDirectory = path.join(await realpath(dataDirectory), 'postgres');
+  return connectionAt(fitsSocket(clusterDirectory) ? clusterDirectory : await shortSocketDirectory(clusterDirectory));
+}
+
+function connectionAt(socketDirectory: string): EmbeddedPostgres['connection'] {
+  return { host: socketDirectory, port: PORT, user: ROLE, database: ROLE };
+}
+
 /** It is part of the socket's file name and opens no network port. */
 const PORT = 5432;
 
@@ -139,8 +152,7 @@ function fitsSocket(directory: string): boolean {
  * so that kills do not pile them up; hence whoever could have made it first is checked.
  */
 async function makeShortSocketDirectory(clusterDirectory: string, owner: PostgresOwner | undefined): Promise<string> {
-  const name = `posthorn-${createHash('sha256').update(clusterDirectory).digest('hex').slice(0, 16)}`;
-  const directory = path.join(await realpath(tmpdir()), name);
+  const directory = await shortSocketDirectory(clusterDirectory);
   try {
     await mkdir(directory, { mode: 0o700 });
     if (owner !== undefined) await chown(directory, owner.uid, owner.gid);
@@ -154,6 +166,11 @@ async function makeShortSocketDirectory(clusterDirectory: string, owner: Postgre
     );
   }
   return directory;
+}
+
+async function shortSocketDirectory(clusterDirectory: string): Promise<string> {
+  const name = `posthorn-${createHash('sha256').update(clusterDirectory).digest('hex').slice(0, 16)}`;
+  return path.join(await realpath(tmpdir()), name);
 }
 
 function whenAborted(signal: AbortSignal | undefined): Promise<'aborted'> {

@@ -17,8 +17,9 @@ export interface Change {
     | 'lane_due'
     | 'circuits'
     | 'webhook_resumed'
-    | 'tenant_resumed';
-  /** With `jwt_issuers`, which belong to no tenant, the one that the operator acted for. */
+    | 'tenant_resumed'
+    | 'encryption_keys';
+  /** With `jwt_issuers`, which belong to no tenant, the one that the operator acted for. Empty with `encryption_keys`. */
   tenantId: string;
   environmentId?: string;
   /** With `lane_due`, `circuits` and `webhook_resumed`. */

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { firstIdAt, timeOfId } from '../kernel/ids.ts';
 
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 
 /** Days ahead for which partitions stand ready: the program may be unable to make new ones for so long. */
 const DAYS_AHEAD = 3;
@@ -69,6 +69,51 @@ export function partitionOf(table: PartitionedTable, ids: readonly string[]): st
   const to = firstIdAt(dayMs + DAY_MS);
   // UUIDs in lower case sort as texts like their values.
   return ids.every((id) => id >= from && id < to) ? partitionName(table, dayMs) : table;
+}
+
+/** One day of a table. */
+export interface DayPartition {
+  table: PartitionedTable;
+  /** Of the table that has the day's rows. */
+  name: string;
+  /** When the day began (UTC). */
+  dayMs: number;
+  /** `leaving`: a drop that was cut short took it out of its table half way; `left`: all the way. */
+  state: 'attached' | 'leaving' | 'left';
+}
+
+/** All days of all tables, the oldest first. */
+export async function listPartitions(client: pg.ClientBase): Promise<DayPartition[]> {
+  const found = await client.query<{ name: string; leaving: boolean | null }>(
+    `SELECT c.relname AS name, i.inhdetachpending AS leaving
+     FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+     WHERE c.relkind = 'r' AND c.relname ~ '^(events|deliveries|attempts)_[0-9]{8}$'
+       AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'events'::regclass)
+     ORDER BY right(c.relname, 8), c.relname`,
+  );
+  return found.rows.map(({ name, leaving }) => {
+    const at = name.lastIndexOf('_');
+    const day = name.slice(at + 1);
+    return {
+      table: name.slice(0, at) as PartitionedTable,
+      name,
+      dayMs: Date.parse(`${day.slice(0, 4)}-${day.slice(4, 6)}-${day.slice(6)}T00:00:00Z`),
+      state: leaving === null ? 'left' : leaving ? 'leaving' : 'attached',
+    };
+  });
+}
+
+/**
+ * Drops a day with all of its rows. No statement waits for it: the partition is taken out of its table concurrently,
+ * which waits for the transactions that may still see it and holds up none, and dropped when nobody can name it any more.
+ * (A plain DROP takes the whole table's lock: while it waits for one long query, all deliveries wait behind it.)
+ *
+ * Cut short at any point it can be done again: `listPartitions` tells what is half done. `client` is in no transaction.
+ */
+export async function dropPartition(client: pg.ClientBase, { table, name, state }: DayPartition): Promise<void> {
+  if (state === 'attached') await client.query(`ALTER TABLE ${table} DETACH PARTITION ${name} CONCURRENTLY`);
+  if (state === 'leaving') await client.query(`ALTER TABLE ${table} DETACH PARTITION ${name} FINALIZE`);
+  await client.query(`DROP TABLE ${name}`);
 }
 
 function createPartition(table: string, settings: object, dayMs: number): string {

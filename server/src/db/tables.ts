@@ -25,6 +25,13 @@ export interface Tables {
   portal_revocations: PortalRevocationsTable;
   rate_limits: RateLimitsTable;
   daily_usage: DailyUsageTable;
+  encryption_keys: EncryptionKeysTable;
+  key_holders: KeyHoldersTable;
+  retention_cursors: RetentionCursorsTable;
+  removals: RemovalsTable;
+  erasure_jobs: ErasureJobsTable;
+  audit_chains: AuditChainsTable;
+  audit_log: AuditLogTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -51,6 +58,7 @@ interface EnvironmentsTable {
   name: string;
   preset: string;
   created_at: Timestamp;
+  retention: Json<unknown> | null;
 }
 
 interface ApiKeysTable {
@@ -337,4 +345,98 @@ interface ReplayJobsTable {
   created_at: Timestamp;
   started_at: Timestamp | null;
   completed_at: Timestamp | null;
+}
+
+interface EncryptionKeysTable {
+  id: number;
+  purpose: 'sealing' | 'hashing' | 'portal';
+  state: 'next' | 'current' | 'old';
+  wrapped: Buffer;
+  master_key: string;
+  created_at: Generated<Date>;
+}
+
+interface KeyHoldersTable {
+  id: string;
+  pid: number;
+  host: string;
+  seen_at: Timestamp;
+  newest_key: number | null;
+  current_key: number | null;
+  master_keys: string[];
+}
+
+interface RetentionCursorsTable {
+  tenant_id: string;
+  environment_id: string;
+  day: string;
+  cursor_id: string;
+  spared: Generated<number>;
+  completed_at: Timestamp | null;
+}
+
+interface RemovalsTable {
+  tenant_id: string;
+  target_id: string;
+  removed: Generated<number>;
+  failures: Generated<number>;
+  next_step_at: Timestamp;
+  created_at: Timestamp;
+}
+
+interface ErasureJobsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: string;
+  path: string[];
+  value_box: Buffer | null;
+  value_hash: Buffer;
+  since_at: Timestamp | null;
+  until_at: Timestamp;
+  status: 'queued' | 'running' | 'completed' | 'cancelled' | 'failed';
+  stage: 'events' | 'settle' | 'vacuum';
+  cursor_id: string;
+  looked_at: Generated<number>;
+  erased_events: Generated<number>;
+  erased_attempts: Generated<number>;
+  discarded_deliveries: Generated<number>;
+  removed_dead_letters: Generated<number>;
+  erased_samples: Generated<number>;
+  removed_answers: Generated<number>;
+  in_hand: Generated<string[]>;
+  touched: Generated<string[]>;
+  failures: Generated<number>;
+  next_step_at: Timestamp;
+  served_at: Timestamp | null;
+  created_at: Timestamp;
+  started_at: Timestamp | null;
+  completed_at: Timestamp | null;
+}
+
+interface AuditChainsTable {
+  tenant_id: string;
+  sequence: number;
+  hash: Buffer;
+  removed_sequence: number;
+  removed_hash: Buffer;
+}
+
+interface AuditLogTable {
+  tenant_id: string;
+  sequence: number;
+  id: string;
+  environment_id: string | null;
+  action: string;
+  outcome: 'success' | 'denied';
+  actor_kind: string | null;
+  actor_id: string | null;
+  role: string | null;
+  address: string | null;
+  request_id: string | null;
+  resource_type: string | null;
+  resource_id: string | null;
+  before: Json<unknown> | null;
+  after: Json<unknown> | null;
+  details: Json<unknown> | null;
+  hash: Buffer;
 }

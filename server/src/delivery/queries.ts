@@ -1,4 +1,5 @@
 import { type Selectable, type SqlBool, sql } from 'kysely';
+import type { Recording } from '../audit/log.ts';
 import { changeText } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
@@ -221,7 +222,13 @@ export async function webhookStats(db: Database, tenantId: string, webhookId: st
  * Makes a delivery due now by a person's wish. Only one that nobody has in hand can be: undefined otherwise. Every node
  * is told in the same transaction.
  */
-export function retryNow(db: Database, scope: Reach, id: string, nowMs: number): Promise<DeliveryRow | undefined> {
+export function retryNow(
+  db: Database,
+  scope: Reach,
+  id: string,
+  nowMs: number,
+  onRetry?: Recording<DeliveryRow>,
+): Promise<DeliveryRow | undefined> {
   return db.transaction().execute(async (trx) => {
     const row = await trx
       .updateTable('deliveries')
@@ -254,6 +261,7 @@ export function retryNow(db: Database, scope: Reach, id: string, nowMs: number):
       environmentId: scope.environmentId,
     });
     await sql`SELECT pg_notify('posthorn_changes', ${change})`.execute(trx);
+    await onRetry?.(trx, row);
     return row;
   });
 }

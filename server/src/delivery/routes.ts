@@ -1,4 +1,6 @@
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { Caller, Scope } from '../http/caller.ts';
 import { filterText, readTimeFilter } from '../http/filters.ts';
@@ -28,6 +30,7 @@ import { AttemptShown, DELIVERY_STATUSES, DeliveryShown, DeliveryStats } from '.
 export interface DeliveryRouteDeps {
   db: Database;
   clock: Clock;
+  audit: AuditLog;
   webhooks: WebhookDirectory;
   maskerOf: MaskerOf;
   /** UUID of an event by its TypeID or the publisher's own id. */
@@ -55,7 +58,7 @@ const DeliveryQuery = Type.Object({
 
 /** Deliveries, attempts and statistics; and the retry and the end by hand. */
 export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps): void {
-  const { db, clock, webhooks, maskerOf } = deps;
+  const { db, clock, audit, webhooks, maskerOf } = deps;
   app.addSchema(DeliveryShown);
   app.addSchema(AttemptShown);
   app.addSchema(DeliveryStats);
@@ -171,7 +174,8 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         response: { 202: Type.Ref('Delivery') },
       },
     },
-    async ({ params, caller }, reply) => {
+    async (request, reply) => {
+      const { params, caller } = request;
       const id = parseId('delivery', params.id);
       const before = id === undefined ? undefined : await findDelivery(db, caller, id);
       if (before === undefined) throw notFound('delivery');
@@ -186,7 +190,14 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
       if (await payloadIsErased(db, caller, before.event_id)) {
         throw conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
       }
-      const row = await retryNow(db, caller, before.id, clock.now());
+      const row = await retryNow(db, caller, before.id, clock.now(), (trx, after) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'delivery.retried',
+          resourceType: 'delivery',
+          resourceId: formatId('delivery', after.id),
+          after: { status: after.status, attempt_count: after.attempt_count },
+        }),
+      );
       if (row === undefined) throw cannotRetry(await findDelivery(db, caller, before.id));
       return reply.code(202).send(showDelivery(row, await maskerOf(caller)));
     },
@@ -205,9 +216,18 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         response: { 200: Type.Ref('Delivery') },
       },
     },
-    async ({ params, caller }) => {
-      const row = await cancelDelivery(db, caller, parseId('delivery', params.id), new Date(clock.now()));
-      return showDelivery(row, await maskerOf(caller));
+    async (request) => {
+      const id = parseId('delivery', request.params.id);
+      const row = await cancelDelivery(db, request.caller, id, new Date(clock.now()), (trx, { before, after }) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'delivery.cancelled',
+          resourceType: 'delivery',
+          resourceId: formatId('delivery', after.id),
+          before: { status: before.status },
+          after: { status: after.status },
+        }),
+      );
+      return showDelivery(row, await maskerOf(request.caller));
     },
   );
 

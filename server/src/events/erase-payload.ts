@@ -1,3 +1,4 @@
+import type { Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import { unparkKeys } from '../delivery/parked-keys.ts';
 import type { Scope } from '../http/caller.ts';
@@ -8,7 +9,13 @@ import { notify } from '../tenants/queries.ts';
  * end as discarded in the same commit; one that a node has in memory may still be sent. An ordering key that a dead one
  * of them parks goes on. Gives false for an event that is not there.
  */
-export function erasePayload(db: Database, scope: Scope, id: string, now: Date): Promise<boolean> {
+export function erasePayload(
+  db: Database,
+  scope: Scope,
+  id: string,
+  now: Date,
+  onErase?: Recording<{ discarded: number }>,
+): Promise<boolean> {
   return db.transaction().execute(async (trx) => {
     const erased = await trx
       .updateTable('events')
@@ -47,6 +54,7 @@ export function erasePayload(db: Database, scope: Scope, id: string, now: Date):
         deliveryIds: [],
       });
     }
+    await onErase?.(trx, { discarded: Number(ended.numUpdatedRows) });
     return true;
   });
 }

@@ -1,5 +1,7 @@
 import { sql } from 'kysely';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog, Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import { addReplays } from '../delivery/recovery/add-replays.ts';
 import type { Scope } from '../http/caller.ts';
@@ -16,6 +18,7 @@ export interface EventReplayDeps {
   db: Database;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
   webhooks: WebhookDirectory;
 }
 
@@ -50,13 +53,21 @@ export function registerEventReplayRoute(app: HttpServer, deps: EventReplayDeps)
         },
       },
     },
-    async ({ params, body, caller }, reply) => {
+    async (request, reply) => {
+      const { params, body, caller } = request;
       const event = await requireReplayable(deps.db, caller, params.id);
       const targets =
         body.webhook_ids === undefined
           ? await deps.webhooks.match(caller, event.event_type)
           : await findNamed(deps.webhooks, caller, body.webhook_ids);
-      const ids = await replayEvent(deps, caller, event, targets);
+      const ids = await replayEvent(deps, caller, event, targets, (trx, deliveries) =>
+        deps.audit.record(trx, auditorOf(request), {
+          action: 'event.replayed',
+          resourceType: 'event',
+          resourceId: formatId('event', event.id),
+          details: { deliveries, webhook_ids: targets.map(({ id }) => formatId('webhook', id)) },
+        }),
+      );
       return reply.code(202).send({
         event_id: event.external_id ?? formatId('event', event.id),
         deliveries: ids.length,
@@ -105,6 +116,7 @@ async function replayEvent(
   { tenantId, environmentId }: Scope,
   event: Awaited<ReturnType<typeof requireReplayable>>,
   targets: readonly WebhookTarget[],
+  onReplay: Recording<number>,
 ): Promise<string[]> {
   const replays = targets.map((target) => ({
     id: newId(),
@@ -118,6 +130,7 @@ async function replayEvent(
   await db.transaction().execute(async (trx) => {
     await addReplays(trx, { tenantId, environmentId }, replays, new Date(clock.now()));
     if (replays.some(({ held }) => !held)) await notify(trx, { topic: 'deliveries_due', tenantId, environmentId });
+    if (replays.length > 0) await onReplay(trx, replays.length);
   });
   return replays.map(({ id }) => id);
 }

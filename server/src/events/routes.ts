@@ -1,5 +1,7 @@
 import type { Selectable } from 'kysely';
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import { showDelivery } from '../delivery/show.ts';
@@ -38,12 +40,13 @@ const EventShown = Type.Object(
 export interface EventRouteDeps {
   db: Database;
   clock: Clock;
+  audit: AuditLog;
   maskerOf: MaskerOf;
 }
 
 /** Reading events, `GET /api/v1/events` and `/{id}`, and erasing what one carried. */
 export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void {
-  const { db, clock, maskerOf } = deps;
+  const { db, clock, audit, maskerOf } = deps;
   app.addSchema(EventShown);
   const tags = ['Events'];
 
@@ -153,9 +156,19 @@ export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void
         response: { 204: NoContent },
       },
     },
-    async ({ params, caller }, reply) => {
+    async (request, reply) => {
+      const { params, caller } = request;
       const id = await findEventId(db, caller, params.id);
-      if (id === undefined || !(await erasePayload(db, caller, id, new Date(clock.now())))) throw notFound('event');
+      if (id === undefined) throw notFound('event');
+      const erased = await erasePayload(db, caller, id, new Date(clock.now()), (trx, { discarded }) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'event.payload_erased',
+          resourceType: 'event',
+          resourceId: formatId('event', id),
+          details: { deliveries_discarded: discarded },
+        }),
+      );
+      if (!erased) throw notFound('event');
       return reply.code(204).send();
     },
   );
@@ -164,6 +177,11 @@ export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void
 /** What an event says of itself to those whose webhooks are only some of its receivers. */
 function asReceived(deliveries: { webhook_id: string }[]) {
   return { deliveries: new Set(deliveries.map(({ webhook_id }) => webhook_id)).size, ordering_key: null };
+}
+
+/** An event as one JSON text, its data and metadata spelled as they were published. */
+export function showEventWithData(row: Selectable<Tables['events']>, masker: Masker): string {
+  return withRawMembers(showEvent(row, masker), rawMembers(row, masker));
 }
 
 function rawMembers(row: Selectable<Tables['events']>, masker: Masker): Record<string, string> {

@@ -1,4 +1,6 @@
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
+import type { AuditLog } from '../audit/log.ts';
 import type { EventTypeDirectory } from '../catalog/directory.ts';
 import type { Database } from '../db/pool.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
@@ -28,6 +30,7 @@ export interface TestSendDeps {
   writer: EventWriter;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
 }
 
 /** Sent where a webhook is subscribed to nothing that has a sample. */
@@ -76,6 +79,15 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
       }
       const type = request.body.event_type;
       const content = await contentOf(deps, caller, target, type, payload);
+      // A test is stored by a commit that is shared with others: the entry is there before it.
+      await deps.db.transaction().execute((trx) =>
+        deps.audit.record(trx, auditorOf(request), {
+          action: 'webhook.tested',
+          resourceType: 'webhook',
+          resourceId: formatId('webhook', target.id),
+          details: { event_type: content.type, payload_given: payload !== undefined },
+        }),
+      );
       const deliveryId = await sendTest(deps, caller, target, content);
       const [row] = await attemptsOf(deps.db, caller, deliveryId);
       if (row === undefined) throw new Error('A test was recorded without an attempt.');

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify';
-import { forbidden } from '../kernel/errors.ts';
+import { AppError, forbidden } from '../kernel/errors.ts';
 import { admits, may, type Permission, type PortalAccess, type Role, type RouteAccess } from './permissions.ts';
 
 /** The tenant and environment that every row belongs to and every query names. */
@@ -47,6 +47,16 @@ export interface Grant {
  * `sends`: it makes something leave for a receiver. Undefined: nothing limits it. Implemented by `limits/`.
  */
 export type Admit = (caller: Caller, sends: boolean) => Grant | undefined | Promise<Grant | undefined>;
+
+/** A refusal of a caller that is known although it is not let in: its key has expired, or names another tenant. */
+export class CallerRefused extends AppError {
+  readonly caller: Caller;
+
+  constructor(caller: Caller, { code, status, message }: AppError) {
+    super({ code, status, message });
+    this.caller = caller;
+  }
+}
 
 /** Finds out who is asking. Implemented by `access/`; it throws AppError 401 or 404. */
 export type Authenticate = (request: Pick<FastifyRequest, 'headers' | 'ip'>) => Caller | Promise<Caller>;

@@ -100,6 +100,31 @@ export async function releaseRequest(db: Database, claim: Claim): Promise<void> 
     .execute();
 }
 
+/** Kept answers of an environment behind a key, in the order of their keys. */
+export async function listAnswers(
+  db: Database,
+  scope: Scope,
+  afterKey: string,
+  limit: number,
+): Promise<{ key: string; response_box: Buffer }[]> {
+  const found = await sql<{ key: string; response_box: Buffer }>`
+    SELECT key, response_box FROM idempotent_requests
+    WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId} AND key > ${afterKey}
+      AND response_box IS NOT NULL
+    ORDER BY key LIMIT ${limit}`.execute(db);
+  return found.rows;
+}
+
+export async function removeAnswers(db: Database, scope: Scope, keys: readonly string[]): Promise<void> {
+  if (keys.length === 0) return;
+  await db
+    .deleteFrom('idempotent_requests')
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('key', 'in', keys)
+    .execute();
+}
+
 const PURGE_BATCH_ROWS = 5_000;
 
 /** Removes what is older than 24 hours, of all tenants; returns how many rows that were. */

@@ -4,8 +4,8 @@ import { systemClock } from '../kernel/clock.ts';
 import { AppError, conflict, forbidden, invalidField } from '../kernel/errors.ts';
 import { createIdSource } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
-import { createSecretBox } from '../kernel/secret-box.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { testSecretBox } from '../testing/secret-box.ts';
 import type { Caller, Scope } from './caller.ts';
 import { registerIdempotency } from './idempotency.ts';
 import { purgeIdempotentRequests } from './idempotency-queries.ts';
@@ -44,7 +44,7 @@ beforeAll(async () => {
     }),
   });
   const clock = { ...systemClock, now: () => nowMs };
-  registerIdempotency(app, { db, box: createSecretBox(Buffer.alloc(32, 7)), clock });
+  registerIdempotency(app, { db, box: testSecretBox(), clock });
 
   app.post('/things', { config: { permission: 'develop' } }, async (request, reply) => {
     arrived += 1;

@@ -1,11 +1,19 @@
 import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Database, errorCode } from '../db/pool.ts';
+import { SEALED_COLUMNS, sealedPlace } from '../encryption/sealed-columns.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { AppError, conflict, malformed } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { type Caller, permits, type Scope } from './caller.ts';
-import { type Claim, claimRequest, completeRequest, releaseRequest } from './idempotency-queries.ts';
+import {
+  type Claim,
+  claimRequest,
+  completeRequest,
+  listAnswers,
+  releaseRequest,
+  removeAnswers,
+} from './idempotency-queries.ts';
 import type { HttpServer } from './server.ts';
 
 declare module 'fastify' {
@@ -65,6 +73,7 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
           retryAfterSeconds: 1,
         });
       case 'answered':
+        await box.learn([outcome.box]);
         replay(reply, outcome.status, openAnswer(box, outcome.box, scope, key));
         return 'replayed';
     }
@@ -88,7 +97,7 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
       const answer = readAnswer(reply, payload);
       if (answer === undefined) await releaseRequest(db, claim);
       else
-        await completeRequest(db, claim, reply.statusCode, box.seal(JSON.stringify(answer), rowName(claim, claim.key)));
+        await completeRequest(db, claim, reply.statusCode, box.seal(JSON.stringify(answer), placeOf(claim, claim.key)));
     } catch (error) {
       // The work is done, and its answer is worth more than the keeping of it.
       request.log.error({ request_id: request.id, code: errorCode(error) }, 'an idempotent answer was not kept');
@@ -130,7 +139,29 @@ function readAnswer(reply: FastifyReply, payload: unknown): Answer | undefined {
 }
 
 function openAnswer(box: SecretBox, sealed: Buffer, scope: Scope, key: string): Answer {
-  return JSON.parse(box.open(sealed, rowName(scope, key))) as Answer;
+  return JSON.parse(box.open(sealed, placeOf(scope, key))) as Answer;
+}
+
+const OPENED_AT_ONCE = 200;
+
+/** Removes the kept answers of an environment that hold a text, and gives their number: the next try of such a request is a first one. */
+export async function removeAnswersAbout(db: Database, box: SecretBox, scope: Scope, text: string): Promise<number> {
+  const escaped = JSON.stringify(text).slice(1, -1);
+  let removed = 0;
+  for (let after = ''; ; ) {
+    const rows = await listAnswers(db, scope, after, OPENED_AT_ONCE);
+    await box.learn(rows.map(({ response_box }) => response_box));
+    const holding = rows.filter(({ key, response_box }) => {
+      const body = openAnswer(box, response_box, scope, key).body ?? '';
+      return body.includes(text) || body.includes(escaped);
+    });
+    const keys = holding.map(({ key }) => key);
+    await removeAnswers(db, scope, keys);
+    removed += keys.length;
+    const last = rows.at(-1);
+    if (last === undefined || rows.length < OPENED_AT_ONCE) return removed;
+    after = last.key;
+  }
 }
 
 function replay(reply: FastifyReply, status: number, answer: Answer): void {
@@ -139,8 +170,8 @@ function replay(reply: FastifyReply, status: number, answer: Answer): void {
   reply.send(answer.body);
 }
 
-function rowName(scope: Scope, key: string): string {
-  return `idempotent_requests/${scope.tenantId}/${scope.environmentId}/${key}`;
+function placeOf(scope: Scope, key: string): string {
+  return sealedPlace(SEALED_COLUMNS.idempotentResponse, scope.tenantId, scope.environmentId, key);
 }
 
 /** Keyed, because a body may be a short secret that a plain hash would give away. */

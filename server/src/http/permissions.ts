@@ -16,8 +16,8 @@ export type Role = (typeof ROLES)[number] | (typeof PORTAL_ROLES)[number];
  * - `administer`: settings and API keys of the tenant
  * - `operate`: tenants themselves
  *
- * One more is asked for by no route: with `reveal` a role sees payloads, and what receivers answered, as they are; to
- * others they are shown masked (docs/masking.md).
+ * One more is no route's own: with `reveal` a role sees payloads, and what receivers answered, as they are; to others they
+ * are shown masked (docs/masking.md). An export, which masks nothing, asks for it beside `administer`.
  */
 export type Permission = 'public' | 'read' | 'publish' | 'develop' | 'administer' | 'operate' | 'reveal';
 

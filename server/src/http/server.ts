@@ -10,7 +10,7 @@ import {
   type RouteOptions,
 } from 'fastify';
 import type { DatabaseOutage } from '../db/embedded-keeper.ts';
-import { malformed, notFound } from '../kernel/errors.ts';
+import { AppError, malformed, notFound } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { parseRawJson, type RawJson } from '../kernel/raw-json.ts';
 import { type Admit, type Authenticate, type Caller, type Grant, requireAccess } from './caller.ts';
@@ -81,6 +81,8 @@ export function createHttpServer(options: {
   /** Origins whose pages may read answers (none). */
   corsOrigins?: readonly string[];
   bounds?: Partial<HttpBounds>;
+  /** Called for each request that is refused because of who is asking: 401 and 403. */
+  onDenied?: (request: FastifyRequest, error: AppError) => void;
 }): HttpServer {
   const bounds = { ...BOUNDS, ...options.bounds };
   const app = fastify({
@@ -119,7 +121,10 @@ export function createHttpServer(options: {
   );
 
   app.addSchema(ProblemSchema);
-  app.setErrorHandler((error, request, reply) => answerProblem(error, request, reply, options.databaseOutage?.()));
+  app.setErrorHandler((error, request, reply) => {
+    if (error instanceof AppError && (error.status === 401 || error.status === 403)) options.onDenied?.(request, error);
+    answerProblem(error, request, reply, options.databaseOutage?.());
+  });
   app.setNotFoundHandler(() => {
     throw notFound('path');
   });

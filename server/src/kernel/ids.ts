@@ -19,6 +19,8 @@ export const ID_PREFIXES = {
   attempt: 'att',
   eventType: 'ety',
   replay: 'rpl',
+  erasure: 'ers',
+  audit: 'aud',
 } as const;
 
 export type IdKind = keyof typeof ID_PREFIXES;

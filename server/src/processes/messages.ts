@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { Config } from '../config.ts';
 import type { DatabaseOutage } from '../db/embedded-keeper.ts';
+import type { MasterKeySource } from '../encryption/key-files.ts';
 import type { MetricsSnapshot } from '../operations/metrics.ts';
 
 /** All that a worker needs to be a node. It travels over the channel between the processes, never in an argument. */
@@ -8,7 +9,7 @@ export interface WorkerOrders {
   config: Config;
   connection: pg.ClientConfig;
   operatorKey: string;
-  encryptionKey: Uint8Array;
+  masterKeys: MasterKeySource;
   soleNode: boolean;
   apiConnectionsMax: number;
 }

@@ -8,7 +8,6 @@ import { findSharedPort } from '../http/listen.ts';
 import { type Clock, systemClock } from '../kernel/clock.ts';
 import { createLogger, type Logger } from '../kernel/logger.ts';
 import { RestartDelay } from '../kernel/restart-delay.ts';
-import { createSecretBox } from '../kernel/secret-box.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 import { type Keys, readKeys } from '../keys.ts';
 import { ProgramMetrics } from '../operations/metrics.ts';
@@ -43,8 +42,8 @@ export async function startProcesses(config: Config, options: { logger?: Logger 
   };
   try {
     const keys = await readKeys(config, storage);
-    const box = createSecretBox(keys.encryptionKey);
-    await prepareDatabase({ connection, mode: config.mode, box, clock: systemClock, logger });
+    const { masterKeys } = keys;
+    await prepareDatabase({ connection, mode: config.mode, masterKeys, clock: systemClock, logger });
     const apiConnectionsMax = apiConnectionsFor(config.processes, await connectionsOf(pool));
     const port = await findSharedPort(config);
     supervisor = new Supervisor({
@@ -186,7 +185,7 @@ class Supervisor {
       config: this.#config,
       connection: { ...storage.connection, application_name: sessionName },
       operatorKey: keys.operatorKey,
-      encryptionKey: keys.encryptionKey,
+      masterKeys: keys.masterKeys,
       soleNode,
       apiConnectionsMax,
     });

@@ -1,6 +1,5 @@
 import { systemClock } from '../kernel/clock.ts';
 import { createLogger } from '../kernel/logger.ts';
-import { createSecretBox } from '../kernel/secret-box.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 import { type RunningNode, startNode } from '../node.ts';
 import type { FromWorker, ProgramState, ToWorker, WorkerOrders } from './messages.ts';
@@ -61,7 +60,7 @@ class Worker {
         config,
         connection: orders.connection,
         operatorKey: orders.operatorKey,
-        box: createSecretBox(Buffer.from(orders.encryptionKey)),
+        masterKeys: orders.masterKeys,
         soleNode: orders.soleNode,
         databaseOutage: () => this.#state.outage,
         apiConnectionsMax: orders.apiConnectionsMax,

@@ -41,7 +41,7 @@ test('ten nodes that start at once make one default tenant, with the settings of
   expect(new Set(results.map((result) => result.tenantId)).size).toBe(1);
   const directory = createTenantDirectory({ db: handle.db, clock });
   const tenant = await directory.find('default');
-  expect(tenant?.settings).toEqual(settings);
+  expect(tenant?.settings).toEqual({ ...DEFAULT_SETTINGS, ...settings });
   expect([...(tenant?.environments.keys() ?? [])].sort()).toEqual(['development', 'production', 'staging']);
 });
 

@@ -48,7 +48,8 @@ export async function listTenants(db: Database, page: PageRequest): Promise<Tena
 export interface NewTenant {
   slug: string;
   name: string;
-  settings: TenantSettings;
+  /** What it does not say has its default. */
+  settings: Partial<TenantSettings>;
   limits?: TenantLimits;
 }
 

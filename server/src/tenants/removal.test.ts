@@ -1,29 +1,36 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bySystem } from '../audit/auditor.ts';
+import { createAuditLog } from '../audit/log.ts';
 import { ensurePartitions } from '../db/partitions.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { createIdSource, firstIdAt } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { ManualClock } from '../testing/manual-clock.ts';
 import { insertTenant } from './queries.ts';
-import { removeRecords, removeTenant } from './removal.ts';
+import { closeEnvironment, closeTenant, REMOVED_IN_BATCHES, removeSome } from './removal.ts';
 import { DEFAULT_SETTINGS } from './types.ts';
 
 const TABLES = [
   ...['tenants', 'environments', 'api_keys', 'event_types', 'webhooks', 'webhook_secrets', 'webhook_totals'],
-  ...['lanes', 'circuits', 'parked_keys'],
+  ...['lanes', 'circuits', 'parked_keys', 'portal_revocations', 'replay_jobs', 'retention_cursors', 'erasure_jobs'],
+  ...['audit_chains', 'audit_log'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
 ];
 const RECORD_TABLES = ['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'];
 
 const newId = createIdSource();
+const audit = createAuditLog({ newId });
 let database: TestDatabase;
 let handle: DatabaseHandle;
+const clock = new ManualClock(Date.now());
+const logger = createLogger('silent');
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  handle = openDatabase({ connection: database.connection, logger: createLogger('silent') });
+  handle = openDatabase({ connection: database.connection, logger });
   await ensurePartitions(handle.pool, Date.now());
 });
 
@@ -72,6 +79,16 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
         VALUES (${scope}, ${webhookId}, 'open', now(), now(), 'r')`,
     sql`INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)
         VALUES (${tenantId}, ${webhookId}, 'k', ${newId()}, now())`,
+    sql`INSERT INTO portal_revocations (tenant_id, environment_id, owner, number, revoked_at)
+        VALUES (${scope}, ${id}, 1, now())`,
+    sql`INSERT INTO replay_jobs (tenant_id, environment_id, id, trigger, until_at, status, estimated, estimate_is_exact,
+          cursor_id, next_chunk_at, created_at)
+        VALUES (${scope}, ${id}, 'replays', now(), 'completed', 0, true, ${id}, now(), now())`,
+    sql`INSERT INTO retention_cursors (tenant_id, environment_id, day, cursor_id)
+        VALUES (${scope}, DATE '2026-01-01' + ${count}::int, ${id})`,
+    sql`INSERT INTO erasure_jobs (tenant_id, environment_id, id, path, value_hash, until_at, status, stage, cursor_id,
+          next_step_at, created_at)
+        VALUES (${scope}, ${id}, '{a}', 'x', now(), 'completed', 'vacuum', ${id}, now(), now())`,
     sql`INSERT INTO events (tenant_id, environment_id, id, event_type, occurred_at, priority, delivery_count, is_test)
         VALUES (${scope}, ${id}, 'a.b', now(), 0, 1, false)`,
     sql`INSERT INTO event_keys (tenant_id, environment_id, kind, key, event_id, body_hash, created_at)
@@ -88,6 +105,13 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
   ]) {
     await statement.execute(handle.db);
   }
+  await handle.db.transaction().execute((trx) =>
+    audit.record(trx, bySystem({ tenantId, environmentId }), {
+      action: 'thing.made',
+      resourceType: 'thing',
+      resourceId: id,
+    }),
+  );
 }
 
 /** Rows a table of a tenant, or of one of its environments. */
@@ -105,41 +129,107 @@ async function countRows(tables: string[], tenantId: string, environmentId?: str
 
 const all = (tables: string[], count: number) => Object.fromEntries(tables.map((table) => [table, count]));
 
-test('a removed tenant leaves no row, also of environments that went before it, and no other tenant loses one', async () => {
+/** Steps until nothing is left to do now; gives their number. */
+async function removeAll(batchRows: number): Promise<number> {
+  for (let steps = 0; ; steps += 1) {
+    if (!(await removeSome({ db: handle.db, clock, logger, batchRows }))) return steps;
+  }
+}
+
+const close = (tenantId: string) =>
+  handle.db.transaction().execute((trx) => closeTenant(trx, tenantId, new Date(clock.now())));
+
+async function removalsOf(tenantId: string): Promise<number[]> {
+  const rows = await handle.db.selectFrom('removals').selectAll().where('tenant_id', '=', tenantId).execute();
+  return rows.map(({ removed }) => removed);
+}
+
+test('a deleted tenant leaves no row, also of environments that went before it, and no other tenant loses one', async () => {
   const gone = await seedTenant('gone');
   const stays = await seedTenant('stays');
   const before = await countRows(TABLES, stays.tenantId);
-  expect(before).toEqual({ ...all(TABLES, 21), tenants: 1, environments: 3 });
+  expect(before).toEqual({ ...all(TABLES, 21), tenants: 1, environments: 3, audit_chains: 1 });
   // An environment whose row is gone and whose records were left behind.
   await handle.db
     .deleteFrom('environments')
     .where('tenant_id', '=', gone.tenantId)
     .where('name', '=', 'staging')
     .execute();
-  const closed: Record<string, number>[] = [];
-  const counting: Promise<void>[] = [];
-  await removeTenant({
-    db: handle.db,
-    tenantId: gone.tenantId,
-    batchRows: 2,
-    onClosed: () => {
-      counting.push(
-        countRows(['tenants', 'api_keys', 'webhooks'], gone.tenantId).then((counts) => void closed.push(counts)),
-      );
-    },
+  await close(gone.tenantId);
+  // With the commit it can do nothing any more; what it did is still there.
+  expect(await countRows(TABLES, gone.tenantId)).toMatchObject({
+    ...all(['tenants', 'environments', 'api_keys', 'webhooks', 'event_types', 'lanes', 'audit_chains'], 0),
+    ...all([...RECORD_TABLES, 'audit_log'], 21),
   });
-  await Promise.all(counting);
+  await removeAll(2);
   expect(await countRows(TABLES, gone.tenantId)).toEqual(all(TABLES, 0));
   expect(await countRows(TABLES, stays.tenantId)).toEqual(before);
-  // Its keys and webhooks went before its records.
-  expect(closed[0]).toMatchObject({ api_keys: 0, webhooks: 0 });
+});
+
+test('what is stored for a tenant after its removal, because it was under way, is removed too', async () => {
+  const { tenantId, environments } = await seedTenant('late');
+  await close(tenantId);
+  await removeAll(1_000);
+  const id = newId();
+  await sql`INSERT INTO events (tenant_id, environment_id, id, event_type, occurred_at, priority, delivery_count, is_test)
+    VALUES (${tenantId}, ${environments.get('staging')}, ${id}, 'a.b', now(), 0, 1, false)`.execute(handle.db);
+  clock.advance(119_000);
+  expect(await removeAll(1_000)).toBe(0);
+  clock.advance(1_000);
+  await removeAll(1_000);
+  expect(await countRows(TABLES, tenantId)).toEqual(all(TABLES, 0));
+  // Not even the note that there was something to remove is left.
+  expect(await removalsOf(tenantId)).toEqual([]);
+});
+
+test('a step removes so many rows and no more, and two nodes at once count each row once', async () => {
+  const { tenantId } = await seedTenant('steps');
+  await close(tenantId);
+  await removeSome({ db: handle.db, clock, logger, batchRows: 3 });
+  expect(await countRows(['events'], tenantId)).toEqual({ events: 18 });
+  expect(await removalsOf(tenantId)).toEqual([3]);
+  await Promise.all([removeAll(2), removeAll(2)]);
+  expect(await removalsOf(tenantId)).toEqual([RECORD_TABLES.length * 21 + 21 + 21]);
 });
 
 test('the records of one environment go without those of another', async () => {
   const { tenantId, environments } = await seedTenant('partly');
   const staging = environments.get('staging') as string;
-  await removeRecords({ db: handle.db, tenantId, environmentId: staging, batchRows: 3 });
+  await handle.db
+    .transaction()
+    .execute((trx) => closeEnvironment(trx, { tenantId, environmentId: staging }, new Date(clock.now())));
+  // Counted just when the environment was deleted.
+  await sql`INSERT INTO webhook_totals (tenant_id, webhook_id, last_triggered_at)
+    VALUES (${tenantId}, ${newId()}, now())`.execute(handle.db);
+  await removeAll(3);
   expect(await countRows(RECORD_TABLES, tenantId, staging)).toEqual(all(RECORD_TABLES, 0));
   expect(await countRows(RECORD_TABLES, tenantId)).toEqual(all(RECORD_TABLES, 14));
-  expect(await countRows(['webhooks'], tenantId)).toEqual({ webhooks: 21 });
+  // The audit log is the tenant's, and keeps what was done there.
+  expect(await countRows(['audit_log', 'webhooks', 'webhook_totals', 'environments'], tenantId)).toEqual({
+    audit_log: 21,
+    webhooks: 14,
+    webhook_totals: 14,
+    environments: 2,
+  });
+});
+
+test('every table that names a tenant goes with its row or is removed from in batches', async () => {
+  const { rows } = await sql<{ name: string; cascades: boolean }>`
+    WITH RECURSIVE cascading AS (
+      SELECT 'tenants'::regclass::oid AS id
+      UNION
+      SELECT f.conrelid FROM pg_constraint f JOIN cascading c ON f.confrelid = c.id
+      WHERE f.contype = 'f' AND f.confdeltype = 'c'
+    )
+    SELECT c.relname AS name, c.oid IN (SELECT id FROM cascading) AS cascades
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace`.execute(
+    handle.db,
+  );
+  // Each of them has rows in the tests above.
+  const seeded = TABLES.filter((name) => name !== 'tenants');
+  expect(rows.map(({ name }) => name).sort()).toEqual([...seeded, 'removals'].sort());
+  const left = rows.filter(({ cascades }) => !cascades).map(({ name }) => name);
+  // A trigger ends the chain of audit entries with the tenant.
+  expect(left.sort()).toEqual([...REMOVED_IN_BATCHES, 'audit_chains', 'removals'].sort());
 });

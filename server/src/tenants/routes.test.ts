@@ -1,6 +1,6 @@
-import { CompiledQuery } from 'kysely';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createAuditLog } from '../audit/log.ts';
 import type { Change } from '../db/notify.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import type { Caller } from '../http/caller.ts';
@@ -34,7 +34,8 @@ beforeAll(async () => {
     environmentName: 'production',
   };
   app = createHttpServer({ logger, authenticate: (): Caller => ({ ...caller, role }) });
-  registerTenantRoutes(app, { db: handle.db, clock, newId, onChange: (change) => changes.push(change) });
+  const audit = createAuditLog({ newId });
+  registerTenantRoutes(app, { db: handle.db, clock, newId, audit, onChange: (change) => changes.push(change) });
   await ensureDefaultTenant({
     db: handle.db,
     clock,
@@ -96,6 +97,7 @@ test('a new tenant has the default settings and three environments', async () =>
       id: expect.stringMatching(/^env_/),
       name,
       preset: 'standard',
+      retention: { payload_days: null, attempt_days: null, event_days: null, audit_days: null },
       created_at: '2026-03-01T10:20:30.456Z',
     })),
     next_cursor: null,
@@ -390,6 +392,7 @@ test.each(['owner', 'admin', 'developer', 'publisher', 'viewer'] as const)(
         await call('DELETE', '/default'),
         await call('GET', '/default/environments'),
         await call('POST', '/default/environments', { name: 'x' }),
+        await call('PATCH', '/default/environments/staging', {}),
         await call('DELETE', '/default/environments/staging'),
       ]) {
         expect([answer.status, answer.body.error.code]).toEqual([403, 'forbidden']);
@@ -420,21 +423,74 @@ test('every change is told to all nodes by its transaction and to this one befor
   await listener.end();
 
   const rows = notices.map((notice) => [notice.topic, formatId('tenant', notice.tenantId)]);
-  // The deletion is told when its environments are gone and when it is itself.
-  expect(rows).toEqual(Array.from({ length: 6 }, () => ['tenants', tenant.id]));
+  expect(rows).toEqual(Array.from({ length: 5 }, () => ['tenants', tenant.id]));
   expect(new Set(changes.map((change) => formatId('tenant', change.tenantId)))).toEqual(new Set([tenant.id]));
 });
 
-test('a deletion that was cut short can be asked for again', async () => {
+test('a deleted tenant is gone with the answer, its slug is free, and what is left of it is listed', async () => {
   const tenant = await makeTenant();
-  await handle.db.executeQuery(
-    CompiledQuery.raw('DELETE FROM environments WHERE tenant_id = (SELECT id FROM tenants WHERE slug = $1)', [
-      tenant.slug,
-    ]),
-  );
   expect((await call('DELETE', `/${tenant.slug}`)).status).toBe(204);
   expect((await call('GET', `/${tenant.id}`)).status).toBe(404);
   expect((await call('DELETE', `/${tenant.id}`)).status).toBe(404);
+  const again = await call('POST', '', { name: 'Again', slug: tenant.slug });
+  expect(again.status).toBe(201);
+  const environments = await call('GET', `/${again.body.id}/environments`);
+  const staging = environments.body.data.find((environment: { name: string }) => environment.name === 'staging');
+  expect((await call('DELETE', `/${tenant.slug}/environments/staging`)).status).toBe(204);
+  const { data } = (await app.inject({ url: '/api/v1/removals' })).json();
+  expect(data).toContainEqual({
+    tenant_id: tenant.id,
+    environment_id: null,
+    removed_rows: 0,
+    created_at: new Date(nowMs).toISOString(),
+  });
+  expect(data).toContainEqual(expect.objectContaining({ tenant_id: again.body.id, environment_id: staging.id }));
+});
+
+test('retention is set for a tenant and above it for an environment, field by field', async () => {
+  const { id } = await makeTenant();
+  const set = await call('PATCH', `/${id}`, { settings: { retention: { payload_days: 7, event_days: 10 } } });
+  expect(set.body.settings).toEqual({
+    ...DEFAULT_SETTINGS,
+    retention: { payload_days: 7, attempt_days: 30, event_days: 10, audit_days: 365 },
+  });
+  const own = await call('PATCH', `/${id}/environments/staging`, { retention: { payload_days: 1 } });
+  expect(own.status).toBe(200);
+  expect(own.body.retention).toEqual({ payload_days: 1, attempt_days: null, event_days: null, audit_days: null });
+  const more = await call('PUT', `/${id}/environments/staging`, { retention: { attempt_days: 2, payload_days: null } });
+  expect(more.body.retention).toEqual({ payload_days: null, attempt_days: 2, event_days: null, audit_days: null });
+  expect((await call('PATCH', `/${id}/environments/staging`, {})).body).toEqual(more.body);
+  const cleared = await call('PATCH', `/${id}/environments/staging`, { retention: null });
+  expect(cleared.body.retention.attempt_days).toBeNull();
+  const reset = await call('PATCH', `/${id}`, { settings: { retention: null } });
+  expect(reset.body.settings).toEqual(DEFAULT_SETTINGS);
+});
+
+test.each([
+  [{ payload_days: 0 }, 'retention.payload_days'],
+  [{ attempt_days: 3_651 }, 'retention.attempt_days'],
+  [{ event_days: 1.5 }, 'retention.event_days'],
+  [{ audit_days: '30' }, 'retention.audit_days'],
+  [{ days: 1 }, 'retention.days'],
+  ['30', 'retention'],
+])('retention of %j is refused, and the field named', async (retention, field) => {
+  const { id } = await makeTenant();
+  for (const [path, body, at] of [
+    [`/${id}`, { settings: { retention } }, `settings.${field}`],
+    [`/${id}/environments/staging`, { retention }, field],
+  ] as const) {
+    const { status, body: answer } = await call('PATCH', path, body);
+    expect([status, answer.error.details?.fields[0].path]).toEqual([422, at]);
+  }
+});
+
+test('retention of another tenant’s environment, or of none, is not found', async () => {
+  const [first, second] = [await makeTenant(), await makeTenant()];
+  await call('POST', `/${second.id}/environments`, { name: 'qa' });
+  for (const name of ['qa', '%00']) {
+    const answer = await call('PATCH', `/${first.id}/environments/${name}`, { retention: { event_days: 1 } });
+    expect([answer.status, answer.body.error.message]).toEqual([404, 'No such environment.']);
+  }
 });
 
 test('limits are merged field by field, and null brings the default back', async () => {

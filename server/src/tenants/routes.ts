@@ -1,5 +1,6 @@
 import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
+import { type Auditor, auditorOf } from '../audit/auditor.ts';
 import { errorCode } from '../db/pool.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -15,8 +16,9 @@ import {
   type TenantRef,
   type TenantRow,
 } from './queries.ts';
-import { removeTenant } from './removal.ts';
-import { foundTenant, NoContent, TenantPath, type TenantRouteDeps, tenantRef } from './route-parts.ts';
+import { closeTenant } from './removal.ts';
+import { registerRemovalRoutes } from './removal-routes.ts';
+import { auditedTenant, foundTenant, NoContent, TenantPath, type TenantRouteDeps, tenantRef } from './route-parts.ts';
 import { mergeSettings, readSettings } from './settings.ts';
 import { showTenant } from './show.ts';
 import { slugFromName } from './slug.ts';
@@ -34,7 +36,7 @@ import {
 
 /** `/api/v1/tenants` and, under each, `/environments`. For the operator only. */
 export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): void {
-  const { db, clock, newId } = deps;
+  const { db, clock, newId, audit } = deps;
   const config = { permission: 'operate' } as const;
   const tags = ['Tenants'];
   const changed = (tenantId: string) => deps.onChange?.({ topic: 'tenants', tenantId });
@@ -69,7 +71,17 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
         settings: mergeSettings(DEFAULT_SETTINGS, settings),
         limits: mergeLimits(NO_LIMITS, limits),
       };
-      const row = await db.transaction().execute((trx) => insertTenant(trx, tenant, newId, new Date(clock.now())));
+      const row = await db.transaction().execute(async (trx) => {
+        const inserted = await insertTenant(trx, tenant, newId, new Date(clock.now()));
+        if (inserted === undefined) return undefined;
+        await audit.record(trx, auditorOf(request), {
+          action: 'tenant.created',
+          ...auditedTenant(inserted),
+          ofPlatform: true,
+          after: showTenant(inserted),
+        });
+        return inserted;
+      });
       if (row === undefined) throw slugTaken(slug);
       changed(row.id);
       return reply.code(201).send(showTenant(row));
@@ -123,7 +135,7 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
     },
     handler: async (request) => {
       const ref = tenantRef(request.params.id);
-      const row = await changeTenant(deps, ref, (current) => ({
+      const row = await changeTenant(deps, auditorOf(request), ref, (current) => ({
         name: request.body.name ?? current.name,
         slug: request.body.slug ?? current.slug,
         settings: JSON.stringify(mergeSettings(readSettings(current.settings), request.body.settings)),
@@ -141,26 +153,41 @@ export function registerTenantRoutes(app: HttpServer, deps: TenantRouteDeps): vo
       schema: {
         tags,
         summary: 'Delete a tenant with everything it has',
-        description: 'Answers when all of its records are gone: some seconds for each million of them.',
+        description:
+          'Its keys, webhooks and event types are gone with the answer, and nothing can be done in its name any more. ' +
+          'Its records are removed after it, also when the program is stopped meanwhile; ' +
+          '`GET /api/v1/removals` shows how far that is.',
         params: TenantPath,
         response: { 204: NoContent },
       },
     },
     async (request, reply) => {
-      const tenant = foundTenant(await findTenant(db, tenantRef(request.params.id)));
-      if (tenant.slug === DEFAULT_TENANT_SLUG) throw isDefaultTenant('cannot be deleted');
-      await removeTenant({ db, tenantId: tenant.id, onClosed: () => changed(tenant.id) });
-      changed(tenant.id);
+      const ref = tenantRef(request.params.id);
+      const tenantId = await db.transaction().execute(async (trx) => {
+        const tenant = foundTenant(await lockTenant(trx, ref));
+        if (tenant.slug === DEFAULT_TENANT_SLUG) throw isDefaultTenant('cannot be deleted');
+        await closeTenant(trx, tenant.id, new Date(clock.now()));
+        await audit.record(trx, auditorOf(request), {
+          action: 'tenant.deleted',
+          ...auditedTenant(tenant),
+          ofPlatform: true,
+          before: showTenant(tenant),
+        });
+        return tenant.id;
+      });
+      changed(tenantId);
       return reply.code(204).send();
     },
   );
 
   registerSuspensionRoutes(app, deps);
   registerEnvironmentRoutes(app, deps);
+  registerRemovalRoutes(app, deps);
 }
 
 async function changeTenant(
-  { db, clock }: TenantRouteDeps,
+  { db, clock, audit }: TenantRouteDeps,
+  by: Auditor,
   ref: TenantRef,
   change: (current: TenantRow) => { name: string; slug: string; settings: string; limits: string },
 ): Promise<TenantRow> {
@@ -170,18 +197,24 @@ async function changeTenant(
     if (current.slug === DEFAULT_TENANT_SLUG && next.slug !== DEFAULT_TENANT_SLUG) {
       throw isDefaultTenant('keeps its slug');
     }
-    try {
-      const row = await trx
-        .updateTable('tenants')
-        .set({ ...next, updated_at: new Date(clock.now()) })
-        .where('id', '=', current.id)
-        .returningAll()
-        .executeTakeFirstOrThrow();
-      await notify(trx, { topic: 'tenants', tenantId: current.id });
-      return row;
-    } catch (error) {
-      throw errorCode(error) === UNIQUE_VIOLATION ? slugTaken(next.slug) : error;
-    }
+    const row = await trx
+      .updateTable('tenants')
+      .set({ ...next, updated_at: new Date(clock.now()) })
+      .where('id', '=', current.id)
+      .returningAll()
+      .executeTakeFirstOrThrow()
+      .catch((error) => {
+        throw errorCode(error) === UNIQUE_VIOLATION ? slugTaken(next.slug) : error;
+      });
+    await notify(trx, { topic: 'tenants', tenantId: current.id });
+    const { updated_at: _was, ...before } = showTenant(current);
+    const { updated_at: _is, ...after } = showTenant(row);
+    await audit.record(
+      trx,
+      { ...by, tenantId: current.id },
+      { action: 'tenant.updated', ...auditedTenant(current), before, after },
+    );
+    return row;
   });
 }
 

@@ -1,6 +1,7 @@
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { parsePath } from '../masking/path.ts';
 import { DEFAULT_RULES, DETECTORS, type MaskingRules } from '../masking/rules.ts';
+import { changeRetention, RETENTION_DEFAULTS, readRetention } from './retention.ts';
 import { DEFAULT_SETTINGS, type MaskingChange, type TenantSettings, type TenantSettingsChange } from './types.ts';
 
 /** The settings in a stored value: what it does not hold, or holds in another form, has its default. */
@@ -12,6 +13,7 @@ export function readSettings(stored: unknown): TenantSettings {
       typeof value.allow_unknown_event_types === 'boolean'
         ? value.allow_unknown_event_types
         : DEFAULT_SETTINGS.allow_unknown_event_types,
+    retention: { ...RETENTION_DEFAULTS, ...readRetention(value.retention) },
   };
 }
 
@@ -23,6 +25,7 @@ export function mergeSettings(current: TenantSettings, change: TenantSettingsCha
     masking: mergeMasking(current.masking, change?.masking),
     allow_unknown_event_types:
       allow === undefined ? current.allow_unknown_event_types : (allow ?? DEFAULT_SETTINGS.allow_unknown_event_types),
+    retention: { ...RETENTION_DEFAULTS, ...changeRetention(current.retention, change?.retention) },
   };
 }
 

@@ -1,8 +1,10 @@
 import type {} from '@fastify/swagger';
-import { Type } from 'typebox';
+import type { FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
 import type { HttpServer } from '../http/server.ts';
-import { lockTenant, notify, type TenantRef, type TenantRow } from './queries.ts';
-import { foundTenant, TenantPath, type TenantRouteDeps, tenantRef } from './route-parts.ts';
+import { lockTenant, notify, type TenantRow } from './queries.ts';
+import { auditedTenant, foundTenant, TenantPath, type TenantRouteDeps, tenantRef } from './route-parts.ts';
 import { showTenant } from './show.ts';
 import { TenantSchema } from './types.ts';
 
@@ -44,7 +46,7 @@ export function registerSuspensionRoutes(app: HttpServer, deps: TenantRouteDeps)
     },
     async (request) => {
       const { reason } = request.body;
-      const row = await setSuspension(deps, tenantRef(request.params.id), (current, now) => ({
+      const row = await setSuspension(deps, request, 'tenant.suspended', (current, now) => ({
         suspended_at: current.suspended_at ?? now,
         suspended_reason: reason === undefined ? current.suspended_reason : reason,
       }));
@@ -64,7 +66,7 @@ export function registerSuspensionRoutes(app: HttpServer, deps: TenantRouteDeps)
       },
     },
     async (request) => {
-      const row = await setSuspension(deps, tenantRef(request.params.id), () => ({
+      const row = await setSuspension(deps, request, 'tenant.resumed', () => ({
         suspended_at: null,
         suspended_reason: null,
       }));
@@ -73,15 +75,21 @@ export function registerSuspensionRoutes(app: HttpServer, deps: TenantRouteDeps)
   );
 }
 
+function suspensionOf(row: TenantRow) {
+  const { suspended_at, suspended_reason } = showTenant(row);
+  return { suspended_at, suspended_reason };
+}
+
 type Suspension = Pick<TenantRow, 'suspended_at' | 'suspended_reason'>;
 
 async function setSuspension(
-  { db, clock, onChange }: TenantRouteDeps,
-  ref: TenantRef,
+  { db, clock, audit, onChange }: TenantRouteDeps,
+  request: FastifyRequest<{ Params: Static<typeof TenantPath> }>,
+  action: 'tenant.suspended' | 'tenant.resumed',
   change: (current: Suspension, now: Date) => Suspension,
 ): Promise<TenantRow> {
   const { row, resumed } = await db.transaction().execute(async (trx) => {
-    const current = foundTenant(await lockTenant(trx, ref));
+    const current = foundTenant(await lockTenant(trx, tenantRef(request.params.id)));
     const now = new Date(clock.now());
     const next = change(current, now);
     const resumed = current.suspended_at !== null && next.suspended_at === null;
@@ -102,6 +110,14 @@ async function setSuspension(
         .execute();
       await notify(trx, { topic: 'tenant_resumed', tenantId: row.id });
     }
+    // In the chain of the platform: the reason is not for the tenant.
+    await audit.record(trx, auditorOf(request), {
+      action,
+      ...auditedTenant(row),
+      ofPlatform: true,
+      before: suspensionOf(current),
+      after: suspensionOf(row),
+    });
     return { row, resumed };
   });
   onChange?.({ topic: 'tenants', tenantId: row.id });

@@ -8,6 +8,13 @@ import {
   PATH_LENGTH_MAX,
   PATHS_MAX,
 } from '../masking/rules.ts';
+import {
+  RETENTION_DEFAULTS,
+  type RetentionChange,
+  RetentionChangeSchema,
+  RetentionOverrideSchema,
+  RetentionSchema,
+} from './retention.ts';
 
 /**
  * Slugs of tenants and names of environments: a DNS label (RFC 1123), so that they fit in a path, a header and a host
@@ -72,6 +79,7 @@ export const TenantSettingsSchema = Type.Object({
   allow_unknown_event_types: Type.Boolean({
     description: 'Whether events may be published whose type is not in the catalog.',
   }),
+  retention: RetentionSchema,
 });
 export type TenantSettings = Static<typeof TenantSettingsSchema>;
 
@@ -79,12 +87,14 @@ export type TenantSettings = Static<typeof TenantSettingsSchema>;
 export const DEFAULT_SETTINGS: TenantSettings = {
   masking: DEFAULT_RULES,
   allow_unknown_event_types: false,
+  retention: RETENTION_DEFAULTS,
 };
 
 /** A change of settings: an absent field stays, `null` brings its default back, and `null` for the whole resets all. */
 export const TenantSettingsChangeSchema = Type.Unsafe<{
   allow_unknown_event_types?: boolean | null;
   masking?: MaskingChange | null;
+  retention?: RetentionChange;
 } | null>({
   type: ['object', 'null'],
   additionalProperties: false,
@@ -97,6 +107,7 @@ export const TenantSettingsChangeSchema = Type.Unsafe<{
         Object.entries(masking).map(([name, schema]) => [name, { ...schema, type: [schema.type, 'null'] }]),
       ),
     },
+    retention: RetentionChangeSchema,
   },
 });
 
@@ -166,5 +177,6 @@ export const EnvironmentSchema = Type.Object({
   id: Type.String({ description: 'TypeID, `env_…`.' }),
   name: Type.String(),
   preset: Type.String({ description: 'The preset whose defaults its webhooks have.' }),
+  retention: RetentionOverrideSchema,
   created_at: Type.String({ format: 'date-time' }),
 });

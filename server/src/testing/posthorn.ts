@@ -66,7 +66,7 @@ export async function startTestPosthorn(
         ...(body !== undefined && { body: raw ? (body as string) : JSON.stringify(body) }),
       });
       const text = await response.text();
-      const json = response.headers.get('content-type')?.includes('json') === true;
+      const json = response.headers.get('content-type')?.startsWith('application/json') === true;
       return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : undefined };
     },
     async restart() {

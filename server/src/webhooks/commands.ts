@@ -1,14 +1,18 @@
 import type { Transaction } from 'kysely';
+import { type Auditor, bySystem } from '../audit/auditor.ts';
+import { hidden } from '../audit/changed-fields.ts';
+import type { AuditedAction, AuditLog } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Reach, Scope } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../kernel/errors.ts';
-import type { IdSource } from '../kernel/ids.ts';
+import { formatId, type IdSource } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { generateKeyPair } from '../signing/key-pairs.ts';
 import { generateSecret, secretProblem } from '../signing/secrets.ts';
 import { notify } from '../tenants/queries.ts';
+import { auditedSettings } from './audited.ts';
 import { applyChange, MANUAL } from './change.ts';
 import { resolveCircuitBreaker } from './circuit-breaker.ts';
 import type { WebhookDirectory } from './directory.ts';
@@ -26,11 +30,15 @@ export interface WebhookStore {
   db: Database;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
   box: SecretBox;
   directory: Pick<WebhookDirectory, 'invalidate'>;
   /** Webhooks that a tenant may have in all of its environments; null: as many as it likes, as without this. */
   webhooksMax?: (tenantId: string) => Promise<number | null>;
 }
+
+/** Who changes a webhook, in the tenant and environment of which it is; with an owner only that owner's. */
+type Changer = Auditor & Reach;
 
 /** Webhooks an environment may have: the index of subscriptions and a page of totals stay quick up to there. */
 const WEBHOOKS_MAX = 10_000;
@@ -50,36 +58,40 @@ export const GRACE_SECONDS = 86_400;
  */
 export async function createWebhook(
   store: WebhookStore,
-  reach: Reach,
+  by: Changer,
   body: WebhookChange,
 ): Promise<{ id: string; secret: string }> {
   const { secret = generateSecret(), ...given } = body;
   refuseBadSecret(secret);
-  refuseBeyondOwner(reach, given);
-  const settings = reach.owner === undefined ? given : { ...given, owner: reach.owner };
+  refuseBeyondOwner(by, given);
+  const settings = by.owner === undefined ? given : { ...given, owner: by.owner };
   const id = store.newId();
-  const ofTenantMax = (await store.webhooksMax?.(reach.tenantId)) ?? null;
-  await change(store, reach, async (trx, now) => {
-    if (ofTenantMax !== null) await refuseBeyondQuota(trx, reach.tenantId, ofTenantMax);
-    const preset = await lockEnvironment(trx, reach);
-    await refuseOneTooMany(trx, reach);
+  const ofTenantMax = (await store.webhooksMax?.(by.tenantId)) ?? null;
+  await change(store, by, async (trx, now) => {
+    if (ofTenantMax !== null) await refuseBeyondQuota(trx, by.tenantId, ofTenantMax);
+    const preset = await lockEnvironment(trx, by);
+    await refuseOneTooMany(trx, by);
     const webhook = { id, settings: applyChange(BLANK_WEBHOOK, settings, preset), now };
-    const row = await insertWebhook(trx, reach, webhook, store.box);
+    const row = await insertWebhook(trx, by, webhook, store.box);
     await insertSecret(trx, newSecret(store, row, 'symmetric', secret, now), store.box);
     await ensureKeyPair(store, trx, row, webhook.settings, preset, now);
+    const done = { ...doneTo(id, 'created'), after: auditedSettings(webhook.settings, preset) };
+    return { result: undefined, done };
   });
   return { id, secret };
 }
 
 /** @throws AppError 404, 422, 409 for one live secret too many, 403 for what reaches beyond the caller's owner. */
-export async function changeWebhook(store: WebhookStore, reach: Reach, id: string, body: WebhookChange): Promise<void> {
+export async function changeWebhook(store: WebhookStore, by: Changer, id: string, body: WebhookChange): Promise<void> {
   const { secret, ...settings } = body;
   if (secret !== undefined) refuseBadSecret(secret);
-  await change(store, reach, async (trx, now) => {
-    const row = await lockOrThrow(trx, reach, id);
-    refuseBeyondOwner(reach, body, row);
-    const preset = await environmentPreset(trx, reach);
-    const next = applyChange(readSettings(row, store.box), settings, preset);
+  await change(store, by, async (trx, now) => {
+    const row = await lockOrThrow(trx, by, id);
+    refuseBeyondOwner(by, body, row);
+    const preset = await environmentPreset(trx, by);
+    await store.box.learn([row.headers_box]);
+    const current = readSettings(row, store.box);
+    const next = applyChange(current, settings, preset);
     await updateWebhook(trx, row, next, now, store.box);
     await ensureKeyPair(store, trx, row, next, preset, now);
     if (secret !== undefined) {
@@ -87,9 +99,14 @@ export async function changeWebhook(store: WebhookStore, reach: Reach, id: strin
     }
     const activated = row.status !== 'active' && next.status === 'active';
     if (activated) await activate(trx, row, now);
-    else if (forgivesFailures(readSettings(row, store.box), next)) await closeCircuit(trx, row);
+    else if (forgivesFailures(current, next)) await closeCircuit(trx, row);
     if (!activated && next.url !== row.url) await forgetStreak(trx, row.tenant_id, id);
     if (!parksKeys(next)) await unparkKeys(trx, row.tenant_id, id);
+    const [before, after] = [auditedSettings(current, preset), auditedSettings(next, preset)];
+    const done = doneTo(id, 'updated');
+    if (secret === undefined) return { result: undefined, done: { ...done, before, after } };
+    const replaced = { before: { ...before, secret: hidden('before') }, after: { ...after, secret: hidden('after') } };
+    return { result: undefined, done: { ...done, ...replaced } };
   });
 }
 
@@ -97,21 +114,23 @@ export async function changeWebhook(store: WebhookStore, reach: Reach, id: strin
  * Pauses, disables or enables a webhook. When it becomes active, its held deliveries become due, its circuit closes, and
  * what it failed before no longer counts against it.
  *
- * `reason`: for a status other than active; `manual` is a person's choice.
+ * `action`: what the audit log calls it.
  * @throws AppError 404
  */
 export async function setWebhookStatus(
   store: WebhookStore,
-  reach: Reach,
+  by: Changer,
   id: string,
   status: WebhookStatus,
-  reason: string = MANUAL,
+  action: 'paused' | 'resumed' | 'enabled' | 'disabled' = ACTIONS[status],
 ): Promise<void> {
-  await change(store, reach, async (trx, now) => {
-    const row = await lockOrThrow(trx, reach, id);
-    if (row.status === status) return;
-    await writeStatus(trx, row, status, status === 'active' ? null : reason, now);
+  await change(store, by, async (trx, now) => {
+    const row = await lockOrThrow(trx, by, id);
+    if (row.status === status) return { result: undefined };
+    const next = { status, reason: status === 'active' ? null : MANUAL };
+    await writeStatus(trx, row, next, now);
     if (status === 'active') await activate(trx, row, now);
+    return { result: undefined, done: { ...doneTo(id, action), ...auditedStatus(row, next) } };
   });
 }
 
@@ -143,22 +162,27 @@ export async function disableWebhook(
   id: string,
   reason: DisableReason,
 ): Promise<DisabledWebhook | undefined> {
-  return change(store, scope, async (trx, now) => {
+  return change(store, bySystem(scope), async (trx, now) => {
     const row = await lockWebhook(trx, scope, id);
-    if (row?.status !== 'active') return undefined;
+    if (row?.status !== 'active') return { result: undefined };
     const { tenant_id: tenantId, environment_id: environmentId, name, url, owner } = row;
     const failingSince =
       reason === 'failing' ? failingTooLongSince(await readHealth(trx, tenantId, id), now.getTime()) : null;
-    if (failingSince === undefined) return undefined;
-    await writeStatus(trx, row, 'disabled', reason, now);
-    return { tenantId, environmentId, id, name, url, owner, reason, failingSince, disabledAt: now };
+    if (failingSince === undefined) return { result: undefined };
+    const next = { status: 'disabled', reason } as const;
+    await writeStatus(trx, row, next, now);
+    return {
+      result: { tenantId, environmentId, id, name, url, owner, reason, failingSince, disabledAt: now },
+      done: { ...doneTo(id, 'disabled'), ...auditedStatus(row, next) },
+    };
   });
 }
 
 /** Deletes a webhook with its secrets and totals; deliveries that wait for it end as discarded. @throws AppError 404 */
-export async function deleteWebhook(store: WebhookStore, reach: Reach, id: string): Promise<void> {
-  await change(store, reach, async (trx, now) => {
-    const row = await lockOrThrow(trx, reach, id);
+export async function deleteWebhook(store: WebhookStore, by: Changer, id: string): Promise<void> {
+  await change(store, by, async (trx, now) => {
+    const row = await lockOrThrow(trx, by, id);
+    await store.box.learn([row.headers_box]);
     await discardWaiting(trx, row.tenant_id, id, now);
     await trx
       .deleteFrom('webhook_totals')
@@ -167,6 +191,8 @@ export async function deleteWebhook(store: WebhookStore, reach: Reach, id: strin
       .execute();
     await closeCircuit(trx, row);
     await trx.deleteFrom('webhooks').where('tenant_id', '=', row.tenant_id).where('id', '=', id).execute();
+    const before = auditedSettings(readWhatOpens(row, store), await environmentPreset(trx, by));
+    return { result: undefined, done: { ...doneTo(id, 'deleted'), before } };
   });
 }
 
@@ -178,17 +204,17 @@ export async function deleteWebhook(store: WebhookStore, reach: Reach, id: strin
  */
 export async function rotateSecret(
   store: WebhookStore,
-  reach: Reach,
+  by: Changer,
   id: string,
   options: { secret?: string | undefined; graceSeconds: number },
 ): Promise<void> {
   if (options.secret !== undefined) refuseBadSecret(options.secret);
-  await change(store, reach, async (trx, now) => {
-    const row = await lockOrThrow(trx, reach, id);
+  await change(store, by, async (trx, now) => {
+    const row = await lockOrThrow(trx, by, id);
     const graceMs = options.graceSeconds * 1000;
     const secret = newSecret(store, row, 'symmetric', options.secret ?? generateSecret(), now);
     await replaceSecret(trx, secret, graceMs, store.box);
-    const { signature } = resolveSettings(readOwnSettings(row), await environmentPreset(trx, reach));
+    const { signature } = resolveSettings(readOwnSettings(row), await environmentPreset(trx, by));
     if (options.secret === undefined && signature.asymmetric) {
       const keyPair = newSecret(store, row, 'asymmetric', generateKeyPair().privateKey, now);
       await replaceSecret(trx, keyPair, graceMs, store.box);
@@ -199,6 +225,8 @@ export async function rotateSecret(
       .where('tenant_id', '=', row.tenant_id)
       .where('id', '=', id)
       .execute();
+    const details = { given: options.secret !== undefined, grace_period_seconds: options.graceSeconds };
+    return { result: undefined, done: { ...doneTo(id, 'secret_rotated'), details } };
   });
 }
 
@@ -209,17 +237,27 @@ export async function environmentPreset(db: Database, scope: Scope): Promise<str
   return row.preset;
 }
 
-/** One change in one transaction, told to every node when it commits, and to this one before the answer. */
+/** What a change gives back, and what it did; without the latter it changed nothing. */
+interface Outcome<T> {
+  result: T;
+  done?: AuditedAction;
+}
+
+/**
+ * One change in one transaction, told to every node when it commits, and to this one before the answer. The audit log
+ * has it.
+ */
 async function change<T>(
   store: WebhookStore,
-  scope: Scope,
-  work: (trx: Transaction<Tables>, now: Date) => Promise<T>,
+  by: Changer,
+  work: (trx: Transaction<Tables>, now: Date) => Promise<Outcome<T>>,
 ): Promise<T> {
-  const { tenantId, environmentId } = scope;
+  const { tenantId, environmentId } = by;
   try {
     return await store.db.transaction().execute(async (trx) => {
-      const result = await work(trx, new Date(store.clock.now()));
+      const { result, done } = await work(trx, new Date(store.clock.now()));
       await notify(trx, { topic: 'webhooks', tenantId, environmentId });
+      if (done !== undefined) await store.audit.record(trx, by, done);
       return result;
     });
   } finally {
@@ -257,16 +295,38 @@ async function unparkKeys(trx: Transaction<Tables>, tenantId: string, webhookId:
   await trx.deleteFrom('parked_keys').where('tenant_id', '=', tenantId).where('webhook_id', '=', webhookId).execute();
 }
 
-async function writeStatus(
-  trx: Transaction<Tables>,
-  row: WebhookRow,
-  status: WebhookStatus,
-  reason: string | null,
-  now: Date,
-): Promise<void> {
+interface StatusAndReason {
+  status: WebhookStatus;
+  reason: string | null;
+}
+
+function auditedStatus(row: WebhookRow, next: StatusAndReason) {
+  return {
+    before: { status: row.status, status_reason: row.status_reason },
+    after: { status: next.status, status_reason: next.reason },
+  };
+}
+
+/** What a change of the status alone is called, unless the request has another name for it. */
+const ACTIONS = { active: 'enabled', paused: 'paused', disabled: 'disabled' } as const;
+
+/** A webhook whose headers do not open any more can be deleted all the same; the log has the rest of it then. */
+function readWhatOpens(row: WebhookRow, { box }: WebhookStore): WebhookSettings {
+  try {
+    return readSettings(row, box);
+  } catch {
+    return readSettings({ ...row, headers_box: null }, box);
+  }
+}
+
+function doneTo(id: string, action: string) {
+  return { action: `webhook.${action}`, resourceType: 'webhook', resourceId: formatId('webhook', id) } as const;
+}
+
+async function writeStatus(trx: Transaction<Tables>, row: WebhookRow, next: StatusAndReason, now: Date): Promise<void> {
   await trx
     .updateTable('webhooks')
-    .set({ status, status_reason: reason, updated_at: now })
+    .set({ status: next.status, status_reason: next.reason, updated_at: now })
     .where('tenant_id', '=', row.tenant_id)
     .where('id', '=', row.id)
     .execute();

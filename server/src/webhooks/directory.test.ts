@@ -4,7 +4,7 @@ import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
 import { parseId } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
-import { createSecretBox } from '../kernel/secret-box.ts';
+import { testSecretBox } from '../testing/secret-box.ts';
 import { createWebhookDirectory, type WebhookDirectory, type WebhookDirectoryOptions } from './directory.ts';
 import type { WebhookTarget } from './target.ts';
 import { openWebhookFixture, type WebhookFixture } from './webhook-fixture.ts';
@@ -220,7 +220,7 @@ describe('WebhookDirectory', () => {
   it('serves the other webhooks when one cannot be opened, whose signing then fails', async () => {
     const good = await create();
     const sealed = await create({ headers: { 'X-Key': 'value' } });
-    const directory = open({ box: createSecretBox(Buffer.alloc(32, 9)) });
+    const directory = open({ box: testSecretBox(9) });
     const targets = await directory.match(scope, 'lead.created');
     expect(ids(targets)).toEqual([good, sealed]);
     for (const target of targets) expect(() => target.signer.sign('evt_1', 1, Buffer.from('{}'))).toThrow();

@@ -101,7 +101,9 @@ async function readEntries(
     .where(sql<SqlBool>`id = ANY(${ids}::uuid[])`)
     .execute();
   // After the rows: secrets that are newer than the version are read again with the next one, older ones never would be.
-  const secrets = Map.groupBy(await liveSecrets(options.db, scope.tenantId, ids, nowMs), (each) => each.webhookId);
+  const live = await liveSecrets(options.db, scope.tenantId, ids, nowMs);
+  const secrets = Map.groupBy(live, (each) => each.webhookId);
+  await options.box.learn([...rows.map((row) => row.headers_box), ...live.map((secret) => secret.box)]);
   return rows.map((row) => {
     const own = secrets.get(row.id) ?? [];
     const target = createTarget(row, own, preset, options);

@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
 import type { Caller } from '../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import { may } from '../http/permissions.ts';
@@ -54,7 +55,7 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
       const { secret, ...settings } = request.body;
       await judgeInput(deps, caller, settings);
       // null asks for a generated one, as an absent secret does.
-      const created = await createWebhook(deps, caller, { ...settings, ...(secret != null && { secret }) });
+      const created = await createWebhook(deps, auditorOf(request), { ...settings, ...(secret != null && { secret }) });
       const shown = await readShown(deps, caller, created.id);
       return reply.code(201).send({ ...shown, secret: created.secret });
     },
@@ -103,7 +104,7 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
       if (row === undefined) throw notFound('webhook');
       const { url, failover_url: failoverUrl, ip_whitelist: ipWhitelist } = row;
       await judgeInput(deps, request.caller, request.body, { url, failoverUrl, ipWhitelist });
-      await changeWebhook(deps, request.caller, id, request.body);
+      await changeWebhook(deps, auditorOf(request), id, request.body);
       return readShown(deps, request.caller, id);
     },
   });
@@ -121,22 +122,22 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
       },
     },
     async (request, reply) => {
-      await deleteWebhook(deps, request.caller, webhookId(request.params.id));
+      await deleteWebhook(deps, auditorOf(request), webhookId(request.params.id));
       return reply.code(204).send();
     },
   );
 
-  for (const [action, status, summary] of [
-    ['pause', 'paused', 'Keep the events of a webhook for later'],
-    ['resume', 'active', 'Go on with a paused webhook, kept events first'],
-    ['enable', 'active', 'Go on with a disabled webhook, kept events first'],
+  for (const [url, status, action, summary] of [
+    ['pause', 'paused', 'paused', 'Keep the events of a webhook for later'],
+    ['resume', 'active', 'resumed', 'Go on with a paused webhook, kept events first'],
+    ['enable', 'active', 'enabled', 'Go on with a disabled webhook, kept events first'],
   ] as const) {
     app.post(
-      `/api/v1/webhooks/:id/${action}`,
+      `/api/v1/webhooks/:id/${url}`,
       { config: develop, schema: { tags, summary, params: WebhookPath, response: { 200: WebhookShown } } },
       async (request) => {
         const id = webhookId(request.params.id);
-        await setWebhookStatus(deps, request.caller, id, status);
+        await setWebhookStatus(deps, auditorOf(request), id, status, action);
         return readShown(deps, request.caller, id);
       },
     );
@@ -165,7 +166,9 @@ async function shower(
     (row) => resolveSettings(readOwnSettings(row), environment.preset).signature.asymmetric,
   );
   const ids = asymmetric.map((row) => row.id);
-  const secrets = Map.groupBy(await liveSecrets(db, caller.tenantId, ids, clock.now()), (each) => each.webhookId);
+  const live = await liveSecrets(db, caller.tenantId, ids, clock.now());
+  const secrets = Map.groupBy(live, (each) => each.webhookId);
+  await box.learn([...rows.map((row) => row.headers_box), ...live.map((secret) => secret.box)]);
   const none: LiveSecret[] = [];
   const masker = await settingsMasker(deps, caller);
   return (row) => showWebhook(row, secrets.get(row.id) ?? none, environment, box, masker);

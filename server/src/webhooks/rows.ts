@@ -1,6 +1,7 @@
 import { type Selectable, type SqlBool, sql, type Transaction } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
+import { SEALED_COLUMNS, sealedPlace } from '../encryption/sealed-columns.ts';
 import type { Reach, Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { AppError } from '../kernel/errors.ts';
@@ -169,18 +170,19 @@ export function readLaneSettings(row: WebhookRow) {
 
 export function openHeaders(row: WebhookRow, box: SecretBox): HeaderList {
   if (row.headers_box === null) return [];
-  return JSON.parse(openSealed(box, row.headers_box, headersBinding(row.tenant_id, row.id))) as string[];
+  return JSON.parse(openSealed(box, row.headers_box, headersPlace(row.tenant_id, row.id))) as string[];
 }
 
-/** @throws AppError 500 when the value was sealed with another encryption key or for another row. */
-export function openSealed(box: SecretBox, sealed: Buffer, binding: string): string {
+/** @throws AppError 500 when the value was sealed with a key that is not known here, or for another place. */
+export function openSealed(box: SecretBox, sealed: Buffer, place: string): string {
   try {
-    return box.open(sealed, binding);
+    return box.open(sealed, place);
   } catch (cause) {
     throw new AppError({
       code: 'secret_unreadable',
       status: 500,
-      message: 'A stored secret cannot be opened: POSTHORN_ENCRYPTION_KEY is not the one it was stored with.',
+      message:
+        'A stored secret cannot be opened: it is damaged, it was stored for another row, or its key is not known here.',
       cause,
     });
   }
@@ -198,7 +200,7 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
     status: settings.status,
     status_reason: settings.statusReason,
     http_method: settings.httpMethod,
-    headers_box: headers.length === 0 ? null : box.seal(JSON.stringify(headers), headersBinding(tenantId, id)),
+    headers_box: headers.length === 0 ? null : box.seal(JSON.stringify(headers), headersPlace(tenantId, id)),
     preset: settings.preset,
     envelope: settings.envelope,
     signature: jsonOrNull(signature),
@@ -215,8 +217,8 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
   };
 }
 
-function headersBinding(tenantId: string, id: string): string {
-  return `webhooks/${tenantId}/${id}/headers`;
+function headersPlace(tenantId: string, id: string): string {
+  return sealedPlace(SEALED_COLUMNS.webhookHeaders, tenantId, id);
 }
 
 function jsonOrNull(value: object): string | null {

@@ -1,7 +1,9 @@
 import { Type } from 'typebox';
+import { auditorOf } from '../audit/auditor.ts';
 import type { Caller } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
+import { formatId } from '../kernel/ids.ts';
 import { environmentPreset, GRACE_SECONDS, rotateSecret, type WebhookStore } from './commands.ts';
 import { orNull } from './nullable.ts';
 import { findWebhook, readOwnSettings } from './rows.ts';
@@ -39,7 +41,18 @@ export function registerSecretRoutes(app: HttpServer, deps: WebhookStore): void 
       config,
       schema: { tags, summary: 'Get the secret of a webhook', params: WebhookPath, response: { 200: SecretsShown } },
     },
-    async (request) => readSecrets(deps, request.caller, webhookId(request.params.id)),
+    async (request) => {
+      const id = webhookId(request.params.id);
+      const secrets = await readSecrets(deps, request.caller, id);
+      const done = {
+        action: 'webhook.secret_read',
+        resourceType: 'webhook',
+        resourceId: formatId('webhook', id),
+      } as const;
+      // Nobody gets to see it without an entry.
+      await deps.db.transaction().execute((trx) => deps.audit.record(trx, auditorOf(request), done));
+      return secrets;
+    },
   );
 
   app.post(
@@ -61,7 +74,7 @@ export function registerSecretRoutes(app: HttpServer, deps: WebhookStore): void 
       const id = webhookId(request.params.id);
       // A POST without a body asks for all the defaults.
       const { secret, grace_period_seconds: graceSeconds = GRACE_SECONDS } = request.body ?? {};
-      await rotateSecret(deps, request.caller, id, { secret: secret ?? undefined, graceSeconds });
+      await rotateSecret(deps, auditorOf(request), id, { secret: secret ?? undefined, graceSeconds });
       return readSecrets(deps, request.caller, id);
     },
   );
@@ -72,5 +85,6 @@ async function readSecrets(deps: WebhookStore, caller: Caller, id: string): Prom
   if (row === undefined) throw notFound('webhook');
   const secrets = await liveSecrets(deps.db, caller.tenantId, [id], deps.clock.now());
   const { signature } = resolveSettings(readOwnSettings(row), await environmentPreset(deps.db, caller));
+  await deps.box.learn(secrets.map((secret) => secret.box));
   return showSecrets(secrets, caller.tenantId, signature.asymmetric, deps.box);
 }

@@ -1,6 +1,7 @@
 import { type SqlBool, sql, type Transaction } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
+import { SEALED_COLUMNS, sealedPlace } from '../encryption/sealed-columns.ts';
 import { conflict } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { SigningKeys } from '../signing/scheme.ts';
@@ -51,7 +52,7 @@ export function openKeys(secrets: readonly LiveSecret[], tenantId: string, box: 
 
 /** @throws AppError 500 when it was stored with another encryption key. */
 export function openSecret(secret: LiveSecret, tenantId: string, box: SecretBox): string {
-  return openSealed(box, secret.box, binding(tenantId, secret.webhookId, secret.id));
+  return openSealed(box, secret.box, placeOf(tenantId, secret.webhookId, secret.id));
 }
 
 export interface NewSecret {
@@ -72,7 +73,7 @@ export async function insertSecret(trx: Transaction<Tables>, secret: NewSecret, 
       webhook_id: webhookId,
       id,
       kind,
-      secret_box: box.seal(secret.secret, binding(tenantId, webhookId, id)),
+      secret_box: box.seal(secret.secret, placeOf(tenantId, webhookId, id)),
       created_at: now,
       expires_at: null,
     })
@@ -122,6 +123,6 @@ export async function replaceSecret(
   await insertSecret(trx, secret, box);
 }
 
-function binding(tenantId: string, webhookId: string, id: string): string {
-  return `webhook_secrets/${tenantId}/${webhookId}/${id}`;
+function placeOf(tenantId: string, webhookId: string, id: string): string {
+  return sealedPlace(SEALED_COLUMNS.webhookSecret, tenantId, webhookId, id);
 }

@@ -9,7 +9,7 @@ import { showRetryPolicy } from './retry-policy.ts';
 import { type CountedWebhookRow, readSettings } from './rows.ts';
 import type { SecretsShown, WebhookShown } from './schema.ts';
 import { type LiveSecret, openSecret } from './secrets.ts';
-import { resolveSettings } from './settings.ts';
+import { resolveSettings, type WebhookSettings } from './settings.ts';
 
 /** What answers say of the environment that a webhook is in. */
 export interface ShownEnvironment {
@@ -35,6 +35,23 @@ export function showWebhook(
     id: formatId('webhook', row.id),
     tenant_id: formatId('tenant', row.tenant_id),
     environment: environment.name,
+    ...showSettings(own, environment.preset, masker),
+    ...(publicKey !== undefined && { signing_public_key: publicKey }),
+    circuit_state: circuitState,
+    circuit_reopens_at: circuitState === 'open' ? (row.circuit_reopens_at?.toISOString() ?? null) : null,
+    total_deliveries: row.delivered + row.dead,
+    successful_deliveries: row.delivered,
+    failed_deliveries: row.dead,
+    last_triggered_at: row.last_triggered_at?.toISOString() ?? null,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+  };
+}
+
+/** What people decide about a webhook, with what the presets decide where they do not. */
+export function showSettings(own: WebhookSettings, environmentPreset: string, masker: Masker) {
+  const settings = resolveSettings(own, environmentPreset);
+  return {
     name: own.name,
     url: masker.text(own.url),
     description: own.description === null ? null : masker.text(own.description),
@@ -50,26 +67,17 @@ export function showWebhook(
     envelope: settings.envelope,
     signature: settings.signature,
     signature_method: settings.signature.method,
-    ...(publicKey !== undefined && { signing_public_key: publicKey }),
     retry_policy: showRetryPolicy(settings.retryPolicy),
     retry_count: settings.retryPolicy.maxAttempts - 1,
     timeout_seconds: settings.timeoutSeconds,
     max_concurrency: own.maxConcurrency,
     rate_limit_per_minute: own.rateLimitPerMinute,
     ordering: showOrdering(own.ordering),
-    circuit_breaker: circuitBreaker,
-    circuit_state: circuitState,
-    circuit_reopens_at: circuitState === 'open' ? (row.circuit_reopens_at?.toISOString() ?? null) : null,
+    circuit_breaker: showCircuitBreaker(own.circuitBreaker),
     failover_url: own.failoverUrl === null ? null : masker.text(own.failoverUrl),
     ip_whitelist: own.ipWhitelist === null ? null : [...own.ipWhitelist],
     priority: own.priority,
     verify_tls: own.verifyTls,
-    total_deliveries: row.delivered + row.dead,
-    successful_deliveries: row.delivered,
-    failed_deliveries: row.dead,
-    last_triggered_at: row.last_triggered_at?.toISOString() ?? null,
-    created_at: row.created_at.toISOString(),
-    updated_at: row.updated_at.toISOString(),
   };
 }
 

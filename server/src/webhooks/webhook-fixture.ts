@@ -1,3 +1,4 @@
+import { type AuditLog, createAuditLog } from '../audit/log.ts';
 import { createEventTypeDirectory } from '../catalog/directory.ts';
 import { installPreset } from '../catalog/install-preset.ts';
 import { findPreset } from '../catalog/presets/presets.ts';
@@ -9,10 +10,11 @@ import { type Clock, systemClock } from '../kernel/clock.ts';
 import { unauthorized } from '../kernel/errors.ts';
 import { createIdSource, type IdSource } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
-import { createSecretBox, type SecretBox } from '../kernel/secret-box.ts';
+import type { SecretBox } from '../kernel/secret-box.ts';
 import { createTenantDirectory } from '../tenants/directory.ts';
 import { createMaskerOf } from '../tenants/masker-of.ts';
 import { createTestDatabase } from '../testing/database.ts';
+import { testSecretBox } from '../testing/secret-box.ts';
 import { createWebhookDirectory, type WebhookDirectory } from './directory.ts';
 import { createEgressGuard, type Resolve } from './egress/guard.ts';
 import { registerWebhookRoutes } from './routes.ts';
@@ -24,6 +26,7 @@ export interface WebhookFixture {
   connection: { connectionString: string };
   clock: MovableClock;
   newId: IdSource;
+  audit: AuditLog;
   box: SecretBox;
   directory: WebhookDirectory;
   /**
@@ -71,7 +74,8 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
   const handle = openDatabase({ connection: database.connection, logger });
   const clock = movableClock();
   const newId = createIdSource(clock);
-  const box = createSecretBox(Buffer.alloc(32, 7));
+  const audit = createAuditLog({ newId });
+  const box = testSecretBox();
   const { db } = handle;
   const directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
   const guard = createEgressGuard({ allow: ['127.0.0.0/8'], requireHttps: true, resolve });
@@ -90,6 +94,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     db,
     clock,
     newId,
+    audit,
     box,
     directory,
     guard,
@@ -104,6 +109,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     connection: database.connection,
     clock,
     newId,
+    audit,
     box,
     directory,
     async addEnvironment({ tenantId = newId(), preset = 'standard', allowUnknown = true } = {}) {

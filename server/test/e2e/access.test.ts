@@ -160,12 +160,22 @@ describe('what belongs to another tenant', () => {
       () => ask('GET', `/api/v1/replays/${replay.id}`),
       ({ status }) => status === 'completed',
     );
+    const erasure = await ask('POST', '/api/v1/erasures', { path: 'who', value: 'nobody' });
+    await eventually(
+      () => ask('GET', `/api/v1/erasures/${erasure.id}`),
+      ({ status }) => status === 'completed',
+    );
     OWNED['/api/v1/webhooks'] = { theirs: webhook.id, nobodys: formatId('webhook', newId()) };
     OWNED['/api/v1/webhooks/events'] = { theirs: type.name, nobodys: 'nobodys.type' };
     OWNED['/api/v1/event-types'] = { theirs: type.name, nobodys: 'nobodys.type' };
     OWNED['/api/v1/events'] = { theirs: event.id ?? event.event_id, nobodys: formatId('event', newId()) };
     OWNED['/api/v1/deliveries'] = { theirs: delivery.id, nobodys: formatId('delivery', newId()) };
     OWNED['/api/v1/replays'] = { theirs: replay.id, nobodys: formatId('replay', newId()) };
+    OWNED['/api/v1/erasures'] = { theirs: erasure.id, nobodys: formatId('erasure', newId()) };
+    const {
+      data: [entry],
+    } = await ask('GET', '/api/v1/audit');
+    OWNED['/api/v1/audit'] = { theirs: entry.id, nobodys: formatId('audit', newId()) };
     OWNED['/api/v1/api-keys'] = { theirs: key.id, nobodys: formatId('apiKey', newId()) };
   });
 

@@ -131,10 +131,12 @@ async function plant(): Promise<Record<string, string>> {
     ({ data: [delivery] }) => delivery.status === 'delivered',
   );
   const replay = await ask('POST', '/api/v1/replays', { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' });
+  const erasure = await ask('POST', '/api/v1/erasures', { path: 'who', value: 'nobody' });
   const [key] = (await ask('GET', '/api/v1/api-keys')).data;
   const login = { name: 'Login', issuer: 'https://login.example', audience: 'posthorn', secret: 's'.repeat(32) };
   const issuer = await posthorn.call('POST', '/api/v1/jwt-issuers', login);
   expect(issuer.status, issuer.text).toBe(201);
+  const [entry] = (await ask('GET', '/api/v1/audit')).data;
   return {
     '/api/v1/webhooks/events': type.name,
     '/api/v1/webhooks': webhook.id,
@@ -142,6 +144,8 @@ async function plant(): Promise<Record<string, string>> {
     '/api/v1/events': event.id,
     '/api/v1/deliveries': data[0].id,
     '/api/v1/replays': replay.id,
+    '/api/v1/erasures': erasure.id,
+    '/api/v1/audit': entry.id,
     '/api/v1/api-keys': key.id,
     '/api/v1/jwt-issuers': issuer.body.id,
     '/api/v1/tenants': tenant.id,

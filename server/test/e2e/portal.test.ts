@@ -2,10 +2,11 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type PortalClaims, readPortalToken, writePortalToken } from '../../src/access/portal-token.ts';
 import { createIdSource, formatId } from '../../src/kernel/ids.ts';
-import { createSecretBox } from '../../src/kernel/secret-box.ts';
+import type { SecretBox } from '../../src/kernel/secret-box.ts';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import { secretBoxOf, testSecretBox } from '../../src/testing/secret-box.ts';
 import { ROUTES } from './documented-routes.ts';
 
 const OF_PORTALS = ROUTES.filter(({ portal }) => portal !== undefined);
@@ -179,7 +180,10 @@ describe('a token that is no good', () => {
     return status;
   };
   /** The box of the tests' program. */
-  const box = createSecretBox(Buffer.alloc(32, 7));
+  let box: SecretBox;
+  beforeAll(async () => {
+    box = await secretBoxOf(posthorn.database.connection);
+  });
   const claimsOf = (token: string) => readPortalToken(box, token) as PortalClaims;
 
   test('a good one is let in', async () => {
@@ -194,7 +198,7 @@ describe('a token that is no good', () => {
 
   test('was signed with another key', async () => {
     const claims = claimsOf(await makeToken(await makePlace('anna')));
-    expect(await read(writePortalToken(createSecretBox(Buffer.alloc(32, 8)), claims))).toBe(401);
+    expect(await read(writePortalToken(testSecretBox(), claims))).toBe(401);
   });
 
   test('says something else than what was signed', async () => {

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { bySystem } from '../../src/audit/auditor.ts';
 import type { Command as RowCommand } from '../../src/delivery/transitions.ts';
 import type { PublishRequest } from '../../src/events/publish-request.ts';
 import { AppError } from '../../src/kernel/errors.ts';
@@ -255,25 +256,25 @@ async function change(
   const { store } = node;
   switch (step.do) {
     case 'status':
-      await setWebhookStatus(store, system.scope, webhook.id, step.status);
+      await setWebhookStatus(store, bySystem(system.scope), webhook.id, step.status);
       await system.settle();
       webhook.status = step.status;
       return [];
     case 'limits':
       // From the moment of the change on neither the old nor the new limits are looked for, until all nodes know.
       webhook.limitsSinceMs = Number.POSITIVE_INFINITY;
-      await changeWebhook(store, system.scope, webhook.id, limitsBody(step.limits));
+      await changeWebhook(store, bySystem(system.scope), webhook.id, limitsBody(step.limits));
       await system.settle();
       await system.advance(1, 1);
       Object.assign(webhook, step.limits, { limitsSinceMs: system.clock.now() });
       return [];
     case 'rotate':
-      await rotateSecret(store, system.scope, webhook.id, { graceSeconds: 60 }).catch((error) => {
+      await rotateSecret(store, bySystem(system.scope), webhook.id, { graceSeconds: 60 }).catch((error) => {
         if (!(error instanceof AppError)) throw error;
       });
       return [];
     case 'delete':
-      await deleteWebhook(store, system.scope, webhook.id);
+      await deleteWebhook(store, bySystem(system.scope), webhook.id);
       webhook.status = 'deleted';
       system.discards = true;
       return [];

@@ -1,3 +1,4 @@
+import { bySystem } from '../../src/audit/auditor.ts';
 import { INTERNAL_ATTEMPTS_MAX } from '../../src/delivery/outcome.ts';
 import { retryNow } from '../../src/delivery/queries.ts';
 import { setWebhookStatus } from '../../src/webhooks/commands.ts';
@@ -48,7 +49,7 @@ async function activate(system: System, node: ModelNode): Promise<void> {
   for (const webhook of system.webhooks) {
     if (webhook.status === 'deleted') continue;
     webhook.status = 'active';
-    await setWebhookStatus(node.store, system.scope, webhook.id, 'active');
+    await setWebhookStatus(node.store, bySystem(system.scope), webhook.id, 'active');
   }
 }
 

@@ -73,7 +73,7 @@ export async function openModelDatabase(): Promise<ModelDatabase> {
     async clear() {
       // With what people configured for a tenant, whatever tables that is in.
       await pool.query(`TRUNCATE tenants, webhook_totals, webhook_tallies, events, event_keys, deliveries, attempts,
-        dead_letters, nodes CASCADE`);
+        dead_letters, nodes, removals CASCADE`);
     },
     async close() {
       await Promise.all([pool.end(), apiPool.end(), enginePool.end(), listener.end()]);

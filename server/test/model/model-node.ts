@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { createAuditLog } from '../../src/audit/log.ts';
 import type { EventTypeDirectory } from '../../src/catalog/directory.ts';
 import type { Change } from '../../src/db/notify.ts';
 import type { Database } from '../../src/db/pool.ts';
@@ -71,7 +72,7 @@ export class ModelNode {
     const { pool } = this.wire;
     this.#directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
     const webhooks = withPoison(this.#directory, isPoison);
-    this.store = { db, clock, newId, box, directory: webhooks };
+    this.store = { db, clock, newId, audit: createAuditLog({ newId }), box, directory: webhooks };
     this.engine = new DeliveryEngine({
       pool,
       clock,

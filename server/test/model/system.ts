@@ -1,12 +1,13 @@
 import type pg from 'pg';
+import { bySystem } from '../../src/audit/auditor.ts';
 import { createEventTypeDirectory } from '../../src/catalog/directory.ts';
 import type { Change } from '../../src/db/notify.ts';
 import type { Database } from '../../src/db/pool.ts';
 import type { Command } from '../../src/delivery/transitions.ts';
 import type { Scope } from '../../src/http/caller.ts';
 import type { IdSource } from '../../src/kernel/ids.ts';
-import { createSecretBox } from '../../src/kernel/secret-box.ts';
 import { ManualClock } from '../../src/testing/manual-clock.ts';
+import { testSecretBox } from '../../src/testing/secret-box.ts';
 import { createWebhook } from '../../src/webhooks/commands.ts';
 import type { WebhookChange } from '../../src/webhooks/schema.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
@@ -108,7 +109,7 @@ export class System {
       activity: database.activity,
       transport: this.transport,
       eventTypes: createEventTypeDirectory({ db, clock: this.clock }),
-      box: createSecretBox(Buffer.alloc(32, 7)),
+      box: testSecretBox(),
       isPoison: (body) => this.poisonWorks && body.includes(POISON),
       inFlightMax: setup.inFlightMax,
       queuedMax: setup.queuedMax,
@@ -294,7 +295,7 @@ export class System {
     const [node] = this.nodes;
     if (node === undefined) throw new Error('A run begins with a node.');
     const place = this.webhooks.length;
-    const { id } = await createWebhook(node.store, this.scope, {
+    const { id } = await createWebhook(node.store, bySystem(this.scope), {
       name: `w${place}`,
       url: `http://w${place}.example/`,
       events: place === 0 ? ['*'] : ['a'],

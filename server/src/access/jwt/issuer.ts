@@ -1,4 +1,5 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
+import { SEALED_COLUMNS, sealedPlace } from '../../encryption/sealed-columns.ts';
 import type { SecretBox } from '../../kernel/secret-box.ts';
 import { API_KEY_ROLES, type ApiKeyRole, isApiKeyRole } from '../key-roles.ts';
 import type { JwtIssuerRow } from './queries.ts';
@@ -60,12 +61,8 @@ export function readIssuer(row: JwtIssuerRow, box: SecretBox): JwtIssuer {
 
 function readKeys(row: JwtIssuerRow, box: SecretBox): JwtKeys {
   if (row.secret_box === null) return { kind: 'jwks', url: new URL(row.jwks_url ?? '') };
-  return { kind: 'secret', secret: createSecretKey(Buffer.from(box.open(row.secret_box, secretRow(row.id)))) };
-}
-
-/** The row that an issuer's secret is sealed for. */
-export function secretRow(id: string): string {
-  return `jwt_issuers/${id}/secret`;
+  const secret = box.open(row.secret_box, sealedPlace(SEALED_COLUMNS.jwtIssuerSecret, row.id));
+  return { kind: 'secret', secret: createSecretKey(Buffer.from(secret)) };
 }
 
 export function readClaimNames(stored: unknown): ClaimNames {

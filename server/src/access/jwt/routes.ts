@@ -1,19 +1,23 @@
 import type {} from '@fastify/swagger';
+import type { FastifyRequest } from 'fastify';
 import type { Transaction } from 'kysely';
 import { Type } from 'typebox';
+import { auditorOf } from '../../audit/auditor.ts';
+import { hidden, hiddenUrl } from '../../audit/changed-fields.ts';
+import type { AuditLog } from '../../audit/log.ts';
 import type { Change } from '../../db/notify.ts';
 import { type Database, errorCode } from '../../db/pool.ts';
 import type { Tables } from '../../db/tables.ts';
-import type { Caller } from '../../http/caller.ts';
+import { SEALED_COLUMNS, sealedPlace } from '../../encryption/sealed-columns.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
 import type { HttpServer } from '../../http/server.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../../kernel/errors.ts';
-import { type IdSource, parseId } from '../../kernel/ids.ts';
+import { formatId, type IdSource, parseId } from '../../kernel/ids.ts';
 import type { SecretBox } from '../../kernel/secret-box.ts';
 import { findTenant, notify, readTenantRef } from '../../tenants/queries.ts';
 import { NoContent } from '../../tenants/route-parts.ts';
-import { DEFAULT_CLAIMS, readClaimNames, secretRow } from './issuer.ts';
+import { DEFAULT_CLAIMS, readClaimNames } from './issuer.ts';
 import {
   countIssuers,
   deleteIssuer,
@@ -39,6 +43,7 @@ export interface JwtIssuerRouteDeps {
   db: Database;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
   box: SecretBox;
   /** The reason why nothing may be fetched from a URL, for the person who wrote it; undefined for a good one. */
   judgeUrl: (url: string) => Promise<string | undefined>;
@@ -54,20 +59,34 @@ const ISSUERS_MAX = 1_000;
  * tenant's tokens decides who is its owner, and tenants should not choose what every node fetches.
  */
 export function registerJwtIssuerRoutes(app: HttpServer, deps: JwtIssuerRouteDeps): void {
-  const { db, clock, newId } = deps;
+  const { db, clock, newId, audit } = deps;
   const config = { permission: 'operate' } as const;
   const tags = ['JWT issuers'];
 
-  const change = async <T>(caller: Caller, work: (trx: Transaction<Tables>) => Promise<T>): Promise<T> => {
-    const notice = { topic: 'jwt_issuers', tenantId: caller.tenantId } as const;
+  const change = async <Rows extends { before?: JwtIssuerRow; after?: JwtIssuerRow }>(
+    request: FastifyRequest,
+    action: `jwt_issuer.${'created' | 'updated' | 'deleted'}`,
+    work: (trx: Transaction<Tables>) => Promise<Rows>,
+  ): Promise<Rows> => {
+    const notice = { topic: 'jwt_issuers', tenantId: request.caller.tenantId } as const;
     try {
-      const result = await db.transaction().execute(async (trx) => {
-        const done = await work(trx);
+      const rows = await db.transaction().execute(async (trx) => {
+        const changed = await work(trx);
+        const { before, after } = changed;
         await notify(trx, notice);
-        return done;
+        await audit.record(trx, auditorOf(request), {
+          action,
+          resourceType: 'jwt_issuer',
+          resourceId: formatId('jwtIssuer', (after ?? before)?.id as string),
+          environmentId: null,
+          ofPlatform: true,
+          before: before && auditedIssuer(before),
+          after: after && auditedIssuer(after),
+        });
+        return changed;
       });
       deps.onChange?.(notice);
-      return result;
+      return rows;
     } catch (error) {
       // The tenant was deleted after it was looked up.
       throw errorCode(error) === FOREIGN_KEY_VIOLATION ? invalidField('tenant', NO_TENANT) : error;
@@ -81,16 +100,17 @@ export function registerJwtIssuerRoutes(app: HttpServer, deps: JwtIssuerRouteDep
       schema: { tags, summary: 'Take the JWTs of an issuer', body: NewIssuer, response: { 201: IssuerShown } },
     },
     async (request, reply) => {
-      const { caller, body } = request;
+      const { body } = request;
       const { name, issuer, audience } = body;
       const now = new Date(clock.now());
       const blank = { ...BLANK, id: newId(), name, issuer, audience, created_at: now, updated_at: now };
       const row = merge(blank, await judgeChange(deps, body), deps.box, now);
-      await change(caller, async (trx) => {
+      await change(request, 'jwt_issuer.created', async (trx) => {
         if ((await countIssuers(trx)) >= ISSUERS_MAX) {
           throw conflict('too_many_jwt_issuers', `There may be ${ISSUERS_MAX} JWT issuers; remove one first.`);
         }
         await insertIssuer(trx, row);
+        return { after: row };
       });
       return reply.code(201).send(showIssuer(row));
     },
@@ -134,12 +154,13 @@ export function registerJwtIssuerRoutes(app: HttpServer, deps: JwtIssuerRouteDep
     handler: async (request) => {
       const id = issuerId(request.params.id);
       const judged = await judgeChange(deps, request.body);
-      const row = await change(request.caller, async (trx) => {
-        const next = merge(found(await lockIssuer(trx, id)), judged, deps.box, new Date(clock.now()));
-        await updateIssuer(trx, next);
-        return next;
+      const { after } = await change(request, 'jwt_issuer.updated', async (trx) => {
+        const before = found(await lockIssuer(trx, id));
+        const after = merge(before, judged, deps.box, new Date(clock.now()));
+        await updateIssuer(trx, after);
+        return { before, after };
       });
-      return showIssuer(row);
+      return showIssuer(after);
     },
   });
 
@@ -156,8 +177,10 @@ export function registerJwtIssuerRoutes(app: HttpServer, deps: JwtIssuerRouteDep
     },
     async (request, reply) => {
       const id = issuerId(request.params.id);
-      await change(request.caller, async (trx) => {
-        if (!(await deleteIssuer(trx, id))) throw notFound('JWT issuer');
+      await change(request, 'jwt_issuer.deleted', async (trx) => {
+        const before = found(await lockIssuer(trx, id));
+        await deleteIssuer(trx, id);
+        return { before };
       });
       return reply.code(204).send();
     },
@@ -239,7 +262,7 @@ function sealSecret(box: SecretBox, id: string, secret: string | null): Buffer |
   if (Buffer.byteLength(secret) < SECRET_BYTES_MIN) {
     throw invalidField('secret', `must have at least ${SECRET_BYTES_MIN} bytes`);
   }
-  return box.seal(secret, secretRow(id));
+  return box.seal(secret, sealedPlace(SEALED_COLUMNS.jwtIssuerSecret, id));
 }
 
 async function idOfTenant(db: Database, text: string): Promise<string> {
@@ -247,6 +270,13 @@ async function idOfTenant(db: Database, text: string): Promise<string> {
   const row = ref && (await findTenant(db, ref));
   if (row === undefined) throw invalidField('tenant', NO_TENANT);
   return row.id;
+}
+
+/** As the audit log has it: a new secret shows, and what it is does not. */
+function auditedIssuer(row: JwtIssuerRow) {
+  const { updated_at: _, ...shown } = showIssuer(row);
+  const secret = row.secret_box && hidden(row.secret_box.toString('base64'));
+  return { ...shown, jwks_url: hiddenUrl(row.jwks_url), secret };
 }
 
 function issuerId(text: string): string {

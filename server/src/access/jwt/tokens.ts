@@ -57,7 +57,9 @@ export function createTokens(options: TokensOptions): Tokens {
 
   async function loadIssuers(): Promise<readonly JwtIssuer[]> {
     const read: JwtIssuer[] = [];
-    for (const row of await allIssuers(db)) {
+    const rows = await allIssuers(db);
+    await box.learn(rows.map((row) => row.secret_box));
+    for (const row of rows) {
       try {
         read.push(readIssuer(row, box));
       } catch (error) {

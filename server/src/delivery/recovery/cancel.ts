@@ -1,3 +1,4 @@
+import type { Recording } from '../../audit/log.ts';
 import type { Database } from '../../db/pool.ts';
 import type { Reach } from '../../http/caller.ts';
 import { type AppError, conflict, notFound } from '../../kernel/errors.ts';
@@ -14,7 +15,13 @@ import { statusesAllowing } from '../transitions.ts';
  *
  * @throws AppError 404; 409 for a delivery that ended otherwise, and for a test.
  */
-export function cancelDelivery(db: Database, scope: Reach, id: string | undefined, now: Date): Promise<DeliveryRow> {
+export function cancelDelivery(
+  db: Database,
+  scope: Reach,
+  id: string | undefined,
+  now: Date,
+  onCancel?: Recording<{ before: DeliveryRow; after: DeliveryRow }>,
+): Promise<DeliveryRow> {
   if (id === undefined) throw notFound('delivery');
   return db.transaction().execute(async (trx) => {
     const before = await trx
@@ -44,6 +51,7 @@ export function cancelDelivery(db: Database, scope: Reach, id: string | undefine
       await notify(trx, { topic: 'deliveries_cancelled', tenantId, environmentId, deliveryIds: [id] });
     }
     await unparkKeys(trx, scope, [id]);
+    await onCancel?.(trx, { before, after: cancelled });
     return cancelled;
   });
 }

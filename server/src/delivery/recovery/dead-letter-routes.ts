@@ -1,9 +1,10 @@
 import { Type } from 'typebox';
+import { auditorOf } from '../../audit/auditor.ts';
 import { filterText, readTimeFilter } from '../../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
 import type { HttpServer } from '../../http/server.ts';
 import { invalidField } from '../../kernel/errors.ts';
-import { parseId } from '../../kernel/ids.ts';
+import { formatId, parseId } from '../../kernel/ids.ts';
 import { listDeadLetters } from '../queries.ts';
 import { showDeadLetter } from '../show.ts';
 import { DeadLetterShown } from '../shown.ts';
@@ -17,7 +18,7 @@ const tags = ['Dead letters'];
 
 /** `/api/v1/dead-letters`: the list, and what can be done with many at once. */
 export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDeps): void {
-  const { db, clock } = deps;
+  const { db, clock, audit } = deps;
   app.addSchema(DeadLetterShown);
 
   app.get(
@@ -65,11 +66,11 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
         response: JOB_ANSWERS,
       },
     },
-    ({ body, caller }, reply) =>
-      answerWithJob(deps, caller, reply, {
+    (request, reply) =>
+      answerWithJob(deps, request, reply, {
         trigger: 'dead_letters',
-        filter: readFilter(body, ['dead'], clock.now()),
-        dryRun: body.dry_run === true,
+        filter: readFilter(request.body, ['dead'], clock.now()),
+        dryRun: request.body.dry_run === true,
       }),
   );
 
@@ -87,13 +88,22 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
         response: { 200: Type.Object({ purged: Type.Integer() }) },
       },
     },
-    async ({ body, caller }) => {
+    async (request) => {
+      const { body, caller } = request;
       const filter = {
         ...readFilter(body, ['dead'], clock.now()),
         statuses: ['dead'] as const,
         owner: caller.owner,
       };
-      return { purged: await purgeDeadLetters(db, caller, filter) };
+      const purged = await purgeDeadLetters(db, caller, filter, (trx, count) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'dead_letters.purged',
+          resourceType: 'environment',
+          resourceId: formatId('environment', caller.environmentId),
+          details: { count, filter: body },
+        }),
+      );
+      return { purged };
     },
   );
 }

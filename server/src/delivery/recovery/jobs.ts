@@ -1,4 +1,5 @@
 import { type Selectable, sql } from 'kysely';
+import type { Recording } from '../../audit/log.ts';
 import type { Database } from '../../db/pool.ts';
 import type { Tables } from '../../db/tables.ts';
 import type { Reach, Scope } from '../../http/caller.ts';
@@ -23,6 +24,7 @@ export async function insertJob(
   db: Database,
   scope: Scope,
   job: { id: string; trigger: JobRow['trigger']; filter: RecoveryFilter; estimate: Estimate; now: Date },
+  onInsert?: Recording<JobRow>,
 ): Promise<JobRow> {
   const { filter, now } = job;
   const { count } = await db
@@ -37,28 +39,32 @@ export async function insertJob(
   if (count >= most) {
     throw conflict('too_many_replays', `${most} replays are unfinished: wait for one, or cancel one.`);
   }
-  return db
-    .insertInto('replay_jobs')
-    .values({
-      tenant_id: scope.tenantId,
-      environment_id: scope.environmentId,
-      id: job.id,
-      owner: filter.owner ?? null,
-      trigger: job.trigger,
-      webhook_id: filter.webhookId ?? null,
-      event_type: filter.eventType ?? null,
-      statuses: filter.statuses === undefined ? null : [...filter.statuses],
-      since_at: filter.sinceMs === undefined ? null : new Date(filter.sinceMs),
-      until_at: new Date(filter.untilMs),
-      status: 'queued',
-      estimated: job.estimate.count,
-      estimate_is_exact: job.estimate.isExact,
-      cursor_id: firstCursor(filter),
-      next_chunk_at: now,
-      created_at: now,
-    })
-    .returningAll()
-    .executeTakeFirstOrThrow();
+  return db.transaction().execute(async (trx) => {
+    const row = await trx
+      .insertInto('replay_jobs')
+      .values({
+        tenant_id: scope.tenantId,
+        environment_id: scope.environmentId,
+        id: job.id,
+        owner: filter.owner ?? null,
+        trigger: job.trigger,
+        webhook_id: filter.webhookId ?? null,
+        event_type: filter.eventType ?? null,
+        statuses: filter.statuses === undefined ? null : [...filter.statuses],
+        since_at: filter.sinceMs === undefined ? null : new Date(filter.sinceMs),
+        until_at: new Date(filter.untilMs),
+        status: 'queued',
+        estimated: job.estimate.count,
+        estimate_is_exact: job.estimate.isExact,
+        cursor_id: firstCursor(filter),
+        next_chunk_at: now,
+        created_at: now,
+      })
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    await onInsert?.(trx, row);
+    return row;
+  });
 }
 
 export function filterOf(job: JobRow): RecoveryFilter {
@@ -104,17 +110,27 @@ function jobsWithin(db: Database, reach: Reach) {
  *
  * @throws AppError 404; 409 for a job that has ended otherwise.
  */
-export async function cancelJob(db: Database, reach: Reach, id: string | undefined, now: Date): Promise<JobRow> {
+export async function cancelJob(
+  db: Database,
+  reach: Reach,
+  id: string | undefined,
+  now: Date,
+  onCancel?: Recording<{ before: JobRow; after: JobRow }>,
+): Promise<JobRow> {
   const before = await requireJob(db, reach, id);
-  const cancelled = await db
-    .updateTable('replay_jobs')
-    .set({ status: 'cancelled', completed_at: now })
-    .where('tenant_id', '=', reach.tenantId)
-    .where('environment_id', '=', reach.environmentId)
-    .where('id', '=', before.id)
-    .where('status', 'in', UNFINISHED)
-    .returningAll()
-    .executeTakeFirst();
+  const cancelled = await db.transaction().execute(async (trx) => {
+    const after = await trx
+      .updateTable('replay_jobs')
+      .set({ status: 'cancelled', completed_at: now })
+      .where('tenant_id', '=', reach.tenantId)
+      .where('environment_id', '=', reach.environmentId)
+      .where('id', '=', before.id)
+      .where('status', 'in', UNFINISHED)
+      .returningAll()
+      .executeTakeFirst();
+    if (after !== undefined) await onCancel?.(trx, { before, after });
+    return after;
+  });
   if (cancelled !== undefined) return cancelled;
   const ended = await requireJob(db, reach, id);
   if (ended.status === 'cancelled') return ended;

@@ -1,4 +1,5 @@
 import { sql, type Transaction } from 'kysely';
+import type { Recording } from '../../audit/log.ts';
 import type { Database } from '../../db/pool.ts';
 import type { Tables } from '../../db/tables.ts';
 import type { Scope } from '../../http/caller.ts';
@@ -11,18 +12,24 @@ const BATCH_ROWS = 5_000;
 
 /**
  * Removes the dead letters that a filter means, and gives their number. Their deliveries stay as they are: dead, with
- * the reason. In batches, each committed by itself: what is removed when it fails half way stays so.
+ * the reason. In batches, each committed by itself: what is removed when it fails half way stays so. `onPurge` is called
+ * with the number of each batch.
  */
 export async function purgeDeadLetters(
   db: Database,
   scope: Scope,
   filter: RecoveryFilter & { statuses: readonly ['dead'] },
+  onPurge?: Recording<number>,
 ): Promise<number> {
   let purged = 0;
   let cursor = firstCursor(filter);
   for (;;) {
     const stretch = await nextStretch(db, scope, filter, cursor, BATCH_ROWS);
-    purged += await db.transaction().execute((trx) => remove(trx, scope, stretch.ids));
+    purged += await db.transaction().execute(async (trx) => {
+      const removed = await remove(trx, scope, stretch.ids);
+      if (removed > 0) await onPurge?.(trx, removed);
+      return removed;
+    });
     if (stretch.isLast) return purged;
     cursor = stretch.cursor;
   }

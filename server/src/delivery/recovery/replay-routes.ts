@@ -1,12 +1,13 @@
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
+import { auditorOf } from '../../audit/auditor.ts';
+import type { AuditLog } from '../../audit/log.ts';
 import type { Database } from '../../db/pool.ts';
-import type { Caller } from '../../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
 import type { HttpServer } from '../../http/server.ts';
 import type { Clock } from '../../kernel/clock.ts';
 import { notFound } from '../../kernel/errors.ts';
-import { type IdSource, parseId } from '../../kernel/ids.ts';
+import { formatId, type IdSource, parseId } from '../../kernel/ids.ts';
 import type { WebhookDirectory } from '../../webhooks/directory.ts';
 import { findWithin } from '../../webhooks/owner.ts';
 import { WebhookPath, webhookId } from '../../webhooks/webhook-path.ts';
@@ -27,6 +28,7 @@ export interface RecoveryRouteDeps {
   db: Database;
   clock: Clock;
   newId: IdSource;
+  audit: AuditLog;
   webhooks: WebhookDirectory;
 }
 
@@ -40,7 +42,7 @@ const tags = ['Replays'];
 
 /** Replay jobs: `/api/v1/replays`, and `POST /api/v1/webhooks/{id}/recover`. */
 export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): void {
-  const { db, clock } = deps;
+  const { db, clock, audit } = deps;
   app.addSchema(ReplayEstimateShown);
   app.addSchema(ReplayJobShown);
 
@@ -67,9 +69,10 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
         response: JOB_ANSWERS,
       },
     },
-    ({ body, caller }, reply) => {
+    (request, reply) => {
+      const { body } = request;
       const statuses = typeof body.status === 'string' ? [body.status] : body.status;
-      return answerWithJob(deps, caller, reply, {
+      return answerWithJob(deps, request, reply, {
         trigger: 'replays',
         filter: readFilter(body, statuses, clock.now()),
         dryRun: body.dry_run === true,
@@ -89,10 +92,11 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
         response: JOB_ANSWERS,
       },
     },
-    async ({ params, body, caller }, reply) => {
+    async (request, reply) => {
+      const { params, body, caller } = request;
       const id = webhookId(params.id);
       if ((await findWithin(deps, caller, id)) === undefined) throw notFound('webhook');
-      return answerWithJob(deps, caller, reply, {
+      return answerWithJob(deps, request, reply, {
         trigger: 'recover',
         filter: { ...readFilter(body, ['dead'], clock.now()), webhookId: id },
         dryRun: body.dry_run === true,
@@ -140,8 +144,18 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
         response: { 200: Type.Ref('ReplayJob') },
       },
     },
-    async ({ params, caller }) =>
-      showJob(await cancelJob(db, caller, parseId('replay', params.id), new Date(clock.now()))),
+    async (request) => {
+      const id = parseId('replay', request.params.id);
+      const row = await cancelJob(db, request.caller, id, new Date(clock.now()), (trx, { before, after }) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'replay.cancelled',
+          ...auditedJob(after),
+          before: { status: before.status },
+          after: { status: after.status, replayed: after.replayed },
+        }),
+      );
+      return showJob(row);
+    },
   );
 }
 
@@ -152,11 +166,12 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
  */
 export async function answerWithJob(
   deps: RecoveryRouteDeps,
-  caller: Caller,
+  request: FastifyRequest,
   reply: FastifyReply,
   job: { trigger: JobRow['trigger']; filter: RecoveryFilter; dryRun: boolean },
 ) {
-  const { db, clock, newId } = deps;
+  const { db, clock, newId, audit } = deps;
+  const { caller } = request;
   const { trigger } = job;
   const filter = { ...job.filter, owner: caller.owner };
   const named = filter.webhookId;
@@ -164,7 +179,18 @@ export async function answerWithJob(
   const estimated = await estimate(db, caller, filter);
   if (job.dryRun) return showEstimate(filter, estimated);
   const now = new Date(clock.now());
-  const row = await insertJob(db, caller, { id: newId(), trigger, filter, estimate: estimated, now });
+  const made = { id: newId(), trigger, filter, estimate: estimated, now };
+  const row = await insertJob(db, caller, made, (trx, inserted) =>
+    audit.record(trx, auditorOf(request), {
+      action: 'replay.created',
+      ...auditedJob(inserted),
+      after: showJob(inserted),
+    }),
+  );
   reply.code(202);
   return showJob(row);
+}
+
+function auditedJob(row: JobRow) {
+  return { resourceType: 'replay', resourceId: formatId('replay', row.id) };
 }
