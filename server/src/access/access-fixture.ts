@@ -93,6 +93,7 @@ export async function startAccess(documents: Map<string, () => Buffer | Promise<
     clock,
     box,
     newId,
+    tenants,
     queries,
     logLines,
     fetched,

@@ -200,9 +200,11 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     recognize(headers) {
       try {
         const caller = fromMemory(digestOf(readKey(headers)), { headers });
-        if (!(caller instanceof Promise)) return caller;
-        caller.catch(() => {});
-        return undefined;
+        if (caller === undefined) return undefined;
+        if (caller instanceof Promise) return notYet(caller);
+        // Whether it is suspended is judged next.
+        const tenant = tenants.get(caller.tenantId);
+        return tenant instanceof Promise ? notYet(tenant) : caller;
       } catch {
         return undefined;
       }
@@ -221,6 +223,11 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     flushLastUsed: uses.flush,
     stop: uses.stop,
   };
+}
+
+/** What is being looked up; its failure is for whoever waits for it. */
+function notYet(lookup: Promise<unknown>): undefined {
+  lookup.catch(() => {});
 }
 
 function isUnauthorized(error: unknown): boolean {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
 import { makeTemporaryDirectory } from '../testing/temporary-directory.ts';
@@ -19,9 +19,7 @@ let folder: string;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  pool = new pg.Pool(database.connection);
-  // The pool calls itself ended before its connections are, and the database is dropped under the last of them.
-  pool.on('connect', (client) => client.on('error', () => {}));
+  pool = database.openPool();
   folder = makeTemporaryDirectory();
 });
 afterAll(async () => {

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../kernel/clock.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
@@ -17,7 +17,7 @@ let source: MasterKeySource;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  pool = new pg.Pool(database.connection);
+  pool = database.openPool();
   folder = makeTemporaryDirectory();
   source = { kind: 'folder', path: folder };
   writeFileSync(path.join(folder, KEY_FILE), 'a'.repeat(64), { mode: 0o600 });

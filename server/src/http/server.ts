@@ -81,7 +81,7 @@ export function createHttpServer(options: {
   /** Origins whose pages may read answers (none). */
   corsOrigins?: readonly string[];
   bounds?: Partial<HttpBounds>;
-  /** Called for each request that is refused because of who is asking: 401 and 403. */
+  /** Called for each request that is refused because of who is asking: 401, 403, and 429 `too_many_failed_attempts`. */
   onDenied?: (request: FastifyRequest, error: AppError) => void;
 }): HttpServer {
   const bounds = { ...BOUNDS, ...options.bounds };
@@ -122,7 +122,7 @@ export function createHttpServer(options: {
 
   app.addSchema(ProblemSchema);
   app.setErrorHandler((error, request, reply) => {
-    if (error instanceof AppError && (error.status === 401 || error.status === 403)) options.onDenied?.(request, error);
+    if (error instanceof AppError && isDenial(error)) options.onDenied?.(request, error);
     answerProblem(error, request, reply, options.databaseOutage?.());
   });
   app.setNotFoundHandler(() => {
@@ -195,6 +195,10 @@ export function createHttpServer(options: {
   });
   closeAfterLastAnswer(app);
   return app;
+}
+
+function isDenial({ status, code }: AppError): boolean {
+  return status === 401 || status === 403 || code === 'too_many_failed_attempts';
 }
 
 /**

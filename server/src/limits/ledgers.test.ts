@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openDatabase } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
@@ -17,7 +17,7 @@ let tenantId: string;
 let tenants = 0;
 beforeAll(async () => {
   database = await createTestDatabase();
-  pool = new pg.Pool({ ...database.connection, max: 10 });
+  pool = database.openPool();
 });
 afterAll(async () => {
   await pool.end();

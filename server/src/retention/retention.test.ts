@@ -24,7 +24,7 @@ let handle: DatabaseHandle;
 
 beforeAll(async () => {
   database = await createTestDatabase();
-  pool = new pg.Pool(database.connection);
+  pool = database.openPool();
   client = new pg.Client(database.connection);
   await client.connect();
   handle = openDatabase({ connection: database.connection, logger });

@@ -16,7 +16,7 @@ import { DEFAULT_SETTINGS } from './types.ts';
 const TABLES = [
   ...['tenants', 'environments', 'api_keys', 'event_types', 'webhooks', 'webhook_secrets', 'webhook_totals'],
   ...['lanes', 'circuits', 'parked_keys', 'portal_revocations', 'replay_jobs', 'retention_cursors', 'erasure_jobs'],
-  ...['audit_chains', 'audit_log'],
+  ...['api_key_old_secrets', 'jwt_issuers', 'rate_limits', 'daily_usage', 'audit_chains', 'audit_log'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
 ];
 const RECORD_TABLES = ['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'];
@@ -66,6 +66,13 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
   for (const statement of [
     sql`INSERT INTO api_keys (tenant_id, environment_id, id, name, role, key_hash, key_hint, created_at)
         VALUES (${scope}, ${keyId}, 'k', 'viewer', ${Buffer.from(keyId)}, 'ph', now())`,
+    sql`INSERT INTO api_key_old_secrets (tenant_id, key_id, key_hash, expires_at)
+        VALUES (${tenantId}, ${keyId}, ${Buffer.from(id)}, now())`,
+    sql`INSERT INTO jwt_issuers (id, tenant_id, name, issuer, audience, jwks_url, clock_skew_seconds, max_lifetime_seconds,
+          claims, default_environment, created_at, updated_at)
+        VALUES (${id}, ${tenantId}, 'n', 'i', 'a', 'https://example.com', 0, 1, '{}', 'production', now(), now())`,
+    sql`INSERT INTO rate_limits (tenant_id, subject, arrival_at) VALUES (${tenantId}, ${id}, now())`,
+    sql`INSERT INTO daily_usage (tenant_id, day, used) VALUES (${tenantId}, now(), 1) ON CONFLICT DO NOTHING`,
     sql`INSERT INTO event_types (tenant_id, environment_id, name, group_name, description, created_at, updated_at)
         VALUES (${scope}, ${id}, 'g', 'd', now(), now())`,
     sql`INSERT INTO webhooks (tenant_id, environment_id, id, name, url, events, status, http_method, created_at, updated_at)
@@ -148,7 +155,7 @@ test('a deleted tenant leaves no row, also of environments that went before it, 
   const gone = await seedTenant('gone');
   const stays = await seedTenant('stays');
   const before = await countRows(TABLES, stays.tenantId);
-  expect(before).toEqual({ ...all(TABLES, 21), tenants: 1, environments: 3, audit_chains: 1 });
+  expect(before).toEqual({ ...all(TABLES, 21), tenants: 1, environments: 3, audit_chains: 1, daily_usage: 1 });
   // An environment whose row is gone and whose records were left behind.
   await handle.db
     .deleteFrom('environments')

@@ -8,6 +8,8 @@ export interface TestDatabase {
   connectionString: string;
   /** The same for `pg`. */
   connection: { connectionString: string };
+  /** Connections that bear it when the database is dropped: a pool calls itself ended before they are. */
+  openPool(max?: number): pg.Pool;
   /** Ends the sessions that are still open and removes the database. */
   drop(): Promise<void>;
 }
@@ -28,6 +30,12 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   return {
     connectionString,
     connection: { connectionString },
+    openPool(max = 10) {
+      const pool = new pg.Pool({ connectionString, max });
+      pool.on('error', () => {});
+      pool.on('connect', (client) => client.on('error', () => {}));
+      return pool;
+    },
     drop: () =>
       asAdministrator(serverUrl, async (client) => {
         await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);

@@ -73,6 +73,8 @@ const eventType = async () => {
   made += 1;
   return (await post('/api/v1/event-types', { name: `type.n${made}` })).name as string;
 };
+const key = async () => (await post('/api/v1/api-keys', { name: 'K', role: 'viewer' })).id as string;
+const login = { name: 'Login', issuer: 'https://login.example', audience: 'posthorn', secret: 'personal'.repeat(4) };
 const range = { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' };
 
 type Case = [action: string, call: () => Promise<[path: string, body?: unknown]>];
@@ -83,6 +85,34 @@ const EXPECTED: Record<string, Case> = {
   'PUT /api/v1/tenants/{id}': ['tenant.updated', async () => [`/api/v1/tenants/${tenant.slug}`, { name: 'Put' }]],
   'PATCH /api/v1/tenants/{id}': ['tenant.updated', async () => [`/api/v1/tenants/${tenant.slug}`, { name: 'Patched' }]],
   'DELETE /api/v1/tenants/{id}': ['tenant.deleted', async () => [`/api/v1/tenants/${(await makeTenant()).slug}`]],
+  'POST /api/v1/tenants/{id}/suspend': [
+    'tenant.suspended',
+    async () => [`/api/v1/tenants/${(await makeTenant()).id}/suspend`, { reason: 'unpaid' }],
+  ],
+  'POST /api/v1/tenants/{id}/resume': [
+    'tenant.resumed',
+    async () => {
+      const { id } = await makeTenant();
+      await post(`/api/v1/tenants/${id}/suspend`);
+      return [`/api/v1/tenants/${id}/resume`];
+    },
+  ],
+  'POST /api/v1/jwt-issuers': ['jwt_issuer.created', async () => ['/api/v1/jwt-issuers', login]],
+  'PUT /api/v1/jwt-issuers/{id}': [
+    'jwt_issuer.updated',
+    async () => [`/api/v1/jwt-issuers/${(await post('/api/v1/jwt-issuers', login)).id}`, { name: 'Put' }],
+  ],
+  'PATCH /api/v1/jwt-issuers/{id}': [
+    'jwt_issuer.updated',
+    async () => [
+      `/api/v1/jwt-issuers/${(await post('/api/v1/jwt-issuers', login)).id}`,
+      { secret: 'personal'.repeat(5) },
+    ],
+  ],
+  'DELETE /api/v1/jwt-issuers/{id}': [
+    'jwt_issuer.deleted',
+    async () => [`/api/v1/jwt-issuers/${(await post('/api/v1/jwt-issuers', login)).id}`],
+  ],
   'POST /api/v1/tenants/{id}/environments': [
     'environment.created',
     async () => [`/api/v1/tenants/${tenant.id}/environments`, { name: 'canary' }],
@@ -100,10 +130,13 @@ const EXPECTED: Record<string, Case> = {
     async () => [`/api/v1/tenants/${tenant.id}/environments/development`],
   ],
   'POST /api/v1/api-keys': ['api_key.created', async () => ['/api/v1/api-keys', { name: 'K', role: 'viewer' }]],
-  'DELETE /api/v1/api-keys/{id}': [
-    'api_key.revoked',
-    async () => [`/api/v1/api-keys/${(await post('/api/v1/api-keys', { name: 'K', role: 'viewer' })).id}`],
+  'PUT /api/v1/api-keys/{id}': ['api_key.updated', async () => [`/api/v1/api-keys/${await key()}`, { name: 'Put' }]],
+  'PATCH /api/v1/api-keys/{id}': [
+    'api_key.updated',
+    async () => [`/api/v1/api-keys/${await key()}`, { requests_per_second: 3 }],
   ],
+  'POST /api/v1/api-keys/{id}/rotate': ['api_key.rotated', async () => [`/api/v1/api-keys/${await key()}/rotate`]],
+  'DELETE /api/v1/api-keys/{id}': ['api_key.revoked', async () => [`/api/v1/api-keys/${await key()}`]],
   'POST /api/v1/portal-tokens': [
     'portal_token.created',
     async () => ['/api/v1/portal-tokens', { owner: 'anna', access: 'manage' }],

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createAuditLog } from '../../src/audit/log.ts';
 import { openDatabase } from '../../src/db/pool.ts';
@@ -21,7 +21,7 @@ let pool: pg.Pool;
 beforeAll(async () => {
   posthorn = await startTestPosthorn();
   receiver = await startReceiver();
-  pool = new pg.Pool(posthorn.database.connection);
+  pool = posthorn.database.openPool();
 });
 
 afterAll(async () => {

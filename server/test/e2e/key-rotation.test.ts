@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { beforeEach, expect, test } from 'vitest';
 import { KeyRing } from '../../src/encryption/key-ring.ts';
 import { openKeyRows, readKeyRows } from '../../src/encryption/key-rows.ts';
@@ -20,7 +20,7 @@ let posthorn: TestPosthorn;
 let pool: pg.Pool;
 beforeEach(async () => {
   posthorn = await startTestPosthorn({ previousEncryptionKey: NEXT.key });
-  pool = new pg.Pool({ ...posthorn.database.connection, max: 4 });
+  pool = posthorn.database.openPool(4);
   return async () => {
     await pool.end();
     await posthorn.stop();

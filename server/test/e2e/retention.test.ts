@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { DAY_MS, ensurePartitions, listPartitions } from '../../src/db/partitions.ts';
 import { createIdSource, firstIdAt } from '../../src/kernel/ids.ts';
@@ -14,7 +14,7 @@ const newId = createIdSource();
 beforeEach(async () => {
   posthorn = await startTestPosthorn();
   receiver = await startReceiver();
-  pool = new pg.Pool(posthorn.database.connection);
+  pool = posthorn.database.openPool();
 });
 
 afterEach(async () => {

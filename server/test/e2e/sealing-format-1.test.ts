@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import pg from 'pg';
+import type pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { signToken } from '../../src/access/jwt/token-fixture.ts';
 import { loadMigrations, migrate } from '../../src/db/migrate.ts';
 import { masterKey } from '../../src/encryption/master-keys.ts';
 import { rotateDataKey } from '../../src/encryption/rotate-data-key.ts';
@@ -17,7 +18,7 @@ let database: TestDatabase;
 let pool: pg.Pool;
 beforeAll(async () => {
   database = await createTestDatabase();
-  pool = new pg.Pool(database.connection);
+  pool = database.openPool();
   await pool.query('DROP SCHEMA public CASCADE; CREATE SCHEMA public');
   await migrate(
     pool,
@@ -25,7 +26,11 @@ beforeAll(async () => {
   );
   for (const [table, rows] of Object.entries<object[]>(then.rows)) {
     for (const row of rows) {
-      await pool.query(`INSERT INTO ${table} SELECT * FROM json_populate_record(NULL::${table}, $1)`, [row]);
+      const columns = Object.keys(row).join(', ');
+      await pool.query(
+        `INSERT INTO ${table} (${columns}) SELECT ${columns} FROM json_populate_record(NULL::${table}, $1)`,
+        [row],
+      );
     }
   }
   // Answers are kept for a day.
@@ -52,6 +57,11 @@ test('a database from before there were data keys is refused with another key, o
     const event = { event_type: 'a.b', data: {} };
     const published = await posthorn.call('POST', '/api/v1/events', event, { authorization: `Bearer ${then.api_key}` });
     expect(published.status).toBe(202);
+    const { issuer, audience, secret: shared } = then.jwt;
+    const exp = Math.floor(Date.now() / 1000) + 60;
+    const token = signToken({ iss: issuer, aud: audience, sub: 'user', tenant: 'default', exp }, shared);
+    const listed = await posthorn.call('GET', '/api/v1/webhooks', undefined, { authorization: `Bearer ${token}` });
+    expect(listed.status, listed.text).toBe(200);
   };
   const check = await pool.query('SELECT count(*)::int AS count FROM encryption_check');
   expect(check.rows).toEqual([{ count: 0 }]);
@@ -69,7 +79,7 @@ test('a database from before there were data keys is refused with another key, o
     onStep: () => {},
     settleMs: 0,
   });
-  expect(result).toEqual({ key: 1, resealed: 3, removed: [0] });
+  expect(result).toEqual({ key: 1, resealed: 4, removed: [0] });
   await expectAllOpen();
   await posthorn.restart();
   await expectAllOpen();
