@@ -28,9 +28,13 @@ export async function alone<Result>(pool: pg.Pool, task: () => Promise<Result>):
       ROTATION_LOCK,
     ]);
     if (result.rows[0]?.locked !== true) throw new RotationError('Another rotation of keys is under way.');
-    return await task();
+    try {
+      return await task();
+    } finally {
+      // Where the connection is broken, its end has freed the lock.
+      await client.query('SELECT pg_advisory_unlock($1)', [ROTATION_LOCK]).catch(() => {});
+    }
   } finally {
-    // Ending the connection frees the lock, also when it is broken.
     client.release(true);
   }
 }
