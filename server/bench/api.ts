@@ -42,6 +42,13 @@ export class Api {
     }
   }
 
+  /** How many of its processes run and take requests, in the server's words: `2 of 2 running`. */
+  async processes(): Promise<string | undefined> {
+    const response = await fetch(`${this.#origin}/health/ready`);
+    const { checks } = (await response.json()) as { checks: { processes?: string } };
+    return checks.processes;
+  }
+
   /** Makes tenants that may publish any event type. */
   async createTenants(slugs: readonly string[]): Promise<void> {
     await inParallel(slugs, async (slug) => {

@@ -62,12 +62,6 @@ export async function countInHand(client: Client, webhookIds: readonly string[])
   return Number(result.rows[0]?.count);
 }
 
-/** Posthorn processes that have joined since then and are there. */
-export async function nodesSince(client: Client, since: Date): Promise<number> {
-  const result = await client.query<{ count: string }>('SELECT count(*) FROM nodes WHERE started_at >= $1', [since]);
-  return Number(result.rows[0]?.count);
-}
-
 /** By webhook id; webhooks without deliveries are absent. It reads the rows themselves, whatever statistics say. */
 export async function recordsOf(client: Client, webhookIds: readonly string[]): Promise<Map<string, DeliveryRecords>> {
   const result = await client.query<Record<keyof DeliveryRecords | 'webhook_id', string>>(

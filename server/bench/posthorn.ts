@@ -4,9 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Api } from './api.ts';
-import { leftOverPostgres, nodesSince, withDatabase } from './database.ts';
+import { leftOverPostgres, withDatabase } from './database.ts';
 import { isThere, killAll, pidsOf } from './processes.ts';
 import type { Kill } from './scenarios.ts';
 import { until } from './until.ts';
@@ -67,7 +66,6 @@ export class Posthorn {
    * @throws Error with the server's last output when it is not ready in a minute.
    */
   async start(processes: number): Promise<number> {
-    const startedAt = new Date();
     const startMs = performance.now();
     const several = processes > 1 ? { POSTHORN_PROCESSES: String(processes) } : {};
     const child = spawn(process.execPath, [this.#file, 'serve'], {
@@ -92,7 +90,7 @@ export class Posthorn {
     await this.#awaitReady(child);
     const readyMs = performance.now() - startMs;
     this.firstStartMs ??= readyMs;
-    if (processes > 1) await this.#awaitProcesses(processes, startedAt);
+    if (processes > 1) await this.#awaitProcesses(processes);
     return readyMs;
   }
 
@@ -152,13 +150,11 @@ export class Posthorn {
   }
 
   /** The first process that is ready answers for all; the figures need the others too. Each is a node of its own. */
-  async #awaitProcesses(processes: number, since: Date): Promise<void> {
-    const joined = () => this.database((client) => nodesSince(client, since));
-    if (!(await until(async () => (await joined()) >= processes, JOIN_MS_MAX))) {
-      throw new Error(`Not all of the ${processes} processes have joined in ${JOIN_MS_MAX / 1000} s.`);
+  async #awaitProcesses(processes: number): Promise<void> {
+    const all = `${processes} of ${processes} running`;
+    if (!(await until(async () => (await this.api.processes()) === all, JOIN_MS_MAX))) {
+      throw new Error(`Not all of the ${processes} processes run after ${JOIN_MS_MAX / 1000} s.`);
     }
-    // A node joins just before it listens.
-    await sleep(250);
   }
 }
 
