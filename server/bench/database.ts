@@ -175,7 +175,7 @@ FROM numbered, scope`;
 /** Whether a process removes records whose time is over. */
 export async function retentionIsWorking(client: Client): Promise<boolean> {
   // The lock of retention/round.ts.
-  const result = await client.query(`SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7678003`);
+  const result = await client.query(`SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7678004`);
   return (result.rowCount ?? 0) > 0;
 }
 
