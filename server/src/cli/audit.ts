@@ -6,7 +6,7 @@ import { type Database, openDatabase } from '../db/pool.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { findTenant, readTenantRef } from '../tenants/queries.ts';
 import { CommandError } from './command-error.ts';
-import { openDatabaseOnly } from './database-only.ts';
+import { openBesideOthers } from './database-only.ts';
 import type { Terminal } from './terminal.ts';
 
 /** `posthorn audit`: the check of the audit log. */
@@ -34,7 +34,7 @@ fit, and names the first that does not. Whoever may write to the database can ma
 so note the last hash elsewhere, and give it with --expect next time. Hashes that were removed because of their age are
 not found any more, but the last one of them is.
 
-With DATABASE_URL it works on that database, else on the embedded one, which no running Posthorn may be using.
+It works beside the running Posthorn or without it: with DATABASE_URL on that database, else on the embedded one.
 
 Examples:
   $ DATABASE_URL=postgresql://posthorn@db/posthorn npx posthorn audit verify
@@ -44,7 +44,7 @@ Examples:
       const config = readConfig('dev', terminal.env);
       const expected = (options.expect ?? []).map(readHash);
       const logger = createLogger(config.logLevel);
-      const storage = await openDatabaseOnly(config, logger);
+      const storage = await openBesideOthers(config, logger);
       const { db, close } = openDatabase({ connection: storage.connection, max: 2, logger });
       try {
         await verifyAll(db, await chosenChains(db, options), expected, terminal);

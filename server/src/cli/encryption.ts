@@ -1,8 +1,6 @@
 import { Command } from 'commander';
 import pg from 'pg';
-import { type Config, readConfig } from '../config.ts';
-import { DataDirectoryInUse } from '../db/data-directory.ts';
-import { embeddedConnection } from '../db/embedded.ts';
+import { readConfig } from '../config.ts';
 import { type MasterKeySource, readMasterKeys } from '../encryption/key-files.ts';
 import { openKeyRows, readKeyRows } from '../encryption/key-rows.ts';
 import { mustBeOpened } from '../encryption/prepare-keys.ts';
@@ -12,7 +10,7 @@ import { rotateMasterKey } from '../encryption/rotate-master-key.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { givenMasterKeys } from '../keys.ts';
 import { CommandError } from './command-error.ts';
-import { openDatabaseOnly } from './database-only.ts';
+import { openBesideOthers } from './database-only.ts';
 import { wholeNumber } from './number-option.ts';
 import type { Terminal } from './terminal.ts';
 import { textTable } from './text-table.ts';
@@ -138,7 +136,7 @@ async function withDatabase(
 ): Promise<void> {
   const config = readConfig('dev', terminal.env);
   const source = givenMasterKeys(config) ?? { kind: 'folder', path: config.dataDir };
-  const database = await openBesideOthers(config);
+  const database = await openBesideOthers(config, createLogger(config.logLevel));
   // No statement timeout: looking at all of a large table takes as long as it takes.
   const pool = new pg.Pool({ ...database.connection, max: 2, application_name: 'posthorn-encryption' });
   pool.on('error', () => {
@@ -157,14 +155,4 @@ async function refuseWithoutKeys(pool: pg.Pool): Promise<void> {
   const table = await pool.query<{ found: boolean }>("SELECT to_regclass('encryption_keys') IS NOT NULL AS found");
   const found = table.rows[0]?.found === true && (await readKeyRows(pool)).length > 0;
   if (!found) throw new CommandError('The database has no keys yet: start this version of Posthorn once before.');
-}
-
-async function openBesideOthers(config: Config): Promise<{ connection: pg.ClientConfig; close(): Promise<void> }> {
-  try {
-    return await openDatabaseOnly(config, createLogger(config.logLevel));
-  } catch (error) {
-    // Its PostgreSQL runs there, and takes one more connection.
-    if (!(error instanceof DataDirectoryInUse)) throw error;
-    return { connection: await embeddedConnection(config.dataDir), close: async () => {} };
-  }
 }
