@@ -18,7 +18,10 @@ test('the audit log of the embedded database is checked beside the running progr
   const { status } = await server.call('POST', '/api/v1/tenants', { name: 'Acme', slug: 'acme' });
   expect(status).toBe(201);
   const beside = await runToEnd(['audit', 'verify'], options);
-  expect(beside).toMatchObject({ code: 0, output: expect.stringMatching(/^platform: 2 entries; the last is 2 with /m) });
+  expect(beside).toMatchObject({
+    code: 0,
+    output: expect.stringMatching(/^platform: 2 entries; the last is 2 with /m),
+  });
   expect((await server.call('GET', '/health/ready')).status).toBe(200);
   await server.end('SIGTERM');
   expect(await runToEnd(['audit', 'verify'], options)).toMatchObject({ code: 0, output: beside.output });

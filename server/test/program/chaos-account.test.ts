@@ -57,6 +57,9 @@ test('a kill explains an attempt once, and no more than may have been under way 
     overdrawnKills(findRepeats(arrivals, [one]), [one], inFlightMax).length;
   expect(overdrawn([before, after], 1)).toBe(0);
   expect(overdrawn([before, arrival(10_500), after], 9)).toBe(1);
+  const both = [one, kill([], { beganAtMs: 10_700, endedAtMs: 10_720 })];
+  expect(overdrawnKills(findRepeats([before, arrival(10_500), after], both), both, 9)).toEqual([]);
+  expect(overdrawnKills(findRepeats([before, arrival(10_500), arrival(10_600), after], both), both, 9)).toHaveLength(1);
   const open = [1, 2].map((event) => arrival(9_999, { event, answeredAtMs: undefined }));
   const again = [1, 2].map((event) => arrival(12_000, { event }));
   expect([overdrawn([...open, ...again], 2), overdrawn([...open, ...again], 1)]).toEqual([0, 1]);

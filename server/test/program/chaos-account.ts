@@ -42,7 +42,10 @@ export function findRepeats(arrivals: readonly Arrival[], kills: readonly Kill[]
     const earlier = last.get(name);
     last.set(name, later);
     if (earlier === undefined) continue;
-    const kill = kills.find((each) => liesBetween(each, earlier, later) && !each.record.attempts.has(name));
+    const fitting = kills.filter((each) => liesBetween(each, earlier, later) && !each.record.attempts.has(name));
+    // Soon after a kill both it and the next one fit; each explains an attempt once.
+    const spent = new Set(repeats.filter((repeat) => repeat.name === name).map((repeat) => repeat.kill));
+    const kill = fitting.find((each) => !spent.has(each)) ?? fitting[0];
     repeats.push({ name, earlier, later, kill });
   }
   return repeats;
