@@ -322,9 +322,9 @@ test('audit entries go by the longest time of their tenant’s environments, the
   }
   expect((await round()).removedAuditEntries).toBe(6 + 4 + 2 + 2);
   const left = async (tenantId: string) =>
-    (
-      await client.query('SELECT resource_id FROM audit_log WHERE tenant_id = $1 ORDER BY sequence', [tenantId])
-    ).rows.map(({ resource_id }) => Number(resource_id));
+    (await pool.query('SELECT resource_id FROM audit_log WHERE tenant_id = $1 ORDER BY sequence', [tenantId])).rows.map(
+      ({ resource_id }) => Number(resource_id),
+    );
   expect(await Promise.all(chains.map(left))).toEqual([[9], [99, 11, 9], [364, 101, 99, 11, 9], [364, 101, 99, 11, 9]]);
   for (const tenantId of chains) {
     expect((await verifyChain(handle.db, tenantId, () => {})).fault).toBeUndefined();
