@@ -1,7 +1,7 @@
 import { errorCode } from '../db/pool.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
-import type { Envelope } from '../shaping/envelopes.ts';
+import type { BodyForm } from '../shaping/body-form.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
 import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts';
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
@@ -26,7 +26,7 @@ export interface WebhookTarget {
   readonly customHeaders: HeaderList;
   /** `customHeaders` as attempts record them: credentials masked. */
   readonly maskedHeaders: HeaderList;
-  readonly envelope: Envelope;
+  readonly bodyForm: BodyForm;
   readonly retryPolicy: RetryPolicy;
   readonly timeoutMs: number;
   /** Requests at once; null: as many as the engine gives. */
@@ -83,7 +83,7 @@ export function createTarget(
     events: row.events,
     customHeaders,
     maskedHeaders: maskHeaders(customHeaders),
-    envelope: settings.envelope,
+    bodyForm: { envelope: settings.envelope, spelling: signature.body_spelling },
     retryPolicy: settings.retryPolicy,
     timeoutMs: settings.timeoutSeconds * 1000,
     maxConcurrency: row.max_concurrency,
