@@ -28,6 +28,5 @@ export function sameRoute(
   { handler, config, bodyLimit }: RouteOptions,
   changes: Pick<RouteOptions, 'method' | 'url' | 'schema' | 'preHandler' | 'preSerialization'>,
 ): RouteOptions {
-  // Fastify writes a route's own path into its config.
   return { handler, config: { ...config }, ...(bodyLimit !== undefined && { bodyLimit }), ...changes };
 }

@@ -95,7 +95,7 @@ export class Attempts {
       parksKey,
       url: route.kind === 'failover' ? route.url.href : target.url.href,
       method: target.method,
-      envelope: formName(target.bodyForm),
+      envelope: formName(target),
       requestHeaders,
       responseStatus: answer.responseStatus,
       responseHeaders: answer.responseHeaders,

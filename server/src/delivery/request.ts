@@ -18,7 +18,7 @@ export function prepareRequest(
   number: number,
   nowMs: number,
 ): PreparedRequest {
-  const { body, contentType } = shapeForm(target.bodyForm, task.event, number);
+  const { body, contentType } = shapeForm(target, task.event, number);
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
   const fixed = fixedHeaders(target);

@@ -2,6 +2,7 @@ import { errorCode } from '../db/pool.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { BodyForm } from '../shaping/body-form.ts';
+import type { Envelope } from '../shaping/envelopes.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
 import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts';
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
@@ -26,7 +27,8 @@ export interface WebhookTarget {
   readonly customHeaders: HeaderList;
   /** `customHeaders` as attempts record them: credentials masked. */
   readonly maskedHeaders: HeaderList;
-  readonly bodyForm: BodyForm;
+  readonly envelope: Envelope;
+  readonly bodySpelling: BodyForm['bodySpelling'];
   readonly retryPolicy: RetryPolicy;
   readonly timeoutMs: number;
   /** Requests at once; null: as many as the engine gives. */
@@ -83,7 +85,8 @@ export function createTarget(
     events: row.events,
     customHeaders,
     maskedHeaders: maskHeaders(customHeaders),
-    bodyForm: { envelope: settings.envelope, spelling: signature.body_spelling },
+    envelope: settings.envelope,
+    bodySpelling: signature.body_spelling,
     retryPolicy: settings.retryPolicy,
     timeoutMs: settings.timeoutSeconds * 1000,
     maxConcurrency: row.max_concurrency,
