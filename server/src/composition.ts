@@ -9,6 +9,8 @@ import { type AuditLog, createAuditLog } from './audit/log.ts';
 import { registerAuditRoutes } from './audit/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
+import { rememberRoutes } from './compat/canonical-routes.ts';
+import { registerDocumentPaths } from './compat/document-paths.ts';
 import type { Config } from './config.ts';
 import type { DatabaseOutage } from './db/embedded-keeper.ts';
 import type { Change } from './db/notify.ts';
@@ -214,6 +216,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const onDenied = denials.add;
   const http = createHttpServer({ logger, authenticate, admit, onDenied, trustedProxies, databaseOutage, corsOrigins });
   await registerOpenApi(http, programVersion());
+  const canonical = rememberRoutes(http);
   registerIdempotency(http, { db, box, clock });
   registerHealthRoutes(http, {
     pool,
@@ -260,6 +263,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
   registerAuditRoutes(http, { db });
+  // When all that they stand for is there.
+  registerDocumentPaths(http, canonical, { db });
 
   return {
     database,

@@ -24,6 +24,7 @@ const FLOORS = [
   ['delivery'],
   ['events'],
   ['retention', 'erasure'],
+  ['compat'],
   ['operations'],
   ['config.ts', 'keys.ts', 'storage.ts', 'composition.ts', 'prepare-database.ts', 'node.ts', 'app.ts'],
   ['processes'],

@@ -2,6 +2,7 @@ import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { IdSource } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { formName } from '../shaping/body-form.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { type AttemptResult, decideOutcome } from './outcome.ts';
 import { recordedResult } from './recorded-result.ts';
@@ -94,7 +95,7 @@ export class Attempts {
       parksKey,
       url: route.kind === 'failover' ? route.url.href : target.url.href,
       method: target.method,
-      envelope: target.envelope,
+      envelope: formName(target),
       requestHeaders,
       responseStatus: answer.responseStatus,
       responseHeaders: answer.responseHeaders,

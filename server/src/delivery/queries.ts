@@ -132,6 +132,7 @@ export function listAttempts(
     .$if(filter.success !== undefined, (query) => query.where('a.error_class', filter.success ? 'is' : 'is not', null))
     .$if(page.beforeId !== undefined, (query) => query.where('a.id', '<', page.beforeId ?? ''))
     .orderBy('a.id', 'desc')
+    .offset(page.skip ?? 0)
     .limit(page.limit + 1)
     .execute();
 }

@@ -1,5 +1,5 @@
 import { formatId } from '../kernel/ids.ts';
-import { shapeBody } from '../shaping/envelopes.ts';
+import { shapeForm } from '../shaping/body-form.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { OutgoingRequest } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
@@ -18,7 +18,7 @@ export function prepareRequest(
   number: number,
   nowMs: number,
 ): PreparedRequest {
-  const { body, contentType } = shapeBody(target.envelope, task.event, number);
+  const { body, contentType } = shapeForm(target, task.event, number);
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
   const fixed = fixedHeaders(target);

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { formatId, timeOfId } from '../kernel/ids.ts';
 import { NOTHING_HIDDEN } from '../masking/hidden-values.ts';
 import type { Masker } from '../masking/masker.ts';
-import { type Envelope, shapeBody } from '../shaping/envelopes.ts';
+import { shapeNamedForm } from '../shaping/body-form.ts';
 import type { AttemptRow } from './queries.ts';
 import { EVENT_SOURCE } from './rows.ts';
 import { type AttemptShown, shownIds } from './shown.ts';
@@ -79,5 +79,5 @@ function requestBodyOf(row: AttemptRow): string | null {
     metadata: row.metadata,
     source: EVENT_SOURCE,
   };
-  return shapeBody(row.envelope as Envelope, event, row.number).body.toString('utf8');
+  return shapeNamedForm(row.envelope, event, row.number).body.toString('utf8');
 }

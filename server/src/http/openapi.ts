@@ -45,6 +45,7 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
         'JWT issuers',
         'Portal tokens',
         'Operations',
+        'Compatible paths',
       ].map((name) => ({ name })),
     },
     transform: ({ schema, url, route }) => ({

@@ -20,11 +20,20 @@ export interface PageRequest {
   limit: number;
   /** Only rows with an id smaller than this. */
   beforeId: string | undefined;
+  /** Rows to leave out at the beginning; absent: none. Only lists that a requirement document pages so heed it. */
+  skip?: number;
 }
 
-/** @throws AppError 400 for a cursor that this API did not give. */
-export function readPage(query: { limit: number; cursor?: string | undefined }): PageRequest {
-  return { limit: query.limit, beforeId: query.cursor === undefined ? undefined : decodeCursor(query.cursor) };
+/**
+ * Reads where a page begins. `skip` is a number on the paths whose schema has it. On all others it is the text that the
+ * caller sent, and left aside like every parameter that a path does not know.
+ *
+ * @throws AppError 400 for a cursor that this API did not give.
+ */
+export function readPage(query: { limit: number; cursor?: string | undefined; skip?: unknown }): PageRequest {
+  const { limit, cursor, skip } = query;
+  const beforeId = cursor === undefined ? undefined : decodeCursor(cursor);
+  return { limit, beforeId, ...(typeof skip === 'number' && { skip }) };
 }
 
 /**

@@ -3,6 +3,9 @@ import { type Static, Type } from 'typebox';
 /** The legacy schemes: an HMAC of the body alone, as the requirement documents' receivers check it. */
 export const BODY_HMAC_METHODS = ['hmac_sha256_hex', 'hmac_sha256', 'hmac_sha1'] as const;
 
+/** How a body is spelled that is sent and signed: as published, or as a receiver writes it anew before it verifies. */
+export const BODY_SPELLINGS = ['published', 'json_stringify'] as const;
+
 export type BodyHmacMethod = (typeof BODY_HMAC_METHODS)[number];
 
 /**
@@ -32,6 +35,14 @@ export const SignatureSettingsSchema = Type.Object(
         description: 'The header of that further signature. Default `X-Webhook-Signature`.',
       }),
     ),
+    body_spelling: Type.Optional(
+      Type.Enum([...BODY_SPELLINGS], {
+        description:
+          '`published`: the body has the data as it was published. `json_stringify`: the body is sent, and signed, as ' +
+          'JavaScript writes it after reading it, for receivers that check the signature of what they parsed. Default ' +
+          '`published`.',
+      }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -46,6 +57,7 @@ export const DEFAULT_SIGNATURE: SignatureConfig = {
   asymmetric: false,
   method: 'none',
   header: 'X-Webhook-Signature',
+  body_spelling: 'published',
 };
 
 /**

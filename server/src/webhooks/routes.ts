@@ -38,11 +38,15 @@ const ListQuery = Type.Object({
   q: searched(200, 'A part of the name, the URL or the description; for a viewer, of the name.'),
 });
 
+/** It stands in so many answers that the reference has it once. */
+const WEBHOOK = Type.Ref('Webhook');
+
 /** `/api/v1/webhooks`: the webhooks of an environment, their status and their secrets. */
 export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): void {
   const read = { permission: 'read', portal: 'read' } as const;
   const develop = { permission: 'develop', portal: 'manage' } as const;
   const tags = ['Webhooks'];
+  app.addSchema({ ...WebhookShown, $id: 'Webhook', title: 'Webhook' });
 
   app.post(
     '/api/v1/webhooks',
@@ -65,7 +69,7 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
     '/api/v1/webhooks',
     {
       config: read,
-      schema: { tags, summary: 'List webhooks', querystring: ListQuery, response: { 200: PageOf(WebhookShown) } },
+      schema: { tags, summary: 'List webhooks', querystring: ListQuery, response: { 200: PageOf(WEBHOOK) } },
     },
     async (request) => {
       const page = readPage(request.query);
@@ -81,7 +85,7 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
     '/api/v1/webhooks/:id',
     {
       config: read,
-      schema: { tags, summary: 'Get a webhook', params: WebhookPath, response: { 200: WebhookShown } },
+      schema: { tags, summary: 'Get a webhook', params: WebhookPath, response: { 200: WEBHOOK } },
     },
     async (request) => readShown(deps, request.caller, webhookId(request.params.id)),
   );
@@ -96,7 +100,7 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
       description: 'Both methods merge: an absent field stays as it is, null gives it its default back.',
       params: WebhookPath,
       body: WebhookChange,
-      response: { 200: WebhookShown },
+      response: { 200: WEBHOOK },
     },
     handler: async (request) => {
       const id = webhookId(request.params.id);
@@ -134,7 +138,7 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
   ] as const) {
     app.post(
       `/api/v1/webhooks/:id/${url}`,
-      { config: develop, schema: { tags, summary, params: WebhookPath, response: { 200: WebhookShown } } },
+      { config: develop, schema: { tags, summary, params: WebhookPath, response: { 200: WEBHOOK } } },
       async (request) => {
         const id = webhookId(request.params.id);
         await setWebhookStatus(deps, auditorOf(request), id, status, action);

@@ -49,6 +49,7 @@ export async function listWebhooks(
 ): Promise<CountedWebhookRow[]> {
   let query = countedWebhooks(db, reach)
     .orderBy('webhooks.id', 'desc')
+    .offset(page.skip ?? 0)
     .limit(page.limit + 1);
   if (page.beforeId !== undefined) query = query.where('webhooks.id', '<', page.beforeId);
   if (filter.event !== undefined) {

@@ -35,6 +35,7 @@ const signatureInput = Type.Object(
     asymmetric: Type.Optional(orNull(signatureFields.asymmetric)),
     method: Type.Optional(orNull(signatureFields.method)),
     header: Type.Optional(orNull(signatureFields.header)),
+    body_spelling: Type.Optional(orNull(signatureFields.body_spelling)),
   },
   { additionalProperties: false },
 );

@@ -1,6 +1,7 @@
 import { errorCode } from '../db/pool.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
+import type { BodyForm } from '../shaping/body-form.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
 import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts';
@@ -27,6 +28,7 @@ export interface WebhookTarget {
   /** `customHeaders` as attempts record them: credentials masked. */
   readonly maskedHeaders: HeaderList;
   readonly envelope: Envelope;
+  readonly bodySpelling: BodyForm['bodySpelling'];
   readonly retryPolicy: RetryPolicy;
   readonly timeoutMs: number;
   /** Requests at once; null: as many as the engine gives. */
@@ -84,6 +86,7 @@ export function createTarget(
     customHeaders,
     maskedHeaders: maskHeaders(customHeaders),
     envelope: settings.envelope,
+    bodySpelling: signature.body_spelling,
     retryPolicy: settings.retryPolicy,
     timeoutMs: settings.timeoutSeconds * 1000,
     maxConcurrency: row.max_concurrency,

@@ -1,8 +1,16 @@
+import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type DocumentTenant, openTenant } from './document-tenant.ts';
-import { changed, ispCommunicationsReceiver, type PrintedAnswer } from './printed-code.ts';
+import {
+  changed,
+  hasPython,
+  ispCommunicationsReceiver,
+  type PrintedAnswer,
+  pythonVerdicts,
+  startIspCommunicationsReceiver,
+} from './printed-code.ts';
 
 /** What isp-communications.md says beyond its events: its requests, its logs, and the receiver that it prints. */
 let posthorn: TestPosthorn;
@@ -118,6 +126,74 @@ describe('the printed receiver', () => {
       response_body: '{"status":"success"}',
     });
     expect(answers).toMatchObject([{ status: 200 }]);
+  });
+
+  test('run as a program as it is printed accepts what is delivered, and prints its fields', async () => {
+    const program = await startIspCommunicationsReceiver();
+    try {
+      const webhook = await tenant.createWebhook('', { ...registration(), url: `${program.url}/webhooks/isp` });
+      const data = '{"subject":"Caf\\u00e9 \\/ \ud83d\ude00","total":2.0,"\\u00fc":[1e2,-0.0],"10":"a","9":"b"}';
+      const event = await tenant.publish(`{"event_type":"message.created","data":${data}}`);
+      expect(await tenant.delivery(event.id, webhook.id, 'delivered')).toMatchObject({ response_status: 200 });
+      expect(program.output()).toContain('Received webhook: message.created\nNew message: Café / 😀\n');
+      await tenant.call('PATCH', `/api/v1/webhooks/${webhook.id}`, { secret: 'another secret' });
+      const refused = await tenant.call('POST', `/api/v1/webhooks/${webhook.id}/test`);
+      expect(refused.body).toMatchObject({ response_status: 401, response_body: '{"error":"Invalid signature"}' });
+    } finally {
+      await program.stop();
+    }
+  });
+
+  // JSON.stringify of what such a receiver has parsed is not the text that was published.
+  const RESPELLED = [
+    ['a fraction of nothing', '{"total":2.0}', '"total":2'],
+    ['escapes of letters', '{"subject":"Caf\\u00e9 \\/"}', '"subject":"Café /"'],
+    ['an exponent', '{"n":1.50E+3}', '"n":1500'],
+    ['names that are numbers', '{"b":1,"10":2,"9":3}', '"9":3,"10":2,'],
+    ['a name twice', '{"a":1,"b":2,"a":3}', '"a":3,"b":2'],
+  ] as const;
+
+  test.each(RESPELLED)('and the printed Python code accept %s, as JavaScript spells it', async (_, data, sent) => {
+    const { id } = await tenant.createWebhook('', registration());
+    const event = await tenant.publish(`{"event_type":"message.created","data":${data}}`);
+    await tenant.delivery(event.id, id, 'delivered');
+    const [request] = receiver.requests as [ReceivedRequest];
+    expect(request.body.toString()).toContain(sent);
+    expect(ispCommunicationsReceiver()(request).status).toBe(200);
+    if (hasPython) expect(pythonVerdicts('isp-communications', 'your_webhook_secret', [request])).toEqual([true]);
+    // What was sent is what is shown, and what both signatures are of.
+    const [log] = (await tenant.call('GET', `/api/v1/webhooks/${id}/logs`)).body.data;
+    expect(log.request_body).toBe(request.body.toString());
+    const standard = new Webhook('your_webhook_secret', { format: 'raw' });
+    expect(() => standard.verify(request.body.toString(), request.headers as Record<string, string>)).not.toThrow();
+  });
+
+  test('gets a number that JavaScript cannot hold as it was published, and refuses it', async () => {
+    await tenant.createWebhook('', registration());
+    const data = '{"account":12345678901234567890,"total":2.0}';
+    await tenant.publish(`{"event_type":"message.created","data":${data}}`);
+    const [request] = (await receiver.received(1)) as [ReceivedRequest];
+    expect(request.body.toString()).toContain(data.slice(1));
+    expect(ispCommunicationsReceiver()(request).status).toBe(401);
+    if (hasPython) expect(pythonVerdicts('isp-communications', 'your_webhook_secret', [request])).toEqual([true]);
+  });
+
+  test('a webhook may have its bodies as published, and a webhook of another preset as JavaScript spells them', async () => {
+    const published = { name: 'Raw', url: `${receiver.url}/published`, signature: { body_spelling: 'published' } };
+    const { id, signature } = await tenant.createWebhook('', { ...registration(), ...published });
+    expect(signature).toMatchObject({ method: 'hmac_sha256_hex', body_spelling: 'published' });
+    const respelled = { preset: 'whatsapp-crm', signature: { body_spelling: 'json_stringify' } };
+    await tenant.createWebhook(`${receiver.url}/respelled`, { ...respelled, secret: 'your_webhook_secret' });
+    await tenant.publish('{"event_type":"message.created","data":{"n":2.0}}');
+    const requests = await receiver.received(2);
+    const bodyAt = (path: string) => requests.find((each) => each.path === path)?.body.toString();
+    expect(bodyAt('/published')).toContain('"n":2.0}');
+    expect(bodyAt('/respelled')).toContain('"data":{"n":2}}');
+    // null gives the preset's word back.
+    const back = await tenant.call('PATCH', `/api/v1/webhooks/${id}`, { signature: { body_spelling: null } });
+    expect(back.body.signature.body_spelling).toBe('json_stringify');
+    const wrong = await tenant.call('PATCH', `/api/v1/webhooks/${id}`, { signature: { body_spelling: 'other' } });
+    expect(wrong.status).toBe(422);
   });
 
   test('refuses a delivery signed with another secret, and the attempt says so', async () => {

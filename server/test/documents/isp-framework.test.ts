@@ -1,10 +1,9 @@
-import { execFile, spawnSync } from 'node:child_process';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { signToken } from '../../src/access/jwt/token-fixture.ts';
 import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type DocumentTenant, openTenant } from './document-tenant.ts';
+import { hasCurl, runCurl } from './printed-code.ts';
 
 /** What isp-framework.md says beyond its events: its example commands, its two tables of paths, its payload. */
 let posthorn: TestPosthorn;
@@ -22,19 +21,13 @@ beforeEach(async () => {
   return () => receiver.stop();
 });
 
-/** "Test specific webhook", as printed. */
-const PRINTED_CURL = String.raw`curl -X POST http://localhost:8000/api/v1/webhooks \
-  -H "Content-Type: application/json" \
-  -H "Authorization: Bearer YOUR_TOKEN" \
-  -d '{
-    "name": "My Webhook",
-    "url": "https://your-webhook-endpoint.com/webhook",
-    "secret": "your-secret-key",
-    "events": ["customer.created", "invoice.paid"],
-    "is_active": true
-  }'`;
-
-const hasCurl = spawnSync('bash', ['-c', 'curl --version']).status === 0;
+/** "Test specific webhook", as printed, with this token. */
+const register = (token: string) =>
+  runCurl('isp-framework.manual.sh', '/api/v1/webhooks', {
+    'http://localhost:8000': posthorn.url,
+    YOUR_TOKEN: token,
+    'https://your-webhook-endpoint.com/webhook': `${receiver.url}/webhook`,
+  });
 
 const PRINTED_CUSTOMER = { id: 123, portal_id: '100123', full_name: 'John Doe', email: 'john@example.com' };
 
@@ -53,30 +46,22 @@ test.runIf(hasCurl)('the printed curl command registers with a JWT what its role
   const roles = { admin_user: 'developer', support: 'viewer' };
   const made = await posthorn.call('POST', '/api/v1/jwt-issuers', { ...framework, roles });
   expect(made.status, made.text).toBe(201);
-  const register = async (claims: object, withSecret = secret) => {
+  const registerAs = (claims: object, withSecret = secret) => {
     const exp = Math.floor(Date.now() / 1000) + 600;
-    const token = signToken({ iss: issuer, aud: 'posthorn', sub: 'admin_user', exp, ...claims }, withSecret);
-    const command = PRINTED_CURL.replace('http://localhost:8000', posthorn.url)
-      .replace('YOUR_TOKEN', token)
-      .replace('https://your-webhook-endpoint.com/webhook', `${receiver.url}/webhook`);
-    return JSON.parse((await promisify(execFile)('bash', ['-c', command])).stdout);
+    return register(signToken({ iss: issuer, aud: 'posthorn', sub: 'admin_user', exp, ...claims }, withSecret));
   };
-  expect(await register({ role: 'admin_user' })).toMatchObject({
+  expect(await registerAs({ role: 'admin_user' })).toMatchObject({
     ...registration(),
     id: expect.stringMatching(/^whk_/),
   });
-  expect((await register({ role: 'support' })).error.code).toBe('forbidden');
-  expect((await register({ role: 'nobody' })).error.code).toBe('unauthorized');
-  expect((await register({ role: 'admin_user' }, `${secret}!`)).error.code).toBe('unauthorized');
+  expect((await registerAs({ role: 'support' })).error.code).toBe('forbidden');
+  expect((await registerAs({ role: 'nobody' })).error.code).toBe('unauthorized');
+  expect((await registerAs({ role: 'admin_user' }, `${secret}!`)).error.code).toBe('unauthorized');
   expect((await tenant.call('GET', '/api/v1/webhooks')).body.data).toHaveLength(1);
 });
 
 test.runIf(hasCurl)('the printed curl command registers a webhook that gets its two events and no other', async () => {
-  const command = PRINTED_CURL.replace('http://localhost:8000', posthorn.url)
-    .replace('YOUR_TOKEN', tenant.key)
-    .replace('https://your-webhook-endpoint.com/webhook', `${receiver.url}/webhook`);
-  const { stdout } = await promisify(execFile)('bash', ['-c', command]);
-  const webhook = JSON.parse(stdout);
+  const webhook = await register(tenant.key);
   expect(webhook).toMatchObject({ ...registration(), id: expect.stringMatching(/^whk_/) });
 
   expect(await tenant.publish({ event_type: 'customer.updated', data: PRINTED_CUSTOMER })).toMatchObject({

@@ -17,6 +17,7 @@ interface Schema {
 }
 
 interface Operation {
+  description?: string;
   parameters?: { name: string; in: string; schema: Schema }[];
   requestBody?: { content: Record<string, { schema: Schema }> };
 }
@@ -29,6 +30,8 @@ const ROUTES = Object.entries(DOCUMENT.paths).flatMap(([path, operations]) =>
     name: `${method.toUpperCase()} ${path}`,
     method: method.toUpperCase(),
     path,
+    /** Of a requirement document's path, the one that it stands for. */
+    canonical: /^The same as `[A-Z]+ (\S+)`/.exec(operation.description ?? '')?.[1] ?? path,
     operation,
   })),
 );
@@ -198,11 +201,11 @@ function objectText({ properties = {}, required = [] }: Schema, depth: number): 
 /** Percent-encoded, lone surrogates as the bytes that some make of them. */
 const encoded = (text: string) => encodeURIComponent(text.toWellFormed());
 
-function requestTo({ path, operation }: (typeof ROUTES)[number]) {
+function requestTo({ path, canonical, operation }: (typeof ROUTES)[number]) {
   const parameters = operation.parameters ?? [];
   const named = (place: string) => parameters.filter((each) => each.in === place);
   const there = Object.keys(THERE)
-    .filter((start) => path.startsWith(start))
+    .filter((start) => canonical.startsWith(start))
     .sort((a, b) => b.length - a.length)[0];
   const segment = fc.oneof(
     { weight: 4, arbitrary: fc.constant(THERE[there ?? ''] ?? 'a') },

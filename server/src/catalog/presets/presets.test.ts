@@ -167,11 +167,14 @@ const PRESET_SHAPE = exactly({
     envelope: { type: 'string', enum: ['standard', 'event', 'event_type', 'flat', 'cloudevents', 'raw'] },
     user_agent: { type: ['string', 'null'], pattern: '^[!-~]+$' },
     event_header: headerName,
-    signature: exactly({
-      standard: { type: 'boolean' },
-      method: { type: 'string', enum: ['hmac_sha256_hex', 'hmac_sha256', 'hmac_sha1', 'none'] },
-      header: headerName,
-    }),
+    signature: exactly(
+      {
+        standard: { type: 'boolean' },
+        method: { type: 'string', enum: ['hmac_sha256_hex', 'hmac_sha256', 'hmac_sha1', 'none'] },
+        header: headerName,
+      },
+      { body_spelling: { type: 'string', enum: ['published', 'json_stringify'] } },
+    ),
     retry_policy: exactly(
       {
         enabled: { type: 'boolean' },
@@ -242,6 +245,7 @@ describe.each([...presets])('%s', (name: PresetName, preset: Preset) => {
     expect([envelope, signature.method, user_agent, timeout_seconds, waits(retry_policy)]).toEqual(DELIVERY[name]);
     expect(event_header).toBe('X-Webhook-Event');
     expect(signature).toMatchObject({ standard: true, header: 'X-Webhook-Signature' });
+    expect(signature.body_spelling).toBe(name === 'isp-communications' ? 'json_stringify' : undefined);
   });
 
   test('lists the event types of its document, in its order', () => {

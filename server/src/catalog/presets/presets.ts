@@ -62,6 +62,8 @@ export interface PresetDelivery {
     readonly method: PresetSignatureMethod;
     /** The request header that carries the signature of `method`. */
     readonly header: string;
+    /** How the body is spelled that is sent and signed; absent: as published. */
+    readonly body_spelling?: 'published' | 'json_stringify';
   };
   readonly retry_policy: PresetRetryPolicy;
   /** How long an endpoint may take to answer; 1..60. */
@@ -89,6 +91,8 @@ export interface PresetEventType {
  *   under one key. Its three retries follow the first attempt (waits of 1, 2 and 4 seconds), and doubling goes on up to
  *   300 seconds for a webhook with more.
  * - `isp-framework` asks for three attempts with exponential backoff: waits of 5 and 10 seconds.
+ * - `isp-communications` prints a receiver that verifies what `JSON.stringify` makes of the parsed body, so its bodies are
+ *   spelled like that (docs/decisions/0022).
  * - `call-center` and `whatsapp-crm` name no signature header: `X-Webhook-Signature`, as in the other documents.
  */
 export interface Preset {
