@@ -167,6 +167,7 @@ async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget,
       isTest: true,
       keys: [],
       deliveries: [{ task, place: 'test', dueAtMs: null, ordered: false }],
+      filtered: [],
     },
   ]);
   await engine.sendTest(task, target);
