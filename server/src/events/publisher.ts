@@ -64,9 +64,7 @@ export class Publisher {
       const choice = chooseTargets(found instanceof Promise ? await found : found, request);
       chosen.push(choice instanceof Promise ? await choice : choice);
     }
-    const prepared = requests.map((request, at) =>
-      this.#prepare(scope, request, chosen[at] ?? NOBODY, idempotencyKey),
-    );
+    const prepared = requests.map((request, at) => this.#prepare(scope, request, chosen[at] ?? NOBODY, idempotencyKey));
     const stored = await this.#options.writer.store(prepared);
     return prepared.map((event, at) => describe(event, stored[at] ?? STORED));
   }

@@ -245,7 +245,9 @@ function countedWebhooks(db: Database, reach: Reach) {
       join.onRef('totals.tenant_id', '=', 'webhooks.tenant_id').onRef('totals.webhook_id', '=', 'webhooks.id'),
     )
     .leftJoin(uncounted(reach.tenantId), (join) => join.onRef('uncounted.webhook_id', '=', 'webhooks.id'))
-    .leftJoin(uncountedFiltered(reach.tenantId), (join) => join.onRef('uncounted_filtered.webhook_id', '=', 'webhooks.id'))
+    .leftJoin(uncountedFiltered(reach.tenantId), (join) =>
+      join.onRef('uncounted_filtered.webhook_id', '=', 'webhooks.id'),
+    )
     .leftJoin('circuits', (join) =>
       join.onRef('circuits.tenant_id', '=', 'webhooks.tenant_id').onRef('circuits.webhook_id', '=', 'webhooks.id'),
     )

@@ -92,7 +92,7 @@ export function fold(text: string): string {
 const KEPT_LENGTH_MIN = 256;
 const NOTHING = Buffer.from('{}');
 
-/** Fifteen times slower than `JSON.parse` alone, so it is done where a number in the text needs it. */
+/** Six times slower than `JSON.parse` alone, so it is done where a number in the text needs it. */
 function parseExactly(json: Buffer): unknown {
   const revive = (_name: string, value: unknown, { source }: { source?: string }) =>
     typeof value === 'number' && source !== undefined && mayBeInexact(source) ? new ExactNumber(source) : value;

@@ -15,6 +15,12 @@ export class ExactNumber {
     this.#decimal ??= decimalOf(this.text);
     return this.#decimal;
   }
+
+  /** In an answer it is spelled as it was published. */
+  toJSON(): unknown {
+    // The types do not know it yet: a value that JSON.stringify writes as the text says.
+    return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(this.text);
+  }
 }
 
 export type Numeric = number | ExactNumber;

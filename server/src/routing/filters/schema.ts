@@ -26,7 +26,9 @@ export const FiltersInput = Type.Array(
       field_path: fields.field_path,
       operator: fields.operator,
       value: Type.Optional(fields.value),
-      case_sensitive: Type.Optional(Type.Unsafe<boolean | null>({ ...fields.case_sensitive, type: ['boolean', 'null'] })),
+      case_sensitive: Type.Optional(
+        Type.Unsafe<boolean | null>({ ...fields.case_sensitive, type: ['boolean', 'null'] }),
+      ),
     },
     { additionalProperties: false },
   ),
