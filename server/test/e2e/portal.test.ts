@@ -505,6 +505,7 @@ describe('an owner’s own', () => {
       const bodies: Record<string, object> = {
         'POST /api/v1/webhooks': webhookFields(),
         'POST /api/v1/webhooks/{id}/recover': { since: '2020-01-01T00:00:00Z' },
+        'POST /api/v1/filters/test': { filters: [], data: {} },
       };
       const body = bodies[route] ?? (method === 'GET' || method === 'DELETE' ? undefined : {});
       const { status, text } = await askAs(anna, method, url, body);

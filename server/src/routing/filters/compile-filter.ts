@@ -22,7 +22,7 @@ export interface FilterProblem {
 /**
  * Characters of the values at its path that a filter with `matches` reads: 4,096, and fewer where the pattern's program
  * has more than 16 instructions, down to 512. Of a longer text the beginning counts, and texts behind that are not read.
- * The worst patterns known take 6 ms for what they may read, and 40 ms for 4,096 characters; an ordinary one takes 1 us
+ * The worst patterns known take 10 ms for what they may read, and 40 ms for 4,096 characters; an ordinary one takes 1 us
  * for an address (measured).
  */
 function charactersRead(programSize: number): number {
