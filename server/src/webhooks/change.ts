@@ -1,4 +1,5 @@
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
+import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
 import { filtersOf } from '../routing/filters/schema.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
@@ -161,6 +162,10 @@ function changeIpWhitelist(current: WebhookSettings, body: WebhookChange, proble
 function changeFilters(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
   if (body.filters === undefined) return current.filters;
   const filters = filtersOf(body.filters ?? []);
+  if (Buffer.byteLength(JSON.stringify(filters)) > FILTERS_BYTES_MAX) {
+    problems.push({ path: 'filters', message: `must be at most ${FILTERS_BYTES_MAX} bytes of JSON together` });
+    return filters;
+  }
   const compiled = compileFilters(filters, 'all');
   if (!compiled.ok) problems.push(...compiled.problems);
   return filters;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Scope } from '../http/caller.ts';
+import { FilteredEvent } from '../routing/filters/filtered-event.ts';
 import { openWebhookFixture, type WebhookFixture } from './webhook-fixture.ts';
 
 let api: WebhookFixture;
@@ -11,8 +12,8 @@ beforeAll(async () => {
 afterAll(() => api.close());
 
 const minimal = { name: 'CRM', url: 'https://hooks.example.com/crm', events: ['*'] };
-const create = (fields: object) => api.call(scope, 'POST', '/api/v1/webhooks', { ...minimal, ...fields });
-const change = (id: string, fields: object) => api.call(scope, 'PATCH', `/api/v1/webhooks/${id}`, fields);
+const create = (fields: object) => api.call(scope, 'POST', '', { ...minimal, ...fields });
+const change = (id: string, fields: object) => api.call(scope, 'PATCH', `/${id}`, fields);
 
 /** As call-center.md prints it. */
 const PRINTED = { field_path: 'data.lead.score', operator: 'greater_than', value: 80, case_sensitive: false };
@@ -35,8 +36,8 @@ describe('filters of a webhook', () => {
     const shown = [PRINTED, ...filters.slice(1).map((filter) => ({ ...filter, case_sensitive: true }))];
     expect(body).toMatchObject({ filter_mode: 'any' });
     expect(body.filters).toEqual(shown);
-    expect((await api.call(scope, 'GET', `/api/v1/webhooks/${body.id}`)).body.filters).toEqual(shown);
-    const { data } = (await api.call(scope, 'GET', '/api/v1/webhooks')).body;
+    expect((await api.call(scope, 'GET', `/${body.id}`)).body.filters).toEqual(shown);
+    const { data } = (await api.call(scope, 'GET', '')).body;
     expect(data.find(({ id }: { id: string }) => id === body.id).filters).toEqual(shown);
   });
 
@@ -76,14 +77,25 @@ describe('filters of a webhook', () => {
       expect(status).toBe(422);
       expect(body.error.details.fields.map((field: { path: string }) => field.path)).toEqual([path]);
     }
-    expect((await api.call(scope, 'GET', `/api/v1/webhooks/${id}`)).body.filters).toEqual([]);
+    expect((await api.call(scope, 'GET', `/${id}`)).body.filters).toEqual([]);
   });
 
   it('may be 20, with 100 values, on a path of 16 steps', async () => {
-    const value = Array.from({ length: 100 }, (_, n) => `${n}`.padEnd(1_024, 'x'));
+    const value = Array.from({ length: 100 }, (_, n) => n);
     const filter = { field_path: Array(16).fill('a').join('.'), operator: 'in', value, case_sensitive: false };
     const { status, body } = await create({ filters: Array(20).fill(filter) });
     expect([status, body.filters?.length]).toEqual([201, 20]);
+  });
+
+  it('may be 16 KB together, and no more', async () => {
+    const filter = { ...PRINTED, operator: 'in', value: [] as string[] };
+    const lengthOf = () => JSON.stringify([filter]).length;
+    while (lengthOf() < 15_300) filter.value.push('x'.repeat(1_000));
+    filter.value.push('x'.repeat(16_384 - lengthOf() - 3));
+    expect([lengthOf(), (await create({ filters: [filter] })).status]).toEqual([16_384, 201]);
+    filter.value[0] += 'x';
+    const { status, body } = await create({ filters: [filter] });
+    expect([status, body.error.details.fields[0].path]).toEqual([422, 'filters']);
   });
 
   it('are in the audit log before and after', async () => {
@@ -101,19 +113,24 @@ describe('filters of a webhook', () => {
     ]);
   });
 
-  it('reach the directory of this node with the change', async () => {
-    const { id } = (await create({ filters: [PRINTED] })).body;
-    const target = async () =>
-      (await api.directory.match(scope, 'a.b')).find(
-        (each) => `${id}`.length > 0 && each.events[0] === '*' && each.filter,
+  it('are in the directory with the change', async () => {
+    const own = await api.addEnvironment();
+    const { id } = (await api.call(own, 'POST', '', minimal)).body;
+    const filters = async () => (await api.directory.match(own, 'a.b')).map(({ filter }) => filter);
+    expect(await filters()).toEqual([null]);
+    await api.call(own, 'PATCH', `/${id}`, { filters: [PRINTED] });
+    const [filter] = await filters();
+    const judge = (data: string) =>
+      filter?.matches(
+        new FilteredEvent({ type: 'a', eventId: null, occurredAtMs: 0, data: Buffer.from(data), metadata: null }),
       );
-    expect(await target()).toBeDefined();
+    expect([judge('{"lead":{"score":81}}'), judge('{"lead":{"score":80}}')]).toEqual([true, false]);
   });
 
   it('of another tenant are changed by nobody else', async () => {
     const { id } = (await create({ filters: [PRINTED] })).body;
     const other = await api.addEnvironment();
-    expect((await api.call(other, 'PATCH', `/api/v1/webhooks/${id}`, { filters: [] })).status).toBe(404);
-    expect((await api.call(scope, 'GET', `/api/v1/webhooks/${id}`)).body.filters).toEqual([PRINTED]);
+    expect((await api.call(other, 'PATCH', `/${id}`, { filters: [] })).status).toBe(404);
+    expect((await api.call(scope, 'GET', `/${id}`)).body.filters).toEqual([PRINTED]);
   });
 });

@@ -34,6 +34,9 @@ export interface Filter {
 /** Filters of one webhook. */
 export const FILTERS_MAX = 20;
 
+/** Bytes of a webhook's filters as JSON: they are in memory, for each of its webhooks that a tenant has. */
+export const FILTERS_BYTES_MAX = 16_384;
+
 /** Values of `in` and `not_in`. */
 export const VALUES_MAX = 100;
 

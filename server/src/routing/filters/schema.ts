@@ -35,7 +35,8 @@ export const FiltersInput = Type.Array(
   {
     maxItems: FILTERS_MAX,
     description:
-      'Of the events that it is subscribed to, the webhook gets those that satisfy them. docs/filters.md has the rules.',
+      'Of the events that it is subscribed to, the webhook gets those that satisfy them. At most 16 KB of JSON. ' +
+      'docs/filters.md has the rules.',
   },
 );
 
