@@ -1,4 +1,3 @@
-import { setImmediate as yieldToEvents } from 'node:timers/promises';
 import type { FilterSet } from './filter-set.ts';
 import { type FilteredContent, FilteredEvent } from './filtered-event.ts';
 
@@ -19,7 +18,7 @@ const NONE: readonly never[] = [];
 
 /**
  * Asks the filters of those who are subscribed. Where nobody has one, nothing but a field of each is looked at: 2 ns for
- * each. With many costly filters it is a promise, and others have their turn meanwhile.
+ * each. With many costly filters it is a promise, and other work has its turn meanwhile, however many events wait for it.
  */
 export function chooseTargets<T extends Filtering>(
   subscribed: readonly T[],
@@ -29,13 +28,30 @@ export function chooseTargets<T extends Filtering>(
   while (first < subscribed.length && subscribed[first]?.filter === null) first += 1;
   if (first === subscribed.length) return { wanted: subscribed, filtered: NONE };
   const choice = new Choice(subscribed, first, new FilteredEvent(content));
-  return choice.goOn() ? choice : finish(choice);
+  return choice.goOn() ? choice : inTurns(choice);
 }
 
-async function finish<T extends Filtering>(choice: Choice<T>): Promise<Chosen<T>> {
-  do await yieldToEvents();
-  while (!choice.goOn());
-  return choice;
+/** Those that go on, one stretch of one of them between two looks at the events of the process. */
+const unfinished: (() => void)[] = [];
+
+function inTurns<T extends Filtering>(choice: Choice<T>): Promise<Chosen<T>> {
+  return new Promise((resolve, reject) => {
+    const goOn = () => {
+      try {
+        if (choice.goOn()) resolve(choice);
+        else unfinished.push(goOn);
+      } catch (error) {
+        reject(error);
+      }
+    };
+    if (unfinished.push(goOn) === 1) setImmediate(takeTurn);
+  });
+}
+
+function takeTurn(): void {
+  unfinished[0]?.();
+  unfinished.shift();
+  if (unfinished.length > 0) setImmediate(takeTurn);
 }
 
 class Choice<T extends Filtering> implements Chosen<T> {
