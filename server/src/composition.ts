@@ -25,6 +25,7 @@ import { registerExportRoute } from './erasure/export-route.ts';
 import { registerErasureRoutes } from './erasure/routes.ts';
 import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
+import { registerFilterTestRoute } from './events/filter-test.ts';
 import { createOperationalEvents } from './events/operational-events.ts';
 import { registerPublishRoutes } from './events/publish-routes.ts';
 import { Publisher } from './events/publisher.ts';
@@ -261,6 +262,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerExportRoute(http, { db, clock, audit });
   const onRetentionAsked = { run: () => false };
   registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
+  registerFilterTestRoute(http, { db, clock, maskerOf });
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
   registerAuditRoutes(http, { db });
   // When all that they stand for is there.

@@ -161,6 +161,8 @@ interface WebhooksTable {
   circuit_breaker: Json<unknown> | null;
   failover_url: string | null;
   ip_whitelist: string[] | null;
+  filters: Json<unknown> | null;
+  filter_mode: string | null;
 }
 
 interface WebhookSecretsTable {
@@ -180,11 +182,12 @@ interface WebhookTotalsTable {
   dead: number;
   attempts: number;
   response_time_ms_sum: number;
-  last_triggered_at: Timestamp;
+  last_triggered_at: Timestamp | null;
   last_success_at: Timestamp | null;
   failing_since: Timestamp | null;
   failing_days: number;
   last_failure_at: Timestamp | null;
+  filtered: Generated<number>;
 }
 
 interface EventsTable {

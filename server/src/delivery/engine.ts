@@ -209,6 +209,11 @@ export class DeliveryEngine {
     this.#totals.foldLater();
   }
 
+  /** Something was counted of webhooks beside attempts. */
+  counted(): void {
+    this.#totals.foldLater();
+  }
+
   /**
    * Stops taking work, lets what is under way end for `drainMs`, and gives the rest back to the rows. It takes
    * `RECORD_DEADLINE_MS` more at most, whatever the database does: what was not written by then is in doubt, and others

@@ -7,7 +7,7 @@ import type { Reach, Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { notFound } from '../kernel/errors.ts';
 import { firstIdAt } from '../kernel/ids.ts';
-import { uncounted } from '../webhooks/counts.ts';
+import { uncounted, uncountedFiltered } from '../webhooks/counts.ts';
 import { isWithin } from '../webhooks/owner.ts';
 import { statusesAllowing } from './transitions.ts';
 
@@ -191,7 +191,9 @@ export async function webhookStats(db: Database, tenantId: string, webhookId: st
       join.onRef('totals.tenant_id', '=', 'webhooks.tenant_id').onRef('totals.webhook_id', '=', 'webhooks.id'),
     )
     .leftJoin(uncounted(tenantId), (join) => join.onRef('uncounted.webhook_id', '=', 'webhooks.id'))
+    .leftJoin(uncountedFiltered(tenantId), (join) => join.onRef('uncounted_filtered.webhook_id', '=', 'webhooks.id'))
     .select([
+      sql<number>`coalesce(totals.filtered, 0) + coalesce(uncounted_filtered.filtered, 0)`.as('filtered'),
       sql<number>`coalesce(totals.delivered, 0) + coalesce(uncounted.delivered, 0)`.as('delivered'),
       sql<number>`coalesce(totals.dead, 0) + coalesce(uncounted.dead, 0)`.as('dead'),
       sql<number>`coalesce(totals.attempts, 0) + coalesce(uncounted.attempts, 0)`.as('attempts'),

@@ -279,6 +279,7 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         total_deliveries: ended,
         successful_deliveries: delivered,
         failed_deliveries: dead,
+        filtered_deliveries: totals.filtered,
         waiting_deliveries: waiting,
         success_rate: ended === 0 ? null : Math.round((delivered / ended) * 10_000) / 100,
         total_attempts: attempts,

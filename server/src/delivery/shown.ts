@@ -87,6 +87,7 @@ export const DeliveryStats = Type.Object(
     total_deliveries: Type.Integer({ description: 'Deliveries that ended, as delivered or dead.' }),
     successful_deliveries: Type.Integer(),
     failed_deliveries: Type.Integer(),
+    filtered_deliveries: Type.Integer({ description: 'Events that the webhook’s filters kept from it.' }),
     waiting_deliveries: Type.Integer({ description: 'Waiting for an attempt, or held; counted up to 10,000.' }),
     success_rate: Type.Union([Type.Number(), Type.Null()], {
       description: 'Percent of ended deliveries; null before the first.',

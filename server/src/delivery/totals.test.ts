@@ -31,7 +31,7 @@ const TENANT = '00000000-0000-7000-8000-000000000001';
 const [ONE, TWO, GONE] = [11, 12, 13].map((n) => `00000000-0000-7000-8000-0000000000${n}`) as [string, string, string];
 
 beforeEach(async () => {
-  await pool.query('TRUNCATE webhooks, webhook_totals, webhook_tallies CASCADE');
+  await pool.query('TRUNCATE webhooks, webhook_totals, webhook_tallies, filtered_tallies CASCADE');
   await pool.query(
     `INSERT INTO webhooks (tenant_id, environment_id, id, name, url, events, status, http_method, created_at, updated_at)
      SELECT $1, $1, unnest($2::uuid[]), 'w', 'https://e.example', '{*}', 'active', 'POST', now(), now()`,
@@ -74,6 +74,34 @@ async function commit(attempts: Attempt[], webhookId = ONE): Promise<void> {
 
 const totalsOf = async (webhookId = ONE) =>
   (await pool.query('SELECT * FROM webhook_totals WHERE webhook_id = $1', [webhookId])).rows[0];
+
+describe('adding what filters kept back', () => {
+  const commitFiltered = (counts: Record<string, number>) =>
+    pool.query('INSERT INTO filtered_tallies (tenants, webhooks, counts) VALUES ($1, $2, $3)', [
+      Object.keys(counts).map(() => TENANT),
+      Object.keys(counts),
+      Object.values(counts),
+    ]);
+
+  it('counts each once, whoever else does it at the same time, and nothing of a webhook that is gone', async () => {
+    for (let n = 0; n < 250; n += 1) await commitFiltered({ [ONE]: 2, [TWO]: 1, [GONE]: 1 });
+    await Promise.all([foldTallies(pool), foldTallies(pool), foldTallies(pool)]);
+    expect((await pool.query('SELECT FROM filtered_tallies')).rowCount).toBe(0);
+    expect([(await totalsOf(ONE)).filtered, (await totalsOf(TWO)).filtered].map(Number)).toEqual([500, 250]);
+    expect(await totalsOf(GONE)).toBeUndefined();
+  });
+
+  it('and what attempts counted leave each other alone', async () => {
+    await commitFiltered({ [ONE]: 3 });
+    await foldTallies(pool);
+    expect(await totalsOf()).toMatchObject({ last_triggered_at: null, failing_since: null });
+    await commit([{ at: 1, succeeded: false }]);
+    await commitFiltered({ [ONE]: 1 });
+    await foldTallies(pool);
+    const { filtered, attempts, failing_since } = await totalsOf();
+    expect([Number(filtered), Number(attempts), failing_since]).toEqual([4, 1, timeOf(1)]);
+  });
+});
 
 describe('adding tallies to totals', () => {
   it('counts each once, in as many statements as there are, and whoever else does it at the same time', async () => {

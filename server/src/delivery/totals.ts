@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { FOLD_FILTERED } from './sql/fold-filtered.ts';
 import { FOLD_TALLIES } from './sql/fold-tallies.ts';
 
 /**
@@ -13,7 +14,7 @@ const FOLD_EVERY_MS = 5_000;
 /** Commits whose tallies one statement takes. */
 const FOLD_ROWS = 100;
 
-/** Adds what each commit of attempts counted to the totals of its webhooks, now and then, while there is something. */
+/** Adds what each commit of attempts, and of events, counted to the totals of its webhooks, now and then, while there is something. */
 export class Totals {
   readonly #pool: pg.Pool;
   readonly #clock: Clock;
@@ -57,9 +58,11 @@ export class Totals {
 
 /** Adds all tallies there are to the totals of their webhooks. */
 export async function foldTallies(pool: pg.Pool): Promise<void> {
-  let rows: number;
-  do {
-    const result = await pool.query<{ rows: number }>({ ...FOLD_TALLIES, values: [FOLD_ROWS] });
-    rows = result.rows[0]?.rows ?? 0;
-  } while (rows === FOLD_ROWS);
+  for (const statement of [FOLD_TALLIES, FOLD_FILTERED]) {
+    let rows: number;
+    do {
+      const result = await pool.query<{ rows: number }>({ ...statement, values: [FOLD_ROWS] });
+      rows = result.rows[0]?.rows ?? 0;
+    } while (rows === FOLD_ROWS);
+  }
 }

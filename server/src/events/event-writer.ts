@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { intArray, uuidArray } from '../db/binary-arrays.ts';
 import type { BinaryRows } from '../db/binary-rows.ts';
 import { CopyRows } from '../db/copy-rows.ts';
 import { GroupCommit } from '../db/group-commit.ts';
@@ -14,6 +15,7 @@ import type { Logger } from '../kernel/logger.ts';
 import { claimKeys } from './event-keys.ts';
 import type { PlannedDelivery, PreparedEvent, StoredEvent, Submission } from './prepared-event.ts';
 import {
+  COUNT_FILTERED,
   copyDeliveries,
   copyEvents,
   HOLD_NODE,
@@ -39,6 +41,7 @@ export class EventWriter {
   readonly #logger: Logger;
   readonly #batches: GroupCommit<Submission>;
   #accepted = 0;
+  #filtered = 0;
 
   constructor(options: { pool: pg.Pool; engine: DeliveryEngine; clock: Clock; logger: Logger }) {
     this.#pool = options.pool;
@@ -55,6 +58,11 @@ export class EventWriter {
   /** Events committed since the start. */
   get accepted(): number {
     return this.#accepted;
+  }
+
+  /** Deliveries that filters spared since the start. */
+  get filtered(): number {
+    return this.#filtered;
   }
 
   /**
@@ -129,10 +137,12 @@ export class EventWriter {
 
   #stored(submissions: Submission[]): void {
     const leased: DeliveryTask[] = [];
+    let filtered = 0;
     for (const { events, results } of submissions) {
       for (const [at, prepared] of events.entries()) {
         if (results[at]?.kind === 'stored') {
           this.#accepted += 1;
+          filtered += prepared.filtered.length;
           this.#handOver(prepared, leased);
         } else {
           this.#engine.release(leasedTasks(prepared), false);
@@ -140,6 +150,10 @@ export class EventWriter {
       }
     }
     this.#engine.accept(leased);
+    if (filtered > 0) {
+      this.#filtered += filtered;
+      this.#engine.counted();
+    }
   }
 
   #handOver({ deliveries }: PreparedEvent, leased: DeliveryTask[]): void {
@@ -184,6 +198,24 @@ function bytesOf({ events }: Submission): number {
   return bytes;
 }
 
+/** How many of the events were kept from each webhook. Ids of webhooks are unique, also between tenants. */
+function filteredCounts(prepared: readonly PreparedEvent[]): Buffer[] {
+  const counts = new Map<string, { tenantId: string; count: number }>();
+  for (const { tenantId, filtered } of prepared) {
+    for (const webhookId of filtered) {
+      const known = counts.get(webhookId);
+      if (known === undefined) counts.set(webhookId, { tenantId, count: 1 });
+      else known.count += 1;
+    }
+  }
+  const values = [...counts.values()];
+  return [
+    uuidArray(values.map(({ tenantId }) => tenantId)),
+    uuidArray([...counts.keys()]),
+    intArray(values.map(({ count }) => count)),
+  ];
+}
+
 /** Writes events and their deliveries as the statements take them. */
 class EventRows {
   readonly #events = new CopyRows(13);
@@ -197,7 +229,9 @@ class EventRows {
     const eventIds: string[] = [];
     const deliveryIds: string[] = [];
     let leases = false;
+    let filters = false;
     for (const event of prepared) {
+      filters ||= event.filtered.length > 0;
       this.#addEvent(event);
       eventIds.push(event.event.uuid);
       for (const delivery of event.deliveries) {
@@ -217,6 +251,7 @@ class EventRows {
       steps.push({ ...copyDeliveries(partitionOf('deliveries', deliveryIds)), rows: this.#deliveries.finish() });
     }
     if (this.#ordered.count > 0) steps.push({ ...INSERT_ORDERED_DELIVERIES, values: [this.#ordered.finish()] });
+    if (filters) steps.push({ ...COUNT_FILTERED, values: filteredCounts(prepared) });
     if (leases) steps.unshift({ ...HOLD_NODE, values: [String(nodeId)] });
     return steps;
   }

@@ -36,6 +36,8 @@ export interface PreparedEvent extends Scope {
   isTest: boolean;
   keys: EventKey[];
   deliveries: PlannedDelivery[];
+  /** UUIDs of the webhooks whose filters kept it from them. */
+  filtered: readonly string[];
 }
 
 /** What came of an event at its commit. */

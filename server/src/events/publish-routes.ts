@@ -19,9 +19,14 @@ const PublishAnswer = Type.Object({
   id: Type.String(),
   event_type: Type.String(),
   status: Type.Enum(['accepted', 'scheduled', 'no_subscribers'], {
-    description: '`no_subscribers`: the event is kept, and no webhook is subscribed to its type.',
+    description:
+      '`no_subscribers`: the event is kept, and goes to no webhook: none is subscribed to its type, or filters keep it ' +
+      'from those that are.',
   }),
   deliveries: Type.Integer({ description: 'Webhooks it goes to.' }),
+  filtered: Type.Optional(
+    Type.Integer({ description: 'Webhooks whose filters kept it from them; only where there are some.' }),
+  ),
   duplicate: Type.Boolean({ description: 'It was published before; nothing is delivered again.' }),
 });
 

@@ -7,6 +7,7 @@ import type { Scope } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { invalidFields } from '../kernel/errors.ts';
 import { formatId, type IdSource } from '../kernel/ids.ts';
+import { type Chosen, chooseTargets } from '../routing/filters/choose-targets.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { EventWriter } from './event-writer.ts';
@@ -21,6 +22,8 @@ export interface PublishResult {
   event_type: string;
   status: 'accepted' | 'scheduled' | 'no_subscribers';
   deliveries: number;
+  /** Webhooks whose filters kept it from them; absent: none, or it was published before. */
+  filtered?: number;
   duplicate: boolean;
 }
 
@@ -55,14 +58,13 @@ export class Publisher {
       const checked = this.#check(scope, request, requests.length > 1 ? `events.${at}.` : '');
       if (checked instanceof Promise) await checked;
     }
-    const subscribers: (readonly WebhookTarget[])[] = [];
+    const chosen: Chosen<WebhookTarget>[] = [];
     for (const request of requests) {
       const found = this.#options.webhooks.match(scope, request.type);
-      subscribers.push(found instanceof Promise ? await found : found);
+      const choice = chooseTargets(found instanceof Promise ? await found : found, request);
+      chosen.push(choice instanceof Promise ? await choice : choice);
     }
-    const prepared = requests.map((request, at) =>
-      this.#prepare(scope, request, subscribers[at] ?? [], idempotencyKey),
-    );
+    const prepared = requests.map((request, at) => this.#prepare(scope, request, chosen[at] ?? NOBODY, idempotencyKey));
     const stored = await this.#options.writer.store(prepared);
     return prepared.map((event, at) => describe(event, stored[at] ?? STORED));
   }
@@ -76,7 +78,15 @@ export class Publisher {
     const publishAfter = (reading: Promise<unknown>) => {
       reading.then(() => this.publish(scope, [request])).then(([result]) => done(undefined, result), done);
     };
-    let prepared: PreparedEvent;
+    const submit = (chosen: Chosen<WebhookTarget>) => {
+      const prepared = this.#prepare(scope, request, chosen, undefined);
+      writer.submit({
+        events: [prepared],
+        results: [],
+        resolve: ([stored = STORED]) => done(undefined, describe(prepared, stored)),
+        reject: done,
+      });
+    };
     try {
       const checked = this.#check(scope, request, '');
       if (checked instanceof Promise) {
@@ -88,28 +98,25 @@ export class Publisher {
         publishAfter(subscribers);
         return;
       }
-      prepared = this.#prepare(scope, request, subscribers, undefined);
+      const chosen = chooseTargets(subscribers, request);
+      if (chosen instanceof Promise) chosen.then(submit).catch(done);
+      else submit(chosen);
     } catch (error) {
       done(error);
-      return;
     }
-    writer.submit({
-      events: [prepared],
-      results: [],
-      resolve: ([stored = STORED]) => done(undefined, describe(prepared, stored)),
-      reject: done,
-    });
   }
 
   /**
    * Publishes an event of Posthorn's own: its type need not be known, and of its subscribers those get it that `isFor`
-   * takes. Publishing the same again, by its `eventId`, does nothing.
+   * takes, whatever their filters are: these are made for what the product publishes. Publishing the same again, by its
+   * `eventId`, does nothing.
    *
    * @throws AppError 409 when the `eventId` was used for another event; 503.
    */
   async publishOwn(scope: Scope, request: PublishRequest, isFor: (target: WebhookTarget) => boolean): Promise<void> {
     const subscribers = await this.#options.webhooks.match(scope, request.type);
-    await this.#options.writer.store([this.#prepare(scope, request, subscribers.filter(isFor), undefined)]);
+    const chosen = { wanted: subscribers.filter(isFor), filtered: [] };
+    await this.#options.writer.store([this.#prepare(scope, request, chosen, undefined)]);
   }
 
   /** Without a promise for what is in memory, which is nearly always. */
@@ -145,7 +152,7 @@ export class Publisher {
   #prepare(
     scope: Scope,
     request: PublishRequest,
-    targets: readonly WebhookTarget[],
+    { wanted, filtered }: Chosen<WebhookTarget>,
     idempotencyKey: IdempotencyKey | undefined,
   ): PreparedEvent {
     const uuid = this.#options.newId();
@@ -176,7 +183,8 @@ export class Publisher {
       deliverAtMs: request.deliverAtMs,
       isTest: false,
       keys,
-      deliveries: targets.map((target) => this.#plan(scope, event, target, request)),
+      deliveries: wanted.map((target) => this.#plan(scope, event, target, request)),
+      filtered: filtered.length === 0 ? NO_WEBHOOKS : filtered.map(({ id }) => id),
     };
   }
 
@@ -217,6 +225,8 @@ function isoTime(timeMs: number): string {
 }
 
 const STORED: StoredEvent = { kind: 'stored' };
+const NO_WEBHOOKS: readonly string[] = [];
+const NOBODY: Chosen<WebhookTarget> = { wanted: [], filtered: [] };
 
 function describe(prepared: PreparedEvent, stored: StoredEvent): PublishResult {
   if (stored.kind === 'duplicate') {
@@ -238,6 +248,7 @@ function describe(prepared: PreparedEvent, stored: StoredEvent): PublishResult {
     event_type: prepared.event.type,
     status: deliveries === 0 ? 'no_subscribers' : scheduled,
     deliveries,
+    ...(prepared.filtered.length > 0 && { filtered: prepared.filtered.length }),
     duplicate: false,
   };
 }

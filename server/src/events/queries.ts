@@ -5,6 +5,7 @@ import { containing } from '../delivery/queries.ts';
 import type { Reach, Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { firstIdAt, parseId } from '../kernel/ids.ts';
+import type { FilteredContent } from '../routing/filters/filtered-event.ts';
 import { isWithin } from '../webhooks/owner.ts';
 
 /** An event without its payload: lists do not carry megabytes. */
@@ -90,6 +91,13 @@ export function findEvent(db: Database, reach: Reach, id: string): Promise<Selec
       ),
     )
     .executeTakeFirst();
+}
+
+/** What filters may ask of an event; undefined once its payload is erased. */
+export function filteredContent(row: Selectable<Tables['events']>): FilteredContent | undefined {
+  const { data, metadata } = row;
+  if (data === null) return undefined;
+  return { type: row.event_type, eventId: row.external_id, occurredAtMs: row.occurred_at.getTime(), data, metadata };
 }
 
 /** UUID of an event by its TypeID or the publisher's own id; undefined where neither is known. */

@@ -9,10 +9,12 @@ import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { conflict, type FieldProblem, invalidFields, notFound } from '../kernel/errors.ts';
 import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
+import { type Chosen, chooseTargets } from '../routing/filters/choose-targets.ts';
 import { notify } from '../tenants/queries.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
-import { findEventId } from './queries.ts';
+import { addFiltered } from './filtered-tallies.ts';
+import { filteredContent, findEvent, findEventId } from './queries.ts';
 
 export interface EventReplayDeps {
   db: Database;
@@ -37,8 +39,9 @@ export function registerEventReplayRoute(app: HttpServer, deps: EventReplayDeps)
         tags: ['Events'],
         summary: 'Deliver an event again',
         description:
-          'To the webhooks named, whatever they are subscribed to; without `webhook_ids` to all that are subscribed ' +
-          'to its type now. A webhook that is not active gets it once it is.',
+          'To the webhooks named, whatever they are subscribed to and whatever their filters are; without `webhook_ids` ' +
+          'to all that are subscribed to its type now, as their filters are now. A webhook that is not active gets it once ' +
+          'it is.',
         params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
         body: Type.Object(
           { webhook_ids: Type.Optional(Type.Array(Type.String(), { minItems: 1, maxItems: WEBHOOKS_NAMED_MAX })) },
@@ -49,6 +52,9 @@ export function registerEventReplayRoute(app: HttpServer, deps: EventReplayDeps)
             event_id: Type.String(),
             deliveries: Type.Integer(),
             delivery_ids: Type.Array(Type.String()),
+            filtered: Type.Optional(
+              Type.Integer({ description: 'Webhooks whose filters kept it from them; only where there are some.' }),
+            ),
           }),
         },
       },
@@ -56,22 +62,23 @@ export function registerEventReplayRoute(app: HttpServer, deps: EventReplayDeps)
     async (request, reply) => {
       const { params, body, caller } = request;
       const event = await requireReplayable(deps.db, caller, params.id);
-      const targets =
+      const chosen =
         body.webhook_ids === undefined
-          ? await deps.webhooks.match(caller, event.event_type)
-          : await findNamed(deps.webhooks, caller, body.webhook_ids);
-      const ids = await replayEvent(deps, caller, event, targets, (trx, deliveries) =>
+          ? await chooseSubscribed(deps, caller, event)
+          : { wanted: await findNamed(deps.webhooks, caller, body.webhook_ids), filtered: [] };
+      const ids = await replayEvent(deps, caller, event, chosen, (trx, deliveries) =>
         deps.audit.record(trx, auditorOf(request), {
           action: 'event.replayed',
           resourceType: 'event',
           resourceId: formatId('event', event.id),
-          details: { deliveries, webhook_ids: targets.map(({ id }) => formatId('webhook', id)) },
+          details: { deliveries, webhook_ids: chosen.wanted.map(({ id }) => formatId('webhook', id)) },
         }),
       );
       return reply.code(202).send({
         event_id: event.external_id ?? formatId('event', event.id),
         deliveries: ids.length,
         delivery_ids: ids.map((id) => formatId('delivery', id)),
+        ...(chosen.filtered.length > 0 && { filtered: chosen.filtered.length }),
       });
     },
   );
@@ -91,8 +98,26 @@ async function requireReplayable(db: Database, scope: Scope, text: string) {
     .executeTakeFirst();
   if (event === undefined) throw notFound('event');
   if (event.is_test) throw conflict('test_event', 'A test is not replayed; send another one.');
-  if (event.is_erased) throw conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
+  if (event.is_erased) throw payloadErased();
   return event;
+}
+
+function payloadErased() {
+  return conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
+}
+
+/** Those who are subscribed now, by their filters of now. The payload is read where one of them has a filter. */
+async function chooseSubscribed(
+  { db, webhooks }: EventReplayDeps,
+  scope: Scope,
+  event: Awaited<ReturnType<typeof requireReplayable>>,
+): Promise<Chosen<WebhookTarget>> {
+  const subscribed = await webhooks.match(scope, event.event_type);
+  if (subscribed.every(({ filter }) => filter === null)) return { wanted: subscribed, filtered: [] };
+  const row = await findEvent(db, scope, event.id);
+  const content = row && filteredContent(row);
+  if (content === undefined) throw payloadErased();
+  return chooseTargets(subscribed, content);
 }
 
 /** The webhooks, each once. @throws AppError 422 that names those which are not the caller's. */
@@ -115,10 +140,10 @@ async function replayEvent(
   { db, clock, newId }: EventReplayDeps,
   { tenantId, environmentId }: Scope,
   event: Awaited<ReturnType<typeof requireReplayable>>,
-  targets: readonly WebhookTarget[],
+  { wanted, filtered }: Chosen<WebhookTarget>,
   onReplay: Recording<number>,
 ): Promise<string[]> {
-  const replays = targets.map((target) => ({
+  const replays = wanted.map((target) => ({
     id: newId(),
     eventId: event.id,
     webhookId: target.id,
@@ -129,6 +154,11 @@ async function replayEvent(
   }));
   await db.transaction().execute(async (trx) => {
     await addReplays(trx, { tenantId, environmentId }, replays, new Date(clock.now()));
+    await addFiltered(
+      trx,
+      tenantId,
+      filtered.map(({ id }) => id),
+    );
     if (replays.some(({ held }) => !held)) await notify(trx, { topic: 'deliveries_due', tenantId, environmentId });
     if (replays.length > 0) await onReplay(trx, replays.length);
   });

@@ -7,6 +7,7 @@ import type { DeliveryEngine } from '../delivery/engine.ts';
 import { attemptsOf } from '../delivery/queries.ts';
 import { EVENT_SOURCE } from '../delivery/rows.ts';
 import { showAttempt } from '../delivery/show-attempt.ts';
+import { AttemptShown } from '../delivery/shown.ts';
 import type { DeliveryTask, EventInHand } from '../delivery/task.ts';
 import type { Scope } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -14,6 +15,7 @@ import type { Clock } from '../kernel/clock.ts';
 import { compactJson } from '../kernel/compact-json.ts';
 import { AppError, notFound } from '../kernel/errors.ts';
 import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
+import { FilteredEvent } from '../routing/filters/filtered-event.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { findWithin } from '../webhooks/owner.ts';
@@ -52,7 +54,8 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
         summary: 'Send a test',
         description:
           "Sends the event type's sample, or `payload`, and answers with the attempt, also when it failed. " +
-          'Without `event_type` the first type that the webhook is subscribed to is taken.',
+          'Without `event_type` the first type that the webhook is subscribed to is taken. Filters do not hold it up; ' +
+          '`filters_match` says what they say of it.',
         params: Type.Object({ id: Type.String() }),
         body: Type.Object(
           {
@@ -61,7 +64,12 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
           },
           { additionalProperties: false },
         ),
-        response: { 200: Type.Ref('Attempt') },
+        response: {
+          200: Type.Object({
+            ...AttemptShown.properties,
+            filters_match: Type.Boolean({ description: 'Whether the webhook would get such an event.' }),
+          }),
+        },
       },
     },
     async (request) => {
@@ -91,7 +99,8 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
       const deliveryId = await sendTest(deps, caller, target, content);
       const [row] = await attemptsOf(deps.db, caller, deliveryId);
       if (row === undefined) throw new Error('A test was recorded without an attempt.');
-      return showAttempt(row, BODY_SHOWN_MAX, await deps.maskerOf(caller));
+      const filters_match = filtersMatch(target, content, deps.clock.now());
+      return { ...showAttempt(row, BODY_SHOWN_MAX, await deps.maskerOf(caller)), filters_match };
     },
   );
 }
@@ -121,6 +130,12 @@ async function contentOf(
     type: subscribed?.name ?? FALLBACK.type,
     data: compactJson(payload ?? subscribed?.sample ?? FALLBACK.data),
   };
+}
+
+function filtersMatch({ filter }: WebhookTarget, { type, data }: Content, occurredAtMs: number): boolean {
+  return (
+    filter === null || filter.matches(new FilteredEvent({ type, data, occurredAtMs, eventId: null, metadata: null }))
+  );
 }
 
 /** Stores and sends it; gives the delivery's UUID once its attempt is recorded. */
@@ -167,6 +182,7 @@ async function sendTest(deps: TestSendDeps, scope: Scope, target: WebhookTarget,
       isTest: true,
       keys: [],
       deliveries: [{ task, place: 'test', dueAtMs: null, ordered: false }],
+      filtered: [],
     },
   ]);
   await engine.sendTest(task, target);

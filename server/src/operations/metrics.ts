@@ -22,6 +22,12 @@ export function registerMetricsRoute(
   counter(registry, 'posthorn_events_accepted_total', 'Events committed since the start.', () => writer.accepted);
   counter(
     registry,
+    'posthorn_deliveries_filtered_total',
+    'Deliveries that filters of webhooks spared, since the start.',
+    () => writer.filtered,
+  );
+  counter(
+    registry,
     'posthorn_attempts_total',
     'Delivery attempts recorded since the start.',
     () => engine.counters.attempts,

@@ -1,4 +1,7 @@
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
+import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
+import { compileFilters } from '../routing/filters/filter-set.ts';
+import { filtersOf } from '../routing/filters/schema.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import { isWithinWhitelist, literalOf, readCidr } from './egress/ip-whitelist.ts';
@@ -46,6 +49,8 @@ export function applyChange(current: WebhookSettings, body: WebhookChange, envir
     ipWhitelist: changeIpWhitelist(current, body, problems),
     priority: changed(current.priority, body.priority, BLANK_WEBHOOK.priority),
     verifyTls: changed(current.verifyTls, body.verify_tls, BLANK_WEBHOOK.verifyTls),
+    filters: changeFilters(current, body, problems),
+    filterMode: changed(current.filterMode, body.filter_mode, BLANK_WEBHOOK.filterMode),
   };
   problems.push(...headerClashes(next, environmentPreset), ...destinationClashes(next));
   if (problems.length > 0) throw invalidFields(problems);
@@ -151,6 +156,19 @@ function changeIpWhitelist(current: WebhookSettings, body: WebhookChange, proble
     } else ranges.add(range);
   }
   return ranges.size === 0 ? null : [...ranges];
+}
+
+/** The list as a whole: filters have no name by which a member of it could be meant. */
+function changeFilters(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
+  if (body.filters === undefined) return current.filters;
+  const filters = filtersOf(body.filters ?? []);
+  if (Buffer.byteLength(JSON.stringify(filters)) > FILTERS_BYTES_MAX) {
+    problems.push({ path: 'filters', message: `must be at most ${FILTERS_BYTES_MAX} bytes of JSON together` });
+    return filters;
+  }
+  const compiled = compileFilters(filters, 'all');
+  if (!compiled.ok) problems.push(...compiled.problems);
+  return filters;
 }
 
 /** A failover that leads to where the request just failed, and URLs that the list would never let a request reach. */

@@ -23,3 +23,13 @@ export function uncounted(tenantId: string) {
     GROUP BY s.webhook_id
   )`.as('uncounted');
 }
+
+/** The same for the events that filters kept from the tenant's webhooks. */
+export function uncountedFiltered(tenantId: string) {
+  return sql<{ webhook_id: string; filtered: number }>`(
+    SELECT f.webhook_id, sum(f.count)::int AS filtered
+    FROM filtered_tallies, unnest(tenants, webhooks, counts) f (tenant_id, webhook_id, count)
+    WHERE f.tenant_id = ${tenantId}
+    GROUP BY f.webhook_id
+  )`.as('uncounted_filtered');
+}

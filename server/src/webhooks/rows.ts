@@ -6,11 +6,12 @@ import type { Reach, Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { AppError } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
+import type { Filter, FilterMode } from '../routing/filters/filter.ts';
 import { patternsMatching } from '../routing/subscription-index.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import type { SignatureSettings } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
-import { uncounted } from './counts.ts';
+import { uncounted, uncountedFiltered } from './counts.ts';
 import type { HeaderList } from './headers.ts';
 import type { OrderingFields } from './ordering.ts';
 import type { RetryPolicyFields } from './retry-policy.ts';
@@ -22,6 +23,7 @@ export type WebhookRow = Selectable<Tables['webhooks']>;
 export interface CountedWebhookRow extends WebhookRow {
   delivered: number;
   dead: number;
+  filtered: number;
   last_triggered_at: Date | null;
   /** null: closed. */
   circuit_state: 'open' | 'half_open' | null;
@@ -146,6 +148,7 @@ export function readSettings(row: WebhookRow, box: SecretBox): WebhookSettings {
     ipWhitelist: row.ip_whitelist,
     priority: row.priority,
     verifyTls: row.verify_tls,
+    ...readFilters(row),
     ...readOwnSettings(row),
   };
 }
@@ -166,6 +169,14 @@ export function readLaneSettings(row: WebhookRow) {
   return {
     ordering: (row.ordering ?? {}) as OrderingFields,
     circuitBreaker: (row.circuit_breaker ?? {}) as CircuitBreakerFields,
+  };
+}
+
+/** The part of a row that says which events it wants. */
+export function readFilters(row: WebhookRow) {
+  return {
+    filters: (row.filters ?? []) as readonly Filter[],
+    filterMode: (row.filter_mode ?? 'all') as FilterMode,
   };
 }
 
@@ -215,6 +226,8 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
     ip_whitelist: settings.ipWhitelist === null ? null : [...settings.ipWhitelist],
     priority: settings.priority,
     verify_tls: settings.verifyTls,
+    filters: settings.filters.length === 0 ? null : JSON.stringify(settings.filters),
+    filter_mode: settings.filterMode === 'all' ? null : settings.filterMode,
   };
 }
 
@@ -233,6 +246,9 @@ function countedWebhooks(db: Database, reach: Reach) {
       join.onRef('totals.tenant_id', '=', 'webhooks.tenant_id').onRef('totals.webhook_id', '=', 'webhooks.id'),
     )
     .leftJoin(uncounted(reach.tenantId), (join) => join.onRef('uncounted.webhook_id', '=', 'webhooks.id'))
+    .leftJoin(uncountedFiltered(reach.tenantId), (join) =>
+      join.onRef('uncounted_filtered.webhook_id', '=', 'webhooks.id'),
+    )
     .leftJoin('circuits', (join) =>
       join.onRef('circuits.tenant_id', '=', 'webhooks.tenant_id').onRef('circuits.webhook_id', '=', 'webhooks.id'),
     )
@@ -240,6 +256,7 @@ function countedWebhooks(db: Database, reach: Reach) {
     .select((eb) => [
       sql<number>`coalesce(totals.delivered, 0) + coalesce(uncounted.delivered, 0)`.as('delivered'),
       sql<number>`coalesce(totals.dead, 0) + coalesce(uncounted.dead, 0)`.as('dead'),
+      sql<number>`coalesce(totals.filtered, 0) + coalesce(uncounted_filtered.filtered, 0)`.as('filtered'),
       sql<Date | null>`greatest(totals.last_triggered_at, uncounted.last_at)`.as('last_triggered_at'),
       eb.ref('circuits.state').as('circuit_state'),
       eb.ref('circuits.reopens_at').as('circuit_reopens_at'),

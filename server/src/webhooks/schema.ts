@@ -1,5 +1,6 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { presets } from '../catalog/presets/presets.ts';
+import { FilterModeSchema, FiltersInput, FiltersShown } from '../routing/filters/schema.ts';
 import { EnvelopeSchema } from '../shaping/envelopes.ts';
 import { SignatureSettingsSchema } from '../signing/config.ts';
 import { DisplayName } from '../tenants/types.ts';
@@ -123,6 +124,8 @@ const optionalInput = {
   ip_whitelist: optionalOrNull(fields.ip_whitelist),
   priority: optionalOrNull(fields.priority),
   verify_tls: optionalOrNull(fields.verify_tls),
+  filters: optionalOrNull(FiltersInput),
+  filter_mode: optionalOrNull(FilterModeSchema),
 };
 
 /** The body of POST. */
@@ -203,9 +206,12 @@ export const WebhookShown = Type.Object({
   ip_whitelist: orNull(fields.ip_whitelist),
   priority: fields.priority,
   verify_tls: fields.verify_tls,
+  filters: FiltersShown,
+  filter_mode: FilterModeSchema,
   total_deliveries: Type.Integer({ description: 'Deliveries that have ended.' }),
   successful_deliveries: Type.Integer(),
   failed_deliveries: Type.Integer({ description: 'Deliveries that ended without success.' }),
+  filtered_deliveries: Type.Integer({ description: 'Events that the filters kept from it.' }),
   last_triggered_at: nullableTime,
   created_at: Type.String({ format: 'date-time' }),
   updated_at: Type.String({ format: 'date-time' }),

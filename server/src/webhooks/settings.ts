@@ -1,5 +1,6 @@
 import type { Preset } from '../catalog/presets/presets.ts';
 import { findPreset, presets } from '../catalog/presets/presets.ts';
+import type { Filter, FilterMode } from '../routing/filters/filter.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import { DEFAULT_SIGNATURE, type SignatureConfig, type SignatureSettings } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
@@ -45,6 +46,9 @@ export interface WebhookSettings {
   /** -100 to 100; higher goes first. */
   priority: number;
   verifyTls: boolean;
+  /** Which of the events that it is subscribed to it wants; empty: all of them. */
+  filters: readonly Filter[];
+  filterMode: FilterMode;
 }
 
 /** What a webhook is before anything is said of it. */
@@ -72,6 +76,8 @@ export const BLANK_WEBHOOK: WebhookSettings = {
   ipWhitelist: null,
   priority: 0,
   verifyTls: true,
+  filters: [],
+  filterMode: 'all',
 };
 
 /** The part of a webhook's settings for which it may rely on a preset, with every choice made. */

@@ -42,6 +42,7 @@ export function showWebhook(
     total_deliveries: row.delivered + row.dead,
     successful_deliveries: row.delivered,
     failed_deliveries: row.dead,
+    filtered_deliveries: row.filtered,
     last_triggered_at: row.last_triggered_at?.toISOString() ?? null,
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
@@ -78,6 +79,8 @@ export function showSettings(own: WebhookSettings, environmentPreset: string, ma
     ip_whitelist: own.ipWhitelist === null ? null : [...own.ipWhitelist],
     priority: own.priority,
     verify_tls: own.verifyTls,
+    filters: [...own.filters],
+    filter_mode: own.filterMode,
   };
 }
 

@@ -1,6 +1,7 @@
 import { errorCode } from '../db/pool.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
+import { type FilterSet, storedFilters } from '../routing/filters/filter-set.ts';
 import type { BodyForm } from '../shaping/body-form.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
@@ -8,7 +9,7 @@ import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
 import { type Ordering, resolveOrdering } from './ordering.ts';
 import type { RetryPolicy } from './retry-policy.ts';
-import { openHeaders, readLaneSettings, readOwnSettings, type WebhookRow } from './rows.ts';
+import { openHeaders, readFilters, readLaneSettings, readOwnSettings, type WebhookRow } from './rows.ts';
 import { type LiveSecret, openKeys } from './secrets.ts';
 import { type HttpMethod, resolveSettings, type WebhookStatus } from './settings.ts';
 
@@ -47,6 +48,8 @@ export interface WebhookTarget {
   readonly ipWhitelist: readonly string[] | null;
   readonly priority: number;
   readonly verifyTls: boolean;
+  /** Which events of those that it is subscribed to it wants; null: all of them. */
+  readonly filter: FilterSet | null;
   readonly userAgent: string;
   /** Name of the header that carries the event type. */
   readonly eventHeader: string;
@@ -67,6 +70,7 @@ export function createTarget(
   const settings = resolveSettings(readOwnSettings(row), environmentPreset);
   const { signature, eventHeader } = settings;
   const lane = readLaneSettings(row);
+  const { filters, filterMode } = readFilters(row);
   const ordering = resolveOrdering(lane.ordering);
   const headers = readHeaders(row, options);
   const all = headers.ok ? pairs(headers.list) : [];
@@ -98,6 +102,9 @@ export function createTarget(
     ipWhitelist: row.ip_whitelist,
     priority: row.priority,
     verifyTls: row.verify_tls,
+    filter: storedFilters(filters, filterMode, () =>
+      options.logger.error({ webhook_id: row.id }, 'the filters of a webhook cannot be read; it gets all events'),
+    ),
     userAgent: ownUserAgent ?? settings.userAgent ?? options.defaultUserAgent,
     eventHeader,
     signer: lazySigner(() => {

@@ -522,6 +522,7 @@ describe('an owner’s own', () => {
             { since: '2020-01-01T00:00:00Z', dry_run: true },
           ]),
         ),
+        'POST /api/v1/filters/test': { filters: [], data: {} },
       };
       const body =
         bodies[route] ?? bodies[sameAs(each) ?? ''] ?? (method === 'GET' || method === 'DELETE' ? undefined : {});

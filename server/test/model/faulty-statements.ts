@@ -23,6 +23,7 @@ export const FAULTY = [
   'return-probe',
   'close-circuit',
   'fold-tallies',
+  'fold-filtered',
 ] as const;
 
 /** Steps of pipelines, which fail as a whole, each with its pipeline; `…` stands for a table. */
@@ -30,6 +31,7 @@ export const STEPS: Record<string, FaultyStatement> = {
   'hold-node': 'store-events',
   'copy-…': 'store-events',
   'insert-ordered-deliveries': 'store-events',
+  'count-filtered': 'store-events',
   'forget-attempts': 'record-attempts',
   'record-outcomes-…': 'record-attempts',
   'record-successes-…': 'record-attempts',

@@ -37,6 +37,15 @@ COPY ${table} (
   };
 }
 
+/**
+ * What filters kept from webhooks, one row for all webhooks of the commit. $1 tenants, $2 webhooks, $3 counts.
+ * `delivery/sql/fold-filtered.ts` adds it to their totals.
+ */
+export const COUNT_FILTERED = {
+  name: 'count-filtered',
+  text: 'INSERT INTO filtered_tallies (tenants, webhooks, counts) VALUES ($1::uuid[], $2::uuid[], $3::int[])',
+} as const;
+
 /** Each gets the next place in its order. $1: the deliveries. */
 export const INSERT_ORDERED_DELIVERIES = {
   name: 'insert-ordered-deliveries',
