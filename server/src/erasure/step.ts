@@ -94,7 +94,8 @@ const STAGES: Record<JobRow['stage'], Stage> = {
     const samples = isFirst ? await eraseSamples(trx, scope, subject) : 0;
     const found = await findEvents(trx, scope, subject, job.cursor_id, ERASED_AT_ONCE);
     const text = tellingText(subject);
-    const erased = found.ids.length === 0 ? undefined : await eraseEvents(trx, scope, found.ids, text, now);
+    const times = { now, requestsSince: new Date(now.getTime() - settleMs) };
+    const erased = found.ids.length === 0 ? undefined : await eraseEvents(trx, scope, found.ids, text, times);
     const inHand = [...job.in_hand, ...(erased?.inHand ?? [])];
     const touched = new Set([...job.touched, ...(erased?.touched ?? [])]);
     if (samples > 0) touched.add('event_types');

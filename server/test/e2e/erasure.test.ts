@@ -103,6 +103,23 @@ async function filesWith(text: string): Promise<string[]> {
   return readdirSync(folder).filter((file) => readFileSync(path.join(folder, file)).includes(text));
 }
 
+/** Does the steps of all erasures that would be due two minutes from now. */
+async function eraseLater(): Promise<void> {
+  const later = { ...systemClock, now: () => Date.now() + 121_000 };
+  const logger = createLogger('silent');
+  const handle = openDatabase({ connection: posthorn.database.connection, logger });
+  const options = {
+    db: handle.db,
+    connection: posthorn.database.connection,
+    box: await secretBoxOf(posthorn.database.connection),
+    audit: createAuditLog({ newId: createIdSource() }),
+    clock: later,
+    logger,
+  };
+  while (await eraseSome(options));
+  await handle.close();
+}
+
 const PERSON = 'eve.adams-4711@example.com';
 
 test('of an erased person nothing is left in any table, nor in the files once they are written anew', async () => {
@@ -213,24 +230,36 @@ test('what was under way at the erasure is not sent again, and what is recorded 
     () => tablesWith('mallory-0815'),
     (tables) => tables.length > 0,
   );
-  const later = { ...systemClock, now: () => Date.now() + 121_000 };
-  const logger = createLogger('silent');
-  const handle = openDatabase({ connection: posthorn.database.connection, logger });
-  const options = {
-    db: handle.db,
-    connection: posthorn.database.connection,
-    box: await secretBoxOf(posthorn.database.connection),
-    audit: createAuditLog({ newId: createIdSource() }),
-    clock: later,
-    logger,
-  };
-  while (await eraseSome(options));
-  await handle.close();
+  await eraseLater();
   expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', erased_events: 1, discarded_deliveries: 1 });
   expect(await tablesWith('mallory-0815')).toEqual([]);
   const [delivery] = (await get(tenant, `/events/${id}`)).delivery_list;
   expect(delivery).toMatchObject({ status: 'discarded', status_reason: 'payload_erased' });
   expect(receiver.requests).toHaveLength(1);
+});
+
+test('an attempt whose delivery was cancelled under way is erased too when it is recorded after the erasure', async () => {
+  const tenant = await addTenant();
+  receiver.requests.length = 0;
+  receiver.onRequest = () => {};
+  await post(tenant, '/webhooks', { name: 'W', url: receiver.url, events: ['*'] }, 201);
+  const id = await publish(tenant, '{"who":"oscar-1701"}');
+  const [request] = await receiver.received(1);
+  const [delivery] = (await get(tenant, `/events/${id}`)).delivery_list;
+  await posthorn.call('POST', `/api/v1/deliveries/${delivery.id}/cancel`, undefined, tenant);
+  const job = await post(tenant, '/erasures', { path: 'who', value: 'oscar-1701' });
+  await eventually(
+    () => get(tenant, `/erasures/${job.id}`),
+    ({ erased_events }) => erased_events === 1,
+  );
+  request?.respond(500, {}, 'oscar-1701 is not known');
+  await eventually(
+    () => tablesWith('oscar-1701'),
+    (tables) => tables.includes('attempts'),
+  );
+  await eraseLater();
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', erased_attempts: 1 });
+  expect(await tablesWith('oscar-1701')).toEqual([]);
 });
 
 test('an erasure that was stopped goes on with the next start, and a cancelled one forgets the value', async () => {
