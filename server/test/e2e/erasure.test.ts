@@ -262,6 +262,25 @@ test('an attempt whose delivery was cancelled under way is erased too when it is
   expect(await tablesWith('oscar-1701')).toEqual([]);
 });
 
+test('keys of requests that hold the value go, answered or not, and no other', async () => {
+  const tenant = await addTenant();
+  const other = await addTenant();
+  const make = (headers: Record<string, string>, key: string, name: string) =>
+    post({ ...headers, 'idempotency-key': key }, '/api-keys', { name, role: 'viewer' }, 201);
+  await make(tenant, 'key-for-judy-2501', 'k');
+  await make(tenant, 'key-of-the-answer', 'judy-2501');
+  await make(tenant, 'key-of-another', 'k');
+  await make(other, 'key-for-judy-2501', 'k');
+  await pool.query(`INSERT INTO idempotent_requests (tenant_id, environment_id, key, request_hash, created_at)
+    SELECT tenant_id, environment_id, 'under-way-judy-2501', 'x', now() FROM idempotent_requests
+    WHERE key = 'key-of-another'`);
+  const job = await post(tenant, '/erasures', { path: 'who', value: 'judy-2501' });
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', removed_answers: 3 });
+  const left = await pool.query('SELECT key FROM idempotent_requests ORDER BY key');
+  expect(left.rows.map(({ key }) => key)).toEqual(['key-for-judy-2501', 'key-of-another']);
+  expect((await get(tenant, '/api-keys')).data.map(({ name }: { name: string }) => name)).toContain('judy-2501');
+});
+
 test('an erasure that was stopped goes on with the next start, and a cancelled one forgets the value', async () => {
   const tenant = await addTenant();
   const events = Array.from({ length: 400 }, (_, n) => ({ event_type: 'order.paid', data: { n, who: 'trent-1234' } }));
