@@ -281,6 +281,24 @@ test('keys of requests that hold the value go, answered or not, and no other', a
   expect((await get(tenant, '/api-keys')).data.map(({ name }: { name: string }) => name)).toContain('judy-2501');
 });
 
+test('nothing of an erased person is left in the statistics that PostgreSQL keeps of the tables', async () => {
+  const tenant = await addTenant();
+  for (let n = 0; n < 30; n += 1) {
+    await publish(tenant, '{"who":"heidi-3003"}', `,"event_id":"${n}-heidi-3003","ordering_key":"heidi-3003"`);
+  }
+  // As autovacuum does; of a whole partitioned table only people do.
+  await pool.query('ANALYZE');
+  const known = () =>
+    pool.query(`SELECT tablename FROM pg_stats s WHERE position('heidi-3003' IN s::text) > 0
+      OR position('${Buffer.from('heidi-3003').toString('hex')}' IN s::text) > 0`);
+  expect((await known()).rows.map(({ tablename }) => tablename)).toEqual(
+    expect.arrayContaining(['events', 'event_keys']),
+  );
+  const job = await post(tenant, '/erasures', { path: 'who', value: 'heidi-3003' });
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', erased_events: 30 });
+  expect((await known()).rows).toEqual([]);
+});
+
 test('an erasure that was stopped goes on with the next start, and a cancelled one forgets the value', async () => {
   const tenant = await addTenant();
   const events = Array.from({ length: 400 }, (_, n) => ({ event_type: 'order.paid', data: { n, who: 'trent-1234' } }));
