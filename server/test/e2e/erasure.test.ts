@@ -299,6 +299,51 @@ test('nothing of an erased person is left in the statistics that PostgreSQL keep
   expect((await known()).rows).toEqual([]);
 });
 
+test.each([
+  ['a replay', (id: string) => [`/events/${id}/replay`, {}]],
+  ['a replay job', () => ['/replays', { since: '2026-01-01T00:00:00Z', until: new Date().toISOString() }]],
+] as const)('%s that is just adding a delivery does not bring back what is erased', async (_name, replayOf) => {
+  const tenant = await addTenant();
+  receiver.onRequest = (request) => request.respond(200);
+  await post(tenant, '/webhooks', { name: 'W', url: receiver.url, events: ['*'] }, 201);
+  const id = await publish(tenant, '{"who":"grace-5150"}', ',"ordering_key":"grace-5150"');
+  await eventually(
+    () => get(tenant, '/deliveries?status=delivered'),
+    ({ data }) => data.length === 1,
+  );
+  const waits = (statement: string) =>
+    eventually(
+      () =>
+        pool.query(
+          `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query ~ $1`,
+          [statement],
+        ),
+      ({ rowCount }) => rowCount === 1,
+    );
+  const holder = await pool.connect();
+  const [where, body] = replayOf(id);
+  // biome-ignore lint/suspicious/noExplicitAny: an erasure as the API shows it
+  let job: any;
+  try {
+    await holder.query('BEGIN; LOCK TABLE deliveries IN SHARE MODE');
+    const replay = posthorn.call('POST', `/api/v1${where}`, body, tenant);
+    await waits('INSERT INTO deliveries');
+    job = await post(tenant, '/erasures', { path: 'who', value: 'grace-5150' });
+    await waits('UPDATE events|payload_erased|in_hand');
+    await holder.query('COMMIT');
+    expect((await replay).status).toBe(202);
+  } finally {
+    holder.release(true);
+  }
+  await eventually(
+    () => get(tenant, `/erasures/${job.id}`),
+    ({ erased_events }) => erased_events === 1,
+  );
+  await eraseLater();
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed' });
+  expect(await tablesWith('grace-5150')).toEqual([]);
+});
+
 test('an erasure that was stopped goes on with the next start, and a cancelled one forgets the value', async () => {
   const tenant = await addTenant();
   const events = Array.from({ length: 400 }, (_, n) => ({ event_type: 'order.paid', data: { n, who: 'trent-1234' } }));
