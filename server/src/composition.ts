@@ -259,7 +259,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const onRetentionAsked = { run: () => false };
   registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
-  registerAuditRoutes(http, { db });
+  registerAuditRoutes(http, { db, audit });
 
   return {
     database,

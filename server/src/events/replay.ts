@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { auditorOf } from '../audit/auditor.ts';
 import type { AuditLog, Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
-import { addReplays } from '../delivery/recovery/add-replays.ts';
+import { addReplays, holdPayloads } from '../delivery/recovery/add-replays.ts';
 import type { Scope } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -91,9 +91,11 @@ async function requireReplayable(db: Database, scope: Scope, text: string) {
     .executeTakeFirst();
   if (event === undefined) throw notFound('event');
   if (event.is_test) throw conflict('test_event', 'A test is not replayed; send another one.');
-  if (event.is_erased) throw conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
+  if (event.is_erased) throw payloadErased();
   return event;
 }
+
+const payloadErased = () => conflict('payload_erased', 'The payload of the event was erased; nothing can be sent.');
 
 /** The webhooks, each once. @throws AppError 422 that names those which are not the caller's. */
 async function findNamed(webhooks: WebhookDirectory, scope: Scope, ids: string[]): Promise<WebhookTarget[]> {
@@ -110,7 +112,7 @@ async function findNamed(webhooks: WebhookDirectory, scope: Scope, ids: string[]
   return [...found.values()];
 }
 
-/** Gives the UUIDs of the new deliveries. */
+/** Gives the UUIDs of the new deliveries. @throws AppError 409 when the payload was erased just now. */
 async function replayEvent(
   { db, clock, newId }: EventReplayDeps,
   { tenantId, environmentId }: Scope,
@@ -128,6 +130,8 @@ async function replayEvent(
     held: target.status !== 'active',
   }));
   await db.transaction().execute(async (trx) => {
+    const payloads = await holdPayloads(trx, { tenantId, environmentId }, [event.id]);
+    if (payloads.length === 0) throw payloadErased();
     await addReplays(trx, { tenantId, environmentId }, replays, new Date(clock.now()));
     if (replays.some(({ held }) => !held)) await notify(trx, { topic: 'deliveries_due', tenantId, environmentId });
     if (replays.length > 0) await onReplay(trx, replays.length);
