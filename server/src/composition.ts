@@ -264,7 +264,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
   registerFilterTestRoute(http, { db, clock, maskerOf });
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
-  registerAuditRoutes(http, { db });
+  registerAuditRoutes(http, { db, audit });
   // When all that they stand for is there.
   registerDocumentPaths(http, canonical, { db });
 

@@ -74,13 +74,13 @@ export function findEntry(db: Database, reach: AuditReach, id: string): Promise<
 /** Entries that a page of an export has. */
 const EXPORT_PAGE = 500;
 
-/** All entries up to the one that is the last when it begins, in the order of the chain, a page at a time. */
+/** All entries up to one (`endOfChain`), in the order of the chain, a page at a time. */
 export async function* exportEntries(
   db: Database,
   reach: AuditReach,
   filter: AuditFilter,
+  end: number,
 ): AsyncGenerator<NamedEntryRow[]> {
-  const end = await endOfChain(db, reach.tenantId);
   for (let after = 0; ; ) {
     const page = await entries(db, reach, filter)
       .where('audit_log.sequence', '>', after)
@@ -141,7 +141,8 @@ function removeBatch(db: Database, tenantId: string, beforeMs: number, batchRows
   });
 }
 
-async function endOfChain(db: Database, tenantId: string): Promise<number> {
+/** The sequence number of the newest entry; 0 where there is none. */
+export async function endOfChain(db: Database, tenantId: string): Promise<number> {
   const row = await db
     .selectFrom('audit_chains')
     .select('sequence')

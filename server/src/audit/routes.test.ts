@@ -170,6 +170,34 @@ describe('an export of many', () => {
     expect(headers.get('content-type')).toBe('application/x-ndjson');
     const lines = body.split('\n');
     expect(lines.pop()).toBe('');
-    expect(lines.map((line) => JSON.parse(line).sequence)).toEqual(Array.from({ length: ROWS }, (_, at) => at + 1));
+    // The export before this one is the last of them.
+    const sequences = Array.from({ length: ROWS + 1 }, (_, at) => at + 1);
+    expect(lines.map((line) => JSON.parse(line).sequence)).toEqual(sequences);
   });
+});
+
+test('an export is recorded itself, with what it was asked for, where the one who asked may see it', async () => {
+  const newest = async (query = '') => (await get(`?limit=1${query}`)).body.data[0];
+  await get('/export?action=api_key.created&since=2026-01-01T00:00:00Z', 'staging');
+  expect(await newest()).toMatchObject({
+    action: 'audit.exported',
+    actor: { kind: 'api_key', id: keys.staging?.id },
+    role: 'admin',
+    environment: 'staging',
+    resource_type: 'audit',
+    resource_id: 'tenant',
+    details: { action: 'api_key.created', since: '2026-01-01T00:00:00Z' },
+  });
+  await get('/export', 'owner');
+  const ofOwner = await newest();
+  expect(ofOwner).toMatchObject({ action: 'audit.exported', actor: { id: keys.owner?.id }, environment: null });
+  await get('/export?chain=platform');
+  expect(await newest('&chain=platform')).toMatchObject({
+    action: 'audit.exported',
+    actor: { kind: 'operator' },
+    resource_id: 'platform',
+  });
+  // Neither one that is refused, nor a look at the list.
+  expect((await get('/export?chain=platform', 'owner')).status).toBe(403);
+  expect(await newest()).toEqual(ofOwner);
 });

@@ -7,10 +7,13 @@ import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import { forbidden, notFound } from '../kernel/errors.ts';
 import { parseId } from '../kernel/ids.ts';
+import { auditorOf } from './auditor.ts';
 import { PLATFORM_CHAIN } from './hash.ts';
+import type { AuditLog } from './log.ts';
 import {
   type AuditFilter,
   type AuditReach,
+  endOfChain,
   exportEntries,
   findEntry,
   listEntries,
@@ -43,7 +46,7 @@ const FilterQuery = {
  * `/api/v1/audit`: what was done to the caller's tenant, and what was tried. Owners and the operator see all of the
  * tenant, admins what belongs to their own environment.
  */
-export function registerAuditRoutes(app: HttpServer, { db }: { db: Database }): void {
+export function registerAuditRoutes(app: HttpServer, { db, audit }: { db: Database; audit: AuditLog }): void {
   app.addSchema(AuditEntryShown);
   const config = { permission: 'administer' } as const;
   const tags = ['Audit'];
@@ -74,8 +77,8 @@ export function registerAuditRoutes(app: HttpServer, { db }: { db: Database }): 
         tags,
         summary: 'All audit entries as JSON Lines, oldest first',
         description:
-          'With the same filters as the list, without pages. Entries that are made meanwhile are not in it. An answer ' +
-          'that ends before its last chunk was cut off by a fault.',
+          'With the same filters as the list, without pages. Entries that are made meanwhile are not in it, such as the ' +
+          '`audit.exported` of this one. An answer that ends before its last chunk was cut off by a fault.',
         querystring: Type.Object(FilterQuery),
         response: {
           200: {
@@ -85,8 +88,22 @@ export function registerAuditRoutes(app: HttpServer, { db }: { db: Database }): 
         },
       },
     },
-    async ({ query, caller }, reply) => {
-      const pages = exportEntries(db, reachOf(caller, query.chain), readFilter(query));
+    async (request, reply) => {
+      const { chain, ...filter } = request.query;
+      const reach = reachOf(request.caller, chain);
+      const end = await endOfChain(db, reach.tenantId);
+      // Nobody takes all of it away without an entry.
+      await db.transaction().execute((trx) =>
+        audit.record(trx, auditorOf(request), {
+          action: 'audit.exported',
+          resourceType: 'audit',
+          resourceId: chain,
+          environmentId: reach.environmentId ?? null,
+          ...(chain === 'platform' && { ofPlatform: true }),
+          details: filter,
+        }),
+      );
+      const pages = exportEntries(db, reach, readFilter(request.query), end);
       return reply.type('application/x-ndjson').send(Readable.from(linesOf(pages), { objectMode: false }));
     },
   );

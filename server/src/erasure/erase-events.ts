@@ -8,7 +8,7 @@ export interface Erased {
   attempts: number;
   discarded: number;
   deadLetters: number;
-  /** Deliveries that a node had in hand: what it may still record of them has to be erased later. */
+  /** Deliveries of which a request may be under way: what is still recorded of them has to be erased later. */
   inHand: string[];
   /** The tables that have dead rows of it now. */
   touched: Set<string>;
@@ -21,13 +21,14 @@ export interface Erased {
  * it has not begun is not sent.
  *
  * @param tellingText a publisher's id that holds it goes too.
+ * @param times.requestsSince a request that is under way began after this.
  */
 export async function eraseEvents(
   trx: Transaction<Tables>,
   scope: Scope,
   eventIds: readonly string[],
   tellingText: string | undefined,
-  now: Date,
+  { now, requestsSince }: { now: Date; requestsSince: Date },
 ): Promise<Erased> {
   const { tenantId, environmentId } = scope;
   const touched = new Set<string>();
@@ -37,8 +38,11 @@ export async function eraseEvents(
     WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId} AND id = ANY (${[...eventIds]}::uuid[])
     RETURNING tableoid::regclass::text AS "table"`.execute(trx);
   note(touched, events.rows);
+  // One that was just cancelled or discarded has no lease any more, and its request may go on all the same.
   const deliveries = await sql<Touched & { id: string; in_hand: boolean }>`
-    SELECT id, lease_node IS NOT NULL AS in_hand, tableoid::regclass::text AS "table" FROM deliveries
+    SELECT id, tableoid::regclass::text AS "table",
+      lease_node IS NOT NULL OR status IN ('cancelled', 'discarded') AND completed_at > ${requestsSince} AS in_hand
+    FROM deliveries
     WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId} AND event_id = ANY (${[...eventIds]}::uuid[])
     ORDER BY id FOR UPDATE`.execute(trx);
   const ids = deliveries.rows.map(({ id }) => id);

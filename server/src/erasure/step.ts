@@ -4,6 +4,7 @@ import { bySystem } from '../audit/auditor.ts';
 import type { AuditLog } from '../audit/log.ts';
 import { type Database, errorCode, isDatabaseGone } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
+import { vacuumErased } from '../db/vacuum.ts';
 import type { Scope } from '../http/caller.ts';
 import { removeAnswersAbout } from '../http/idempotency.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -94,7 +95,8 @@ const STAGES: Record<JobRow['stage'], Stage> = {
     const samples = isFirst ? await eraseSamples(trx, scope, subject) : 0;
     const found = await findEvents(trx, scope, subject, job.cursor_id, ERASED_AT_ONCE);
     const text = tellingText(subject);
-    const erased = found.ids.length === 0 ? undefined : await eraseEvents(trx, scope, found.ids, text, now);
+    const times = { now, requestsSince: new Date(now.getTime() - settleMs) };
+    const erased = found.ids.length === 0 ? undefined : await eraseEvents(trx, scope, found.ids, text, times);
     const inHand = [...job.in_hand, ...(erased?.inHand ?? [])];
     const touched = new Set([...job.touched, ...(erased?.touched ?? [])]);
     if (samples > 0) touched.add('event_types');
@@ -199,7 +201,7 @@ async function finish({ db, connection, box, audit, clock }: ErasureOptions, job
       );
       touched.push('event_keys');
     }
-    for (const table of touched) await vacuum(client, table);
+    await vacuumErased(client, touched);
   } finally {
     await client.end();
   }
@@ -217,12 +219,6 @@ async function finish({ db, connection, box, audit, clock }: ErasureOptions, job
     if (completed === undefined) return;
     await audit.record(trx, bySystem(scopeOf(job)), { action: 'erasure.completed', ...auditedJob(completed) });
   });
-}
-
-async function vacuum(client: pg.Client, table: string): Promise<void> {
-  const there = await client.query<{ there: boolean }>('SELECT to_regclass($1) IS NOT NULL AS there', [table]);
-  // The day may be gone as a whole meanwhile.
-  if (there.rows[0]?.there === true) await client.query(`VACUUM (TRUNCATE false) ${table}`);
 }
 
 /** After a failure others have their turn first; a job whose step never succeeds is given up, and forgets its value. */

@@ -3,7 +3,7 @@ import { Type } from 'typebox';
 import { auditorOf } from '../audit/auditor.ts';
 import type { AuditLog, Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
-import { addReplays } from '../delivery/recovery/add-replays.ts';
+import { addReplays, holdPayloads } from '../delivery/recovery/add-replays.ts';
 import type { Scope } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -135,7 +135,7 @@ async function findNamed(webhooks: WebhookDirectory, scope: Scope, ids: string[]
   return [...found.values()];
 }
 
-/** Gives the UUIDs of the new deliveries. */
+/** Gives the UUIDs of the new deliveries. @throws AppError 409 when the payload was erased just now. */
 async function replayEvent(
   { db, clock, newId }: EventReplayDeps,
   { tenantId, environmentId }: Scope,
@@ -153,6 +153,8 @@ async function replayEvent(
     held: target.status !== 'active',
   }));
   await db.transaction().execute(async (trx) => {
+    const payloads = await holdPayloads(trx, { tenantId, environmentId }, [event.id]);
+    if (payloads.length === 0) throw payloadErased();
     await addReplays(trx, { tenantId, environmentId }, replays, new Date(clock.now()));
     await addFiltered(
       trx,

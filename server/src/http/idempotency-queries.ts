@@ -125,6 +125,15 @@ export async function removeAnswers(db: Database, scope: Scope, keys: readonly s
     .execute();
 }
 
+/** Removes what is kept under keys that hold a text; gives its number. */
+export async function removeKeysHolding(db: Database, scope: Scope, text: string): Promise<number> {
+  const result = await sql`
+    DELETE FROM idempotent_requests
+    WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
+      AND position(${text}::text IN key) > 0`.execute(db);
+  return Number(result.numAffectedRows ?? 0);
+}
+
 const PURGE_BATCH_ROWS = 5_000;
 
 /** Removes what is older than 24 hours, of all tenants; returns how many rows that were. */

@@ -13,6 +13,7 @@ import {
   listAnswers,
   releaseRequest,
   removeAnswers,
+  removeKeysHolding,
 } from './idempotency-queries.ts';
 import type { HttpServer } from './server.ts';
 
@@ -144,10 +145,13 @@ function openAnswer(box: SecretBox, sealed: Buffer, scope: Scope, key: string): 
 
 const OPENED_AT_ONCE = 200;
 
-/** Removes the kept answers of an environment that hold a text, and gives their number: the next try of such a request is a first one. */
+/**
+ * Removes the kept answers of an environment that hold a text, or whose key does, and gives their number: the next try of
+ * such a request is a first one. A key goes also where its request is still under way, or was never answered.
+ */
 export async function removeAnswersAbout(db: Database, box: SecretBox, scope: Scope, text: string): Promise<number> {
   const escaped = JSON.stringify(text).slice(1, -1);
-  let removed = 0;
+  let removed = await removeKeysHolding(db, scope, text);
   for (let after = ''; ; ) {
     const rows = await listAnswers(db, scope, after, OPENED_AT_ONCE);
     await box.learn(rows.map(({ response_box }) => response_box));

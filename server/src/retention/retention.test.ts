@@ -122,6 +122,20 @@ async function round(nowMs = NOON, pace = new Pace(restless)): Promise<RoundRepo
 
 const namesOf = async () => (await listPartitions(client)).map(({ name }) => name);
 
+test('nothing of a payload that is gone is left in the statistics of its day', async () => {
+  const short = await addEnvironment({ payload_days: 3 });
+  const long = await addEnvironment({ payload_days: 90 });
+  for (let n = 0; n < 20; n += 1) await addEvent(short, 10);
+  await addEvent(long, 10);
+  await client.query(`UPDATE events SET data = 'of-a-person' WHERE tenant_id = $1`, [short.tenantId]);
+  await client.query('ANALYZE');
+  const hex = Buffer.from('of-a-person').toString('hex');
+  const known = () => client.query('SELECT FROM pg_stats s WHERE position($1 IN s::text) > 0', [hex]);
+  expect((await known()).rowCount).toBeGreaterThan(0);
+  await round();
+  expect((await known()).rowCount).toBe(0);
+});
+
 test('with the defaults payloads and attempts go after 30 days, and whole days of everything after 90', async () => {
   const scope = await addEnvironment();
   const young = await addEvent(scope, 30);

@@ -3,6 +3,7 @@ import { PLATFORM_CHAIN } from '../audit/hash.ts';
 import { changeText, NOTIFY_SQL } from '../db/notify.ts';
 import { DAY_MS, type DayPartition, dropPartition, listPartitions } from '../db/partitions.ts';
 import { errorCode } from '../db/pool.ts';
+import { vacuumErased } from '../db/vacuum.ts';
 import { firstIdAt, timeOfId } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { effectiveRetention, RETENTION_DEFAULTS } from '../tenants/retention.ts';
@@ -318,10 +319,10 @@ class Round {
     return sum;
   }
 
-  /** Nothing else would: an old day has no more writes that its own vacuum would wait for. It cuts off no empty end, which needs the table's lock. */
+  /** Nothing else would: an old day has no more writes that its own vacuum would wait for. */
   async #vacuum(partition: string): Promise<void> {
     if (this.#options.pace.stopped) return;
-    await this.#client.query(`VACUUM (TRUNCATE false, SKIP_LOCKED) ${partition}`);
+    await vacuumErased(this.#client, [partition], true);
   }
 
   async #tell(scopes: readonly Scope[]): Promise<void> {

@@ -103,6 +103,23 @@ async function filesWith(text: string): Promise<string[]> {
   return readdirSync(folder).filter((file) => readFileSync(path.join(folder, file)).includes(text));
 }
 
+/** Does the steps of all erasures that would be due two minutes from now. */
+async function eraseLater(): Promise<void> {
+  const later = { ...systemClock, now: () => Date.now() + 121_000 };
+  const logger = createLogger('silent');
+  const handle = openDatabase({ connection: posthorn.database.connection, logger });
+  const options = {
+    db: handle.db,
+    connection: posthorn.database.connection,
+    box: await secretBoxOf(posthorn.database.connection),
+    audit: createAuditLog({ newId: createIdSource() }),
+    clock: later,
+    logger,
+  };
+  while (await eraseSome(options));
+  await handle.close();
+}
+
 const PERSON = 'eve.adams-4711@example.com';
 
 test('of an erased person nothing is left in any table, nor in the files once they are written anew', async () => {
@@ -213,24 +230,118 @@ test('what was under way at the erasure is not sent again, and what is recorded 
     () => tablesWith('mallory-0815'),
     (tables) => tables.length > 0,
   );
-  const later = { ...systemClock, now: () => Date.now() + 121_000 };
-  const logger = createLogger('silent');
-  const handle = openDatabase({ connection: posthorn.database.connection, logger });
-  const options = {
-    db: handle.db,
-    connection: posthorn.database.connection,
-    box: await secretBoxOf(posthorn.database.connection),
-    audit: createAuditLog({ newId: createIdSource() }),
-    clock: later,
-    logger,
-  };
-  while (await eraseSome(options));
-  await handle.close();
+  await eraseLater();
   expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', erased_events: 1, discarded_deliveries: 1 });
   expect(await tablesWith('mallory-0815')).toEqual([]);
   const [delivery] = (await get(tenant, `/events/${id}`)).delivery_list;
   expect(delivery).toMatchObject({ status: 'discarded', status_reason: 'payload_erased' });
   expect(receiver.requests).toHaveLength(1);
+});
+
+test('an attempt whose delivery was cancelled under way is erased too when it is recorded after the erasure', async () => {
+  const tenant = await addTenant();
+  receiver.requests.length = 0;
+  receiver.onRequest = () => {};
+  await post(tenant, '/webhooks', { name: 'W', url: receiver.url, events: ['*'] }, 201);
+  const id = await publish(tenant, '{"who":"oscar-1701"}');
+  const [request] = await receiver.received(1);
+  const [delivery] = (await get(tenant, `/events/${id}`)).delivery_list;
+  await posthorn.call('POST', `/api/v1/deliveries/${delivery.id}/cancel`, undefined, tenant);
+  const job = await post(tenant, '/erasures', { path: 'who', value: 'oscar-1701' });
+  await eventually(
+    () => get(tenant, `/erasures/${job.id}`),
+    ({ erased_events }) => erased_events === 1,
+  );
+  request?.respond(500, {}, 'oscar-1701 is not known');
+  await eventually(
+    () => tablesWith('oscar-1701'),
+    (tables) => tables.includes('attempts'),
+  );
+  await eraseLater();
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', erased_attempts: 1 });
+  expect(await tablesWith('oscar-1701')).toEqual([]);
+});
+
+test('keys of requests that hold the value go, answered or not, and no other', async () => {
+  const tenant = await addTenant();
+  const other = await addTenant();
+  const make = (headers: Record<string, string>, key: string, name: string) =>
+    post({ ...headers, 'idempotency-key': key }, '/api-keys', { name, role: 'viewer' }, 201);
+  await make(tenant, 'key-for-judy-2501', 'k');
+  await make(tenant, 'key-of-the-answer', 'judy-2501');
+  await make(tenant, 'key-of-another', 'k');
+  await make(other, 'key-for-judy-2501', 'k');
+  await pool.query(`INSERT INTO idempotent_requests (tenant_id, environment_id, key, request_hash, created_at)
+    SELECT tenant_id, environment_id, 'under-way-judy-2501', 'x', now() FROM idempotent_requests
+    WHERE key = 'key-of-another'`);
+  const job = await post(tenant, '/erasures', { path: 'who', value: 'judy-2501' });
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', removed_answers: 3 });
+  const left = await pool.query('SELECT key FROM idempotent_requests ORDER BY key');
+  expect(left.rows.map(({ key }) => key)).toEqual(['key-for-judy-2501', 'key-of-another']);
+  expect((await get(tenant, '/api-keys')).data.map(({ name }: { name: string }) => name)).toContain('judy-2501');
+});
+
+test('nothing of an erased person is left in the statistics that PostgreSQL keeps of the tables', async () => {
+  const tenant = await addTenant();
+  for (let n = 0; n < 30; n += 1) {
+    await publish(tenant, '{"who":"heidi-3003"}', `,"event_id":"${n}-heidi-3003","ordering_key":"heidi-3003"`);
+  }
+  // As autovacuum does; of a whole partitioned table only people do.
+  await pool.query('ANALYZE');
+  const known = () =>
+    pool.query(`SELECT tablename FROM pg_stats s WHERE position('heidi-3003' IN s::text) > 0
+      OR position('${Buffer.from('heidi-3003').toString('hex')}' IN s::text) > 0`);
+  expect((await known()).rows.map(({ tablename }) => tablename)).toEqual(
+    expect.arrayContaining(['events', 'event_keys']),
+  );
+  const job = await post(tenant, '/erasures', { path: 'who', value: 'heidi-3003' });
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', erased_events: 30 });
+  expect((await known()).rows).toEqual([]);
+});
+
+test.each([
+  ['a replay', (id: string) => [`/events/${id}/replay`, {}]],
+  ['a replay job', () => ['/replays', { since: '2026-01-01T00:00:00Z', until: new Date().toISOString() }]],
+] as const)('%s that is just adding a delivery does not bring back what is erased', async (_name, replayOf) => {
+  const tenant = await addTenant();
+  receiver.onRequest = (request) => request.respond(200);
+  await post(tenant, '/webhooks', { name: 'W', url: receiver.url, events: ['*'] }, 201);
+  const id = await publish(tenant, '{"who":"grace-5150"}', ',"ordering_key":"grace-5150"');
+  await eventually(
+    () => get(tenant, '/deliveries?status=delivered'),
+    ({ data }) => data.length === 1,
+  );
+  const waits = (statement: string) =>
+    eventually(
+      () =>
+        pool.query(
+          `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query ~ $1`,
+          [statement],
+        ),
+      ({ rowCount }) => rowCount === 1,
+    );
+  const holder = await pool.connect();
+  const [where, body] = replayOf(id);
+  // biome-ignore lint/suspicious/noExplicitAny: an erasure as the API shows it
+  let job: any;
+  try {
+    await holder.query('BEGIN; LOCK TABLE deliveries IN SHARE MODE');
+    const replay = posthorn.call('POST', `/api/v1${where}`, body, tenant);
+    await waits('INSERT INTO deliveries');
+    job = await post(tenant, '/erasures', { path: 'who', value: 'grace-5150' });
+    await waits('UPDATE events|payload_erased|in_hand');
+    await holder.query('COMMIT');
+    expect((await replay).status).toBe(202);
+  } finally {
+    holder.release(true);
+  }
+  await eventually(
+    () => get(tenant, `/erasures/${job.id}`),
+    ({ erased_events }) => erased_events === 1,
+  );
+  await eraseLater();
+  expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed' });
+  expect(await tablesWith('grace-5150')).toEqual([]);
 });
 
 test('an erasure that was stopped goes on with the next start, and a cancelled one forgets the value', async () => {

@@ -49,6 +49,11 @@ test('a tenant that is deleted is gone at once, and a killed program goes on rem
     FROM events e, generate_series(1, 60000) WHERE e.tenant_id = '${id}'`);
   expect(await tablesWith('of-the-tenant')).toContain('events');
 
+  const [kept] = await folder.query<{ rows: string }>(`SELECT (SELECT count(*) FROM events WHERE tenant_id = '${id}')
+    + (SELECT count(*) FROM deliveries WHERE tenant_id = '${id}') + (SELECT count(*) FROM event_keys WHERE tenant_id = '${id}')
+    + (SELECT count(*) FROM audit_log WHERE tenant_id = '${id}') AS rows`);
+  expect(Number(kept?.rows)).toBeGreaterThan(60_000);
+
   expect((await server.call('DELETE', '/api/v1/tenants/gone')).status).toBe(204);
   const asTenant = { authorization: `Bearer ${key.body.key}` };
   expect((await server.call('GET', '/api/v1/events', undefined, asTenant)).status).toBe(401);
@@ -69,5 +74,7 @@ test('a tenant that is deleted is gone at once, and a killed program goes on rem
     30_000,
   );
   expect(await tablesWith('of-the-tenant')).toEqual([]);
+  // Each row was counted once: those that the killed one removed, and the rest.
+  expect(Number(await removed())).toBe(Number(kept?.rows));
   await server.end('SIGTERM');
 }, 90_000);

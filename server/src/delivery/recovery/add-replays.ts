@@ -16,8 +16,22 @@ export interface NewReplay {
 }
 
 /**
- * Inserts deliveries that wait for their first attempt, marked as replays. They name the events that are there, so
- * `webhook-id` is what it was before. What is due has to be announced in the same transaction (`deliveries_due`).
+ * Gives those of the events that have their payload, and keeps it there until the transaction ends. Whoever is just
+ * erasing one goes first, or finds the deliveries that the transaction makes of it: what they copy is erased too. To be
+ * called before any delivery is locked, as an erasure does.
+ */
+export async function holdPayloads(trx: Transaction<Tables>, scope: Scope, eventIds: string[]): Promise<string[]> {
+  const held = await sql<{ id: string }>`
+    SELECT id FROM events
+    WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId} AND id = ANY (${eventIds}::uuid[])
+      AND data IS NOT NULL
+    ORDER BY id FOR SHARE`.execute(trx);
+  return held.rows.map(({ id }) => id);
+}
+
+/**
+ * Inserts deliveries of events whose payloads are held (`holdPayloads`). They wait for their first attempt, marked as replays. They name
+ * the events that are there, so `webhook-id` is what it was before. What is due has to be announced in the same transaction (`deliveries_due`).
  */
 export async function addReplays(
   trx: Transaction<Tables>,

@@ -7,7 +7,7 @@ import { formatId, type IdSource } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import { notify } from '../../tenants/queries.ts';
 import { statusesAllowing } from '../transitions.ts';
-import { addReplays } from './add-replays.ts';
+import { addReplays, holdPayloads } from './add-replays.ts';
 import { filterOf, type JobRow, UNFINISHED } from './jobs.ts';
 import { type Candidate, planChunk } from './plan-chunk.ts';
 import { nextStretch } from './walk.ts';
@@ -117,19 +117,29 @@ async function serve(trx: Transaction<Tables>, job: JobRow, { clock, newId }: Re
 }
 
 /**
- * The deliveries with what their replay depends on; nobody else changes them until the transaction ends. Each has its
+ * The deliveries with what their replay depends on; nobody else changes them, or erases their events, until the transaction
+ * ends. Each has its
  * lookups of one row: joined, and without statistics, the planner reads all of the tenant's rows for each of them.
  */
 async function lockCandidates(trx: Transaction<Tables>, scope: Scope, ids: string[]): Promise<Candidate[]> {
   if (ids.length === 0) return [];
+  const events = await trx
+    .selectFrom('deliveries')
+    .select('event_id')
+    .distinct()
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', 'in', ids)
+    .execute();
+  const payloads = await holdPayloads(
+    trx,
+    scope,
+    events.map(({ event_id }) => event_id),
+  );
   const found = await sql<Candidate>`
     SELECT
       d.id, d.event_id, d.webhook_id, d.event_type, d.status, d.trigger, d.priority, d.ordering_key,
-      (
-        SELECT e.id FROM events e
-        WHERE e.tenant_id = d.tenant_id AND e.environment_id = d.environment_id AND e.id = d.event_id
-          AND e.data IS NOT NULL
-      ) IS NOT NULL AS has_payload,
+      d.event_id = ANY (${payloads}::uuid[]) AS has_payload,
       (
         SELECT l.delivery_id FROM dead_letters l
         WHERE l.tenant_id = d.tenant_id AND l.environment_id = d.environment_id AND l.delivery_id = d.id
