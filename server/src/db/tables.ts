@@ -161,6 +161,9 @@ interface WebhooksTable {
   circuit_breaker: Json<unknown> | null;
   failover_url: string | null;
   ip_whitelist: string[] | null;
+  compression: ColumnType<string, string | undefined, string>;
+  batching: Json<unknown> | null;
+  auth_box: Buffer | null;
 }
 
 interface WebhookSecretsTable {
