@@ -40,6 +40,7 @@ const decide = (changes: Partial<OutcomeInput>) =>
     attemptNumber: 1,
     trigger: 'scheduled',
     probeAgainMs: undefined,
+    again: false,
     hasFailover: false,
     nowMs: NOW,
     random: 0,

@@ -68,8 +68,10 @@ const RESERVED: ReadonlySet<string> = new Set([
   'transfer-encoding',
   'upgrade',
   'x-webhook-attempt',
+  'x-webhook-batch-size',
   'x-webhook-delivery',
   'x-webhook-event',
+  'x-webhook-event-ids',
   'x-webhook-signature',
 ]);
 

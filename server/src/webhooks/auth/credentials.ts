@@ -44,6 +44,12 @@ export function credentialsOf(auth: AuthSettings, webhookId: string): Credential
   }
 }
 
+/** The name of the header that requests carry a credential in; undefined: in none. */
+export function authHeaderNameOf(credentials: Credentials): string | undefined {
+  if (credentials.kind === 'header') return credentials.name;
+  return credentials.kind === 'jwt' || credentials.kind === 'oauth2' ? 'Authorization' : undefined;
+}
+
 /** A JSON Web Token (RFC 7519) signed with HS256. It takes 5 us. */
 function jwtSigner(auth: Extract<AuthSettings, { type: 'jwt' }>) {
   const key = createSecretKey(Buffer.from(auth.secret));
