@@ -8,7 +8,7 @@ import { eventually } from '../testing/eventually.ts';
 import { createEgressGuard, type Resolve } from '../webhooks/egress/guard.ts';
 import { parseEgressProxy } from '../webhooks/egress/proxy.ts';
 import type { AttemptResult } from './outcome.ts';
-import { CERTIFICATE } from './sending/certificate-fixture.ts';
+import { CERTIFICATE } from '../webhooks/auth/certificate-fixture.ts';
 import { answer, type Behaviour, type RawReceiver, startRawReceiver } from './sending/raw-receiver-fixture.ts';
 import { loopbackGuard, openTestSender, requestTo, type TestSender, toLoopback } from './sending/sender-fixture.ts';
 

@@ -63,7 +63,7 @@ export class Lane implements LaneKey {
   readonly #gatheringSinceMs = { fresh: Number.POSITIVE_INFINITY, later: Number.POSITIVE_INFINITY };
   /** They have waited for long enough. */
   readonly #ripe = { fresh: false, later: false };
-  /** Of the payloads in the queues. */
+  /** Of the payloads in the queues, while they wait for others. */
   readonly #queuedBytes = { fresh: 0, later: 0 };
   /** Parts of a row that are owed to what is later. */
   #owedToLater = 0;
@@ -158,7 +158,7 @@ export class Lane implements LaneKey {
   /** Takes the next delivery for a turn of this kind; a request for it is under way from here on. */
   shift(kind: TurnKind): DeliveryTask | undefined {
     const task = this.#queues[kind].shift();
-    if (task !== undefined) this.#queuedBytes[kind] -= task.event.data.length;
+    if (task !== undefined) this.#countBytes(task, -1);
     return task;
   }
 
@@ -228,7 +228,7 @@ export class Lane implements LaneKey {
   /** Takes all that waits; what is under way keeps its place in its sequence. */
   drain(): DeliveryTask[] {
     const first = [...this.#queues.fresh.drain(), ...this.#queues.later.drain()];
-    for (const task of first) this.#queuedBytes[turnKindOf(task)] -= task.event.data.length;
+    for (const task of first) this.#countBytes(task, -1);
     return [...first, ...(this.sequences?.drain(new Set(first)) ?? [])];
   }
 
@@ -236,14 +236,21 @@ export class Lane implements LaneKey {
   remove(matches: (task: DeliveryTask) => boolean): DeliveryTask[] {
     const behind = this.sequences?.remove(matches) ?? [];
     const queued = [...this.#queues.fresh.remove(matches), ...this.#queues.later.remove(matches)];
-    for (const task of queued) this.#queuedBytes[turnKindOf(task)] -= task.event.data.length;
+    for (const task of queued) this.#countBytes(task, -1);
     return [...queued, ...behind];
   }
 
   #queue(task: DeliveryTask): void {
+    this.#queues[turnKindOf(task)].push(task, task.priority);
+    this.#countBytes(task, 1);
+  }
+
+  /** What was queued before batching began is not counted: it goes when its time is over. */
+  #countBytes(task: DeliveryTask, by: 1 | -1): void {
+    if (this.batching === null) return;
     const kind = turnKindOf(task);
-    this.#queues[kind].push(task, task.priority);
-    this.#queuedBytes[kind] += task.event.data.length;
+    const bytes = this.#queuedBytes[kind] + task.event.data.length * by;
+    this.#queuedBytes[kind] = this.#queues[kind].size === 0 ? 0 : Math.max(0, bytes);
   }
 
   /**
