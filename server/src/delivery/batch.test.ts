@@ -40,7 +40,14 @@ test('what goes to the failover URL does not go with what goes to the webhook’
 });
 
 test('one that cannot be shaped goes alone, and fails when the body is made', () => {
-  const broken = { event: { get data() { throw new Error('broken'); } }, attemptCount: 0 } as unknown as DeliveryTask;
+  const broken = {
+    event: {
+      get data() {
+        throw new Error('broken');
+      },
+    },
+    attemptCount: 0,
+  } as unknown as DeliveryTask;
   const alone = gatherBatch(broken, target, { events: 10, bytes: 1_000 }, queueOf([task('1')]));
   expect(alone.tasks).toEqual([broken]);
   expect(() => batchBody(alone)).toThrow();

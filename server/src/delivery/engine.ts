@@ -509,12 +509,7 @@ export class DeliveryEngine {
     );
   }
 
-  #beginWith(
-    turn: Turn,
-    task: DeliveryTask,
-    target: WebhookTarget | undefined,
-    asked: TokenResult | undefined,
-  ): void {
+  #beginWith(turn: Turn, task: DeliveryTask, target: WebhookTarget | undefined, asked: TokenResult | undefined): void {
     const { lane } = turn;
     const nowMs = this.#options.clock.now();
     if (target === undefined || target.status !== 'active') {
@@ -564,10 +559,7 @@ export class DeliveryEngine {
   }
 
   /** The token that a request needs; undefined: it needs none. `asked`: what came of asking, which is not done twice. */
-  #tokenFor(
-    target: WebhookTarget,
-    asked: TokenResult | undefined,
-  ): TokenResult | undefined | Promise<TokenResult> {
+  #tokenFor(target: WebhookTarget, asked: TokenResult | undefined): TokenResult | undefined | Promise<TokenResult> {
     const { credentials } = target;
     if (credentials.kind !== 'oauth2') return undefined;
     const fingerprint = asked?.ok === true ? asked.token.fingerprint : asked?.fingerprint;

@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RetryPolicy } from '../webhooks/retry-policy.ts';
 import {
+  AGAIN_MAX,
   type AttemptResult,
   decideOutcome,
-  AGAIN_MAX,
   INTERNAL_ATTEMPTS_MAX,
   type OutcomeInput,
   RETRY_AFTER_MS_MAX,

@@ -78,13 +78,7 @@ function digest(text: string): string {
 }
 
 /** Headers that are sent as they are recorded, the same for all deliveries of the request. */
-function commonHeaders(
-  target: WebhookTarget,
-  id: string,
-  body: Buffer,
-  contentType: string,
-  nowMs: number,
-): string[] {
+function commonHeaders(target: WebhookTarget, id: string, body: Buffer, contentType: string, nowMs: number): string[] {
   const headers = target.signer.sign(id, Math.floor(nowMs / 1000), body);
   if (body.length === 0) return headers;
   headers.push('content-type', contentType);

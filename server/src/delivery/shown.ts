@@ -52,9 +52,14 @@ export const AttemptShown = Type.Object(
     url: Type.String(),
     http_method: Type.String(),
     request_headers: { ...headers, description: 'Values of secret headers are masked.' },
-    request_body: { ...nullable.text, description: 'As sent, before compression; of a batch this delivery’s element. Null once the payload is erased.' },
+    request_body: {
+      ...nullable.text,
+      description: 'As sent, before compression; of a batch this delivery’s element. Null once the payload is erased.',
+    },
     payload: { ...nullable.text, description: 'The same as `request_body` (whatsapp-crm.md).' },
-    request_truncated: Type.Boolean({ description: 'The body goes on beyond what is shown, or was a batch of several.' }),
+    request_truncated: Type.Boolean({
+      description: 'The body goes on beyond what is shown, or was a batch of several.',
+    }),
     response_status: nullable.number,
     response_headers: Type.Union([headers, Type.Null()]),
     response_body: { ...nullable.text, description: 'The first 64 KB are kept; null for a batch of several events.' },

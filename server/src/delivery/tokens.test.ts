@@ -47,86 +47,89 @@ async function first(fields: object = { expires_in: 1_000 }): Promise<Token> {
   if (!result.ok) throw new Error('There is no token.');
   return result.token;
 }
-const valueOf = (found: Token | Promise<TokenResult>) => (found instanceof Promise ? 'fetching' : found.value);
+const shown = (found: Token | Promise<TokenResult>) => (found instanceof Promise ? 'fetching' : found.value);
 
 test('all who wait for a token wait for the same request', async () => {
   const waiting = [find(), find(), find()];
   expect(asked).toHaveLength(1);
   give('one');
   for (const result of await Promise.all(waiting)) expect(result).toMatchObject({ ok: true, token: { value: 'one' } });
-  expect(valueOf(find())).toBe('one');
+  expect(shown(find())).toBe('one');
   expect(asked).toEqual([]);
 });
 
 test('a token is renewed before it expires, once, while the old one is used', async () => {
   await first();
-  await clock.advance(939_000);
-  expect([valueOf(find()), asked.length]).toEqual(['first', 0]);
-  await clock.advance(2_000);
-  expect([valueOf(find()), valueOf(find()), asked.length]).toEqual(['first', 'first', 1]);
+  clock.advance(939_000);
+  expect([shown(find()), asked.length]).toEqual(['first', 0]);
+  clock.advance(2_000);
+  expect([shown(find()), shown(find()), asked.length]).toEqual(['first', 'first', 1]);
   give('second', { expires_in: 1_000 });
-  expect(valueOf(find())).toBe('second');
+  expect(shown(find())).toBe('second');
 });
 
 test('a short-lived one is renewed in the last fifth of its time', async () => {
   await first({ expires_in: 10 });
-  await clock.advance(7_900);
-  expect([valueOf(find()), asked.length]).toEqual(['first', 0]);
-  await clock.advance(200);
-  expect([valueOf(find()), asked.length]).toEqual(['first', 1]);
+  clock.advance(7_900);
+  expect([shown(find()), asked.length]).toEqual(['first', 0]);
+  clock.advance(200);
+  expect([shown(find()), asked.length]).toEqual(['first', 1]);
 });
 
 test('a renewal that fails is tried again, and once the token has expired its failure counts', async () => {
   await first();
-  await clock.advance(950_000);
+  clock.advance(950_000);
   find();
   asked.shift()?.(answer({}, 503));
-  expect([valueOf(find()), asked.length]).toEqual(['first', 1]);
-  await clock.advance(50_000);
+  expect([shown(find()), asked.length]).toEqual(['first', 1]);
+  clock.advance(50_000);
   const waiting = find();
-  expect(valueOf(waiting)).toBe('fetching');
+  expect(shown(waiting)).toBe('fetching');
   asked.shift()?.(answer({}, 503));
   expect(await waiting).toMatchObject({ ok: false, failure: { errorClass: 'response' } });
 });
 
-test.each([[undefined], [null], [0], [-1], ['soon']])('%j for its lifetime counts as five minutes', async (expires_in) => {
-  await first({ expires_in });
-  await clock.advance(299_000);
-  expect(valueOf(find())).toBe('first');
-  await clock.advance(1_000);
-  expect(valueOf(find())).toBe('fetching');
-});
+test.each([[undefined], [null], [0], [-1], ['soon']])(
+  '%j for its lifetime counts as five minutes',
+  async (expires_in) => {
+    await first({ expires_in });
+    clock.advance(299_000);
+    expect(shown(find())).toBe('first');
+    clock.advance(1_000);
+    expect(shown(find())).toBe('fetching');
+  },
+);
 
 test('a day is the longest that one is kept', async () => {
   await first({ expires_in: 1e12 });
-  await clock.advance(86_400_000);
-  expect(valueOf(find())).toBe('fetching');
+  clock.advance(86_400_000);
+  expect(shown(find())).toBe('fetching');
 });
 
 test('other credentials have another token, and so has another webhook', async () => {
   await first();
-  expect(valueOf(find('b'))).toBe('fetching');
-  expect(valueOf(find('a', 'other'))).toBe('fetching');
+  expect(shown(find('b'))).toBe('fetching');
+  expect(shown(find('a', 'other'))).toBe('fetching');
 });
 
 test('one that was accepted and is refused makes room for another; the refusal of a new one does not', async () => {
   const token = await first();
   expect(tokens.answered(target(), token, 401)).toBe(false);
-  expect(valueOf(find())).toBe('first');
+  expect(shown(find())).toBe('first');
   tokens.answered(target(), token, 500);
   expect(tokens.answered(target(), token, 401)).toBe(true);
-  expect(valueOf(find())).toBe('fetching');
+  expect(shown(find())).toBe('fetching');
   give('second', { expires_in: 1_000 });
   // An answer to a request with the old one says nothing of the new one.
   expect(tokens.answered(target(), token, 401)).toBe(true);
-  expect(valueOf(find())).toBe('second');
+  expect(shown(find())).toBe('second');
 });
 
 test('one that was never accepted is given up when it is refused after a minute', async () => {
   const token = await first();
-  await clock.advance(60_000);
+  clock.advance(60_000);
   expect(tokens.answered(target(), token, 401)).toBe(false);
-  expect(valueOf(find())).toBe('fetching');
+  expect(shown(find())).toBe('fetching');
 });
 
 test.each([

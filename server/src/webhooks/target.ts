@@ -127,7 +127,10 @@ function readSealed(
     return { ok: true, list: openHeaders(row, options.box), auth: openAuth(row, options.box) };
   } catch (error) {
     // One unreadable webhook must not keep the environment's other webhooks from being read.
-    options.logger.error({ webhook_id: row.id, code: errorCode(error) }, 'the headers or the auth of a webhook cannot be opened');
+    options.logger.error(
+      { webhook_id: row.id, code: errorCode(error) },
+      'the headers or the auth of a webhook cannot be opened',
+    );
     return { ok: false, error };
   }
 }

@@ -20,7 +20,8 @@ const numbered = (count: number, fields: (n: number) => object = () => ({})) =>
   Array.from({ length: count }, (_, n) => ({ data: { n }, ...fields(n) }));
 const elements = ({ body }: ReceivedRequest) => JSON.parse(body.toString());
 /** The `n` of each event of each request. */
-const arrived = () => receiver.requests.map((request) => elements(request).map((each: { data: { n: number } }) => each.data.n));
+const arrived = () =>
+  receiver.requests.map((request) => elements(request).map((each: { data: { n: number } }) => each.data.n));
 const sizes = () => receiver.requests.map((request) => elements(request).length);
 const AT_ONCE = { initial_delay_seconds: 0, max_delay_seconds: 0, jitter: 0 };
 const deliveries = async () => (await cluster.first.call('GET', '/api/v1/deliveries?limit=250')).body.data;
@@ -57,7 +58,11 @@ describe('a batch goes', () => {
     await cluster.allBecome('delivered');
     for (const { body } of receiver.requests) expect(body.length).toBeLessThanOrEqual(4_096);
     expect(Math.max(...sizes())).toBe(4);
-    expect(arrived().flat().toSorted((a, b) => a - b)).toEqual(numbered(40).map(({ data }) => data.n));
+    expect(
+      arrived()
+        .flat()
+        .toSorted((a, b) => a - b),
+    ).toEqual(numbered(40).map(({ data }) => data.n));
   });
 
   test('with one event alone that is larger by itself', async () => {
@@ -89,7 +94,11 @@ test('it is one signed JSON array, says what is in it, and each delivery has its
   const text = gunzipSync(body).toString();
   expect(() => new Webhook(webhook.secret).verify(text, headers as Record<string, string>)).not.toThrow();
   const events = JSON.parse(text);
-  expect(events.map((each: { event_type: string }) => each.event_type)).toEqual(['order.paid', 'order.sent', 'order.paid']);
+  expect(events.map((each: { event_type: string }) => each.event_type)).toEqual([
+    'order.paid',
+    'order.sent',
+    'order.paid',
+  ]);
   const rows = (await deliveries()).toReversed();
   const ids = events.map((each: { event_id: string }) => each.event_id);
   expect(headers).toMatchObject({
@@ -146,7 +155,11 @@ test('CloudEvents have a media type for batches', async () => {
 describe('when a batch fails', () => {
   test('all of it is retried together under the same id, each delivery by its own count', async () => {
     cluster = await startCluster(1);
-    await cluster.webhook({ url: receiver.url, batching: batching({ max_wait_ms: 500 }), retry_policy: { ...AT_ONCE, jitter: 0.5 } });
+    await cluster.webhook({
+      url: receiver.url,
+      batching: batching({ max_wait_ms: 500 }),
+      retry_policy: { ...AT_ONCE, jitter: 0.5 },
+    });
     receiver.onRequest = (request) => request.respond(receiver.requests.length === 1 ? 500 : 200);
     await cluster.publishAll(numbered(5));
     await cluster.allBecome('delivered');
@@ -231,7 +244,11 @@ test('of a key one event goes in a request, in order, and nothing waits for comp
   await cluster.allBecome('delivered');
   for (const request of arrived()) expect(new Set(request.map((n: number) => n % 3)).size).toBe(request.length);
   for (const key of [0, 1, 2]) {
-    expect(arrived().flat().filter((n) => n % 3 === key)).toEqual([key, key + 3, key + 6, key + 9]);
+    expect(
+      arrived()
+        .flat()
+        .filter((n) => n % 3 === key),
+    ).toEqual([key, key + 3, key + 6, key + 9]);
   }
   expect(Math.max(...sizes())).toBe(3);
 });
@@ -302,8 +319,15 @@ test('two nodes send each event once', async () => {
   const [first, second] = cluster.nodes;
   await Promise.all([
     cluster.publishAll(numbered(50), first),
-    cluster.publishAll(numbered(50, (n) => ({ data: { n: n + 50 } })), second),
+    cluster.publishAll(
+      numbered(50, (n) => ({ data: { n: n + 50 } })),
+      second,
+    ),
   ]);
   await cluster.allBecome('delivered');
-  expect(arrived().flat().toSorted((a, b) => a - b)).toEqual(numbered(100).map(({ data }) => data.n));
+  expect(
+    arrived()
+      .flat()
+      .toSorted((a, b) => a - b),
+  ).toEqual(numbered(100).map(({ data }) => data.n));
 });

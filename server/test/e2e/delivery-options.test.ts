@@ -210,7 +210,11 @@ describe('auth', () => {
     });
 
     test.each([
-      ['answers with an error', (request: ReceivedRequest) => request.respond(400, {}, '{"error":"hidden"}'), 'response'],
+      [
+        'answers with an error',
+        (request: ReceivedRequest) => request.respond(400, {}, '{"error":"hidden"}'),
+        'response',
+      ],
       ['answers with no token', (request: ReceivedRequest) => request.respond(200, {}, 'hidden'), 'response'],
       ['leads elsewhere', (request: ReceivedRequest) => request.respond(302, { location: '/' }), 'response'],
       ['is not there', (request: ReceivedRequest) => request.reset(), 'reset'],

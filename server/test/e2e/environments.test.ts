@@ -11,8 +11,10 @@ beforeAll(async () => {
 afterAll(() => Promise.all([posthorn.stop(), receiver.stop()]));
 
 type Call = (method: string, path: string, body?: unknown) => Promise<Answer>;
-const inside = (environment: string): Call => (method, path, body) =>
-  posthorn.call(method, `/api/v1${path}`, body, { 'x-environment': environment });
+const inside =
+  (environment: string): Call =>
+  (method, path, body) =>
+    posthorn.call(method, `/api/v1${path}`, body, { 'x-environment': environment });
 
 test('of the environments of one tenant none sees, sends or changes what another has', async () => {
   const [staging, production] = [inside('staging'), inside('production')];

@@ -1,14 +1,9 @@
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import https from 'node:https';
+import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import {
-  CERTIFICATE,
-  CERTIFICATE_KEY,
-  OTHER_CERTIFICATE,
-  OTHER_KEY,
-} from '../../webhooks/auth/certificate-fixture.ts';
+import { CERTIFICATE, CERTIFICATE_KEY, OTHER_CERTIFICATE, OTHER_KEY } from '../../webhooks/auth/certificate-fixture.ts';
 import type { ClientCertificate } from '../../webhooks/auth/credentials.ts';
 import { openTestSender, type TestSender } from './sender-fixture.ts';
 
@@ -18,7 +13,13 @@ let url: string;
 let sender: TestSender;
 beforeEach(async () => {
   server = https.createServer(
-    { cert: CERTIFICATE, key: CERTIFICATE_KEY, ca: [CERTIFICATE, OTHER_CERTIFICATE], requestCert: true, rejectUnauthorized: false },
+    {
+      cert: CERTIFICATE,
+      key: CERTIFICATE_KEY,
+      ca: [CERTIFICATE, OTHER_CERTIFICATE],
+      requestCert: true,
+      rejectUnauthorized: false,
+    },
     (request, response) => {
       const socket = request.socket as TLSSocket;
       response.end(`${socket.getPeerCertificate().subject?.CN ?? 'nobody'} ${socket.authorized} ${socket.remotePort}`);

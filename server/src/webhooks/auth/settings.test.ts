@@ -33,11 +33,7 @@ const KINDS: [given: Record<string, unknown>, shown: object, secrets: string[]][
     ['hidden-password'],
   ],
   [{ type: 'bearer', token: 'hidden-token' }, { type: 'bearer', token: '***' }, ['hidden-token']],
-  [
-    { type: 'api_key', value: 'hidden-key' },
-    { type: 'api_key', header: 'X-API-Key', value: '***' },
-    ['hidden-key'],
-  ],
+  [{ type: 'api_key', value: 'hidden-key' }, { type: 'api_key', header: 'X-API-Key', value: '***' }, ['hidden-key']],
   [
     { type: 'jwt', secret: SECRET, claims: { iss: 'posthorn' } },
     { type: 'jwt', secret: '***', claims: { iss: 'posthorn' }, lifetime_seconds: 300 },
@@ -133,7 +129,10 @@ describe('auth', () => {
     const bearer = { type: 'bearer', token: 't' };
     for (const fields of [
       { auth: bearer, headers: { authorization: 'Basic x' } },
-      { auth: { type: 'api_key', header: 'X-Signature', value: 'v' }, signature: { method: 'hmac_sha1', header: 'x-signature' } },
+      {
+        auth: { type: 'api_key', header: 'X-Signature', value: 'v' },
+        signature: { method: 'hmac_sha1', header: 'x-signature' },
+      },
     ]) {
       expect((await create(fields)).status).toBe(422);
     }

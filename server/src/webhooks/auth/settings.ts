@@ -101,7 +101,8 @@ const fields = {
   client_authentication: Type.Unsafe<OAuth2Settings['client_authentication']>({
     type: 'string',
     enum: ['basic', 'body'],
-    description: 'Of `oauth2_client_credentials`: where id and secret stand, in HTTP Basic or in the body. Default `basic`.',
+    description:
+      'Of `oauth2_client_credentials`: where id and secret stand, in HTTP Basic or in the body. Default `basic`.',
   }),
   certificate: plain(65_536, 'Of `mtls`: PEM, the own certificate first, then those that lead to the authority.'),
   private_key: secret(16_384, 'Of `mtls`: PEM, not encrypted.'),
@@ -166,7 +167,8 @@ export function changeAuth(current: AuthSettings, given: AuthInput | null): Auth
   const problems: FieldProblem[] = [];
   const problem = (name: string, message: string) => problems.push({ path: `auth.${name}`, message });
   for (const [name, value] of Object.entries(given)) {
-    if (name !== 'type' && value !== null && !Object.hasOwn(members, name)) problem(name, `does not belong to "${type}"`);
+    if (name !== 'type' && value !== null && !Object.hasOwn(members, name))
+      problem(name, `does not belong to "${type}"`);
   }
   for (const [name, { secret, optional, byDefault }] of Object.entries(members)) {
     let value = given[name as keyof AuthInput] as unknown;
@@ -192,10 +194,14 @@ export function authHeaderOf(auth: AuthSettings): string | undefined {
 
 /** The settings as the API shows them. */
 export function showAuth(auth: AuthSettings, masker: Masker): AuthShown {
-  return withoutSecrets(auth, (value) => {
-    if (typeof value === 'string') return masker.text(value);
-    return typeof value === 'object' ? JSON.parse(masker.json(JSON.stringify(value))) : value;
-  }, () => MASK);
+  return withoutSecrets(
+    auth,
+    (value) => {
+      if (typeof value === 'string') return masker.text(value);
+      return typeof value === 'object' ? JSON.parse(masker.json(JSON.stringify(value))) : value;
+    },
+    () => MASK,
+  );
 }
 
 /** The settings with what `hide` makes of each secret, and what `show` makes of everything else. */
@@ -231,7 +237,10 @@ function valueProblems(auth: AuthSettings): Record<string, string> {
       return { ...(header !== undefined && { header }), ...(value !== undefined && { value }) };
     }
     case 'jwt':
-      return { ...claimsProblem(auth.claims), ...(auth.secret.length < 32 && { secret: 'must have 32 characters or more' }) };
+      return {
+        ...claimsProblem(auth.claims),
+        ...(auth.secret.length < 32 && { secret: 'must have 32 characters or more' }),
+      };
     case 'oauth2_client_credentials':
       return {
         ...(auth.scope !== undefined && !/^[\x20-\x7e]+$/.test(auth.scope) && { scope: 'must be of visible ASCII' }),
