@@ -163,6 +163,9 @@ interface WebhooksTable {
   ip_whitelist: string[] | null;
   filters: Json<unknown> | null;
   filter_mode: string | null;
+  compression: ColumnType<string, string | undefined, string>;
+  batching: Json<unknown> | null;
+  auth_box: Buffer | null;
 }
 
 interface WebhookSecretsTable {

@@ -95,8 +95,11 @@ export class LaneAdmission {
     // It may be active again by the time that the claim has brought them.
     if (target.status !== 'active') return { lane, kind: 'claim', room, ordered: target.ordering !== null };
     lane.configure(target);
+    const perRequest = target.batching?.maxEvents ?? 1;
     const paced =
-      lane.pace === undefined ? room.rows : Math.ceil((lane.pace.perMinute * PACED_SECONDS) / 60) - lane.queued;
+      lane.pace === undefined
+        ? room.rows
+        : Math.ceil((lane.pace.perMinute * perRequest * PACED_SECONDS) / 60) - lane.queued;
     if (paced < 1) return { lane, kind: 'full' };
     return this.#throughCircuit(lane, target, { ...room, rows: Math.min(room.rows, paced) });
   }

@@ -8,7 +8,8 @@ import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { LaneAdmission } from './admission.ts';
-import { type AttemptEnd, Attempts } from './attempts.ts';
+import { type AttemptEnd, Attempts, type Load, type Route } from './attempts.ts';
+import { gatherBatch } from './batch.ts';
 import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
 import { GiveBacks } from './give-backs.ts';
@@ -27,6 +28,8 @@ import { type AttemptRecord, Recorder } from './recorder.ts';
 import { type ClaimedRow, DeliveryRows, FRESH_MS_MAX, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
+import { type TokenResult, Tokens } from './tokens.ts';
+import { TooLarge } from './too-large.ts';
 import { Totals } from './totals.ts';
 import { Wakeups } from './wakeups.ts';
 
@@ -75,6 +78,8 @@ export class DeliveryEngine {
   readonly #recorder: Recorder;
   readonly #totals: Totals;
   readonly #sender: Sender;
+  readonly #tokens: Tokens;
+  readonly #tooLarge: TooLarge;
   readonly #attempts: Attempts;
   readonly #claims: Claims;
   readonly #giveBacks: GiveBacks;
@@ -90,10 +95,16 @@ export class DeliveryEngine {
   readonly #resumed: ResumedWebhooks;
   /** Lanes whose pace lets them start later. */
   readonly #rests: Wakeups;
+  /** Lanes of which deliveries wait for others to go with. */
+  readonly #gatherings: Wakeups;
   /** Deliveries of which a request is under way or its result is being recorded. */
   readonly #underWay = new Map<string, DeliveryTask>();
   /** Those of them whose leases are not this node's any more: what comes of them moves nothing. */
   readonly #lost = new WeakSet<DeliveryTask>();
+  /** Those under way that share a request, with how many of it are left. */
+  readonly #shared = new WeakMap<DeliveryTask, { left: number }>();
+  /** How many more deliveries are under way than requests. */
+  #sharing = 0;
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
   #draining = false;
   #pumping = false;
@@ -105,6 +116,7 @@ export class DeliveryEngine {
     this.#inHand = new InHand(options.queuedMax);
     this.#turns = new Turns(options.inFlightMax);
     this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
+    this.#gatherings = new Wakeups(clock, (webhookIds) => this.#gathered(webhookIds));
     this.#sender = options.sender ?? createSender({ clock, guard: options.guard });
     this.#recorder = new Recorder({
       pool,
@@ -113,12 +125,19 @@ export class DeliveryEngine {
       onRecorded: (record) => this.#recorded(record),
       leaseOf: (task) => (this.#lost.has(task) ? 0 : this.nodeId),
       onUnrecordable: ({ task }) => {
-        this.#underWay.delete(task.id);
+        this.#leaveWay(task);
         this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() + UNRECORDABLE_AGAIN_MS });
       },
     });
     this.#totals = new Totals({ pool, clock, logger });
-    this.#attempts = new Attempts({ ...options, sender: this.#sender });
+    this.#tokens = new Tokens({ sender: this.#sender, clock });
+    this.#tooLarge = new TooLarge(clock);
+    this.#attempts = new Attempts({
+      ...options,
+      sender: this.#sender,
+      tokens: this.#tokens,
+      tooLarge: this.#tooLarge,
+    });
     this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
     this.#owners = new LaneOwners(pool, clock);
     this.#notices = new LaneNotices({ pool, clock, logger, owners: this.#owners });
@@ -138,7 +157,7 @@ export class DeliveryEngine {
       clock,
       logger,
       lanes: this.#inHand.lanes,
-      offer: (lane) => this.#turns.offer(lane),
+      offer: (lane) => this.#offer(lane),
       expect: (lane) => this.#claims.expect(lane, clock.now()),
       again: () => this.#claims.sweepSoon(),
       park: (tasks) => {
@@ -226,6 +245,7 @@ export class DeliveryEngine {
     this.#draining = true;
     const claimsEnded = await endsBy(clock, endMs, this.#claims.stop());
     this.#rests.clear();
+    this.#gatherings.clear();
     const dueAtMs = clock.now();
     for (const task of this.#drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
     const probing = [...this.#inHand.lanes.values()].filter((lane) => lane.probing);
@@ -267,7 +287,10 @@ export class DeliveryEngine {
    */
   reserve(task: DeliveryTask, target: WebhookTarget): boolean {
     if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
-    if (!this.#admission.admitsFresh(this.#inHand.lane(task), target)) return false;
+    const lane = this.#inHand.lane(task);
+    if (!this.#admission.admitsFresh(lane, target)) return false;
+    // Before it is queued: else the first of a batch would not wait for the others.
+    lane.batching = target.batching;
     this.#inHand.hold(task);
     return true;
   }
@@ -337,9 +360,16 @@ export class DeliveryEngine {
   /** Sends a test at once, past the queue and whatever the webhook's status is; resolves when it is recorded. */
   sendTest(task: DeliveryTask, target: WebhookTarget): Promise<AttemptRecord> {
     this.#inHand.hold(task);
+    const batch = target.batching === null ? undefined : gatherBatch(task, target, ONE_EVENT, NOTHING_WAITS);
     return new Promise((resolve) => {
       this.#testers.set(task.id, resolve);
-      this.#attempts.make(task, target, { kind: 'test' }, ({ record }) => this.#recorder.add(record));
+      const make = (token: TokenResult | undefined) => {
+        const load = { tasks: [task], batch };
+        this.#attempts.make(load, target, { kind: 'test' }, token, ({ records }) => this.#record(records));
+      };
+      const token = this.#tokenFor(target, undefined);
+      if (token instanceof Promise) void token.then(make);
+      else make(token);
     });
   }
 
@@ -413,7 +443,24 @@ export class DeliveryEngine {
     const lane = this.#inHand.lane(task);
     if (lane.leaving) this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
     else if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
-    else this.#turns.offer(lane);
+    else this.#offer(lane);
+  }
+
+  /** Has a lane given a turn when it wants one. */
+  #offer(lane: Lane): void {
+    if (lane.batching !== null) {
+      const ripeAtMs = lane.ripen(lane.batching, this.#options.clock.now());
+      if (ripeAtMs !== Number.POSITIVE_INFINITY && !this.#draining) this.#gatherings.set(lane.webhookId, ripeAtMs);
+    }
+    this.#turns.offer(lane);
+  }
+
+  #gathered(webhookIds: string[]): void {
+    for (const webhookId of webhookIds) {
+      const lane = this.#inHand.lanes.get(webhookId);
+      if (lane !== undefined) this.#offer(lane);
+    }
+    this.#pump();
   }
 
   /** Starts requests while there are places and lanes that want one. */
@@ -427,8 +474,8 @@ export class DeliveryEngine {
         if (turn === undefined) break;
         const task = turn.lane.shift(turn.kind);
         if (task === undefined) this.#endTurn(turn, 0);
-        else this.#begin(turn, task);
-        this.#turns.offer(turn.lane);
+        else this.#begin(turn, task, undefined);
+        this.#offer(turn.lane);
       }
     } finally {
       this.#pumping = false;
@@ -440,21 +487,22 @@ export class DeliveryEngine {
    */
   get #mayBegin(): boolean {
     if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
-    return this.#underWay.size < this.#options.inFlightMax;
+    return this.#underWay.size - this.#sharing < this.#options.inFlightMax;
   }
 
-  #begin(turn: Turn, task: DeliveryTask): void {
+  /** `token`: what came of asking for one, when that was just done for this delivery. */
+  #begin(turn: Turn, task: DeliveryTask, token: TokenResult | undefined): void {
     const found = this.#options.directory.find(task, task.webhookId);
     if (!(found instanceof Promise)) {
-      this.#beginWith(turn, task, found);
+      this.#beginWith(turn, task, found, token);
       return;
     }
     turn.lane.reading = true;
     found.then(
       (target) => {
         turn.lane.reading = false;
-        this.#beginWith(turn, task, target);
-        this.#turns.offer(turn.lane);
+        this.#beginWith(turn, task, target, token);
+        this.#offer(turn.lane);
         this.#pump();
       },
       (error) => {
@@ -466,7 +514,7 @@ export class DeliveryEngine {
     );
   }
 
-  #beginWith(turn: Turn, task: DeliveryTask, target: WebhookTarget | undefined): void {
+  #beginWith(turn: Turn, task: DeliveryTask, target: WebhookTarget | undefined, asked: TokenResult | undefined): void {
     const { lane } = turn;
     const nowMs = this.#options.clock.now();
     if (target === undefined || target.status !== 'active') {
@@ -474,6 +522,11 @@ export class DeliveryEngine {
         target === undefined ? { task, to: 'discarded', reason: 'webhook_deleted', atMs: nowMs } : { task, to: 'held' },
       );
       this.#endTurn(turn, 0);
+      return;
+    }
+    const token = this.#tokenFor(target, asked);
+    if (token instanceof Promise) {
+      this.#awaitToken(turn, task, token);
       return;
     }
     lane.configure(target);
@@ -488,11 +541,74 @@ export class DeliveryEngine {
       lane.pace.start(this.#options.clock.monotonicMs());
       this.#rest(lane);
     }
-    this.#underWay.set(task.id, task);
-    this.#attempts.make(task, target, route, (end) => {
+    const load = this.#load(turn, task, target, route);
+    this.#enterWay(load.tasks);
+    this.#attempts.make(load, target, route, token, (end) => {
       this.#attempted(lane, target, end);
-      this.#endTurn(turn, end.record.durationMs);
+      this.#endTurn(turn, end.durationMs);
     });
+  }
+
+  /** What goes with the delivery whose turn it is. What tries the receiver goes alone. */
+  #load({ lane, kind }: Turn, task: DeliveryTask, target: WebhookTarget, route: Route): Load {
+    const { batching } = target;
+    if (batching === null) return { tasks: [task], batch: undefined };
+    const limits = {
+      events: route.kind === 'probe' ? 1 : batching.maxEvents,
+      bytes: Math.min(batching.maxBytes, this.#tooLarge.bytesMax(target.id)),
+    };
+    const waiting = { peek: () => lane.peek(kind), shift: () => lane.shift(kind) };
+    const batch = gatherBatch(task, target, limits, waiting);
+    lane.gathered(kind);
+    return { tasks: batch.tasks, batch };
+  }
+
+  /** The token that a request needs; undefined: it needs none. `asked`: what came of asking, which is not done twice. */
+  #tokenFor(target: WebhookTarget, asked: TokenResult | undefined): TokenResult | undefined | Promise<TokenResult> {
+    const { credentials } = target;
+    if (credentials.kind !== 'oauth2') return undefined;
+    const fingerprint = asked?.ok === true ? asked.token.fingerprint : asked?.fingerprint;
+    if (asked !== undefined && fingerprint === credentials.fingerprint) return asked;
+    const found = this.#tokens.find(target, credentials);
+    return found instanceof Promise ? found : { ok: true, token: found };
+  }
+
+  /**
+   * The delivery waits for its webhook's token, and the others of its lane in their queue, where they take no places.
+   * Much may have happened by then: everything is looked at anew.
+   */
+  #awaitToken(turn: Turn, task: DeliveryTask, fetching: Promise<TokenResult>): void {
+    const { lane } = turn;
+    lane.reading = true;
+    this.#enterWay([task]);
+    void fetching.then((token) => {
+      lane.reading = false;
+      this.#leaveWay(task);
+      if (this.#draining || !this.#heartbeat.alive || this.#lost.has(task)) {
+        this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
+        this.#endTurn(turn, 0);
+      } else this.#begin(turn, task, token);
+      this.#offer(lane);
+      this.#pump();
+    });
+  }
+
+  /** A request of these is under way from here on. */
+  #enterWay(tasks: readonly DeliveryTask[]): void {
+    for (const task of tasks) this.#underWay.set(task.id, task);
+    if (tasks.length === 1) return;
+    const request = { left: tasks.length };
+    for (const task of tasks) this.#shared.set(task, request);
+    this.#sharing += tasks.length - 1;
+  }
+
+  #leaveWay(task: DeliveryTask): void {
+    this.#underWay.delete(task.id);
+    const request = this.#shared.get(task);
+    if (request === undefined) return;
+    this.#shared.delete(task);
+    request.left -= 1;
+    if (request.left > 0) this.#sharing -= 1;
   }
 
   /** Where the attempt goes; undefined: nowhere now, by this node. */
@@ -511,19 +627,25 @@ export class DeliveryEngine {
     return open ? undefined : ({ kind: 'usual' } as const);
   }
 
-  #attempted(lane: Lane, target: WebhookTarget, { record, route }: AttemptEnd): void {
-    const failed = record.outcome.status !== 'delivered';
-    lane.learn(!failed, record.durationMs);
-    if (target.circuitBreaker !== null && route.kind !== 'failover' && record.errorClass !== 'internal') {
-      this.#circuits.note({ lane, breaker: target.circuitBreaker, failed, probe: route.kind === 'probe' });
+  #attempted(lane: Lane, target: WebhookTarget, end: AttemptEnd): void {
+    const { route, succeeded } = end;
+    lane.learn(succeeded, end.durationMs);
+    // What tried the receiver has to say something, else nothing tries it again.
+    const counts = !end.tellsNothing || (route.kind === 'probe' && end.records[0]?.errorClass !== 'internal');
+    if (target.circuitBreaker !== null && route.kind !== 'failover' && counts) {
+      this.#circuits.note({ lane, breaker: target.circuitBreaker, failed: !succeeded, probe: route.kind === 'probe' });
     }
-    this.#recorder.add(record);
+    this.#record(end.records);
+  }
+
+  #record(records: readonly AttemptRecord[]): void {
+    for (const record of records) this.#recorder.add(record);
   }
 
   #endTurn(turn: Turn, tookMs: number): void {
     const { lane } = turn;
     this.#turns.end(turn, tookMs);
-    this.#turns.offer(lane);
+    this.#offer(lane);
     if (lane.wantsRows(this.#options.clock.now())) this.#claims.claimSoon(lane);
     this.#pump();
   }
@@ -542,14 +664,14 @@ export class DeliveryEngine {
       if (lane === undefined) continue;
       lane.resting = false;
       this.#rest(lane);
-      this.#turns.offer(lane);
+      this.#offer(lane);
     }
     this.#pump();
   }
 
   #recorded(record: AttemptRecord): void {
     const { task, outcome } = record;
-    this.#underWay.delete(task.id);
+    this.#leaveWay(task);
     this.#totals.foldLater();
     this.counters.attempts += 1;
     this.counters[outcome.status] += 1;
@@ -607,6 +729,10 @@ export class DeliveryEngine {
     return [...this.#inHand.lanes.values()].flatMap((lane) => lane.drain());
   }
 }
+
+/** A test goes by itself, in the form of a batch. */
+const ONE_EVENT = { events: 1, bytes: 0 };
+const NOTHING_WAITS = { peek: () => undefined, shift: () => undefined };
 
 const UNDER_WAY_MS = 1_000;
 const UNREADABLE_WEBHOOK_MS = 1_000;

@@ -2,11 +2,9 @@ import { errorCode } from '../db/pool.ts';
 import { EgressBlockedError } from '../webhooks/egress/guard.ts';
 import { EgressProxyError } from '../webhooks/egress/proxy.ts';
 import { NameLookupError } from '../webhooks/egress/resolver.ts';
-import type { AttemptResult, ErrorClass } from './outcome.ts';
+import type { ErrorClass, Failure } from './outcome.ts';
 
 type FailureClass = Exclude<ErrorClass, 'response' | 'dns' | 'blocked'>;
-
-type Failure = Extract<AttemptResult, { kind: 'failed' }>;
 
 /**
  * Gives what a socket or the egress guard failed with its class and a text of our own. The error's own text is

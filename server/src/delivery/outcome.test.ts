@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RetryPolicy } from '../webhooks/retry-policy.ts';
 import {
+  AGAIN_MAX,
   type AttemptResult,
   decideOutcome,
   INTERNAL_ATTEMPTS_MAX,
@@ -40,6 +41,7 @@ const decide = (changes: Partial<OutcomeInput>) =>
     attemptNumber: 1,
     trigger: 'scheduled',
     probeAgainMs: undefined,
+    again: false,
     hasFailover: false,
     nowMs: NOW,
     random: 0,
@@ -166,4 +168,18 @@ describe('Retry-After', () => {
     expect(retryAfterMs(['X-Other', '9', 'RETRY-AFTER', '3'], NOW)).toBe(3_000);
     expect(retryAfterMs(['X-Other', '9'], NOW)).toBe(0);
   });
+});
+
+test('what is worth another form is tried at once beyond its policy, a few times', () => {
+  const policy = { ...POLICY, maxAttempts: 1, retryOnStatusCodes: [500] };
+  const at = (attemptNumber: number, changes = {}) =>
+    decide({ result: answered(413), policy, attemptNumber, again: true, ...changes });
+  const atOnce = { status: 'failed', dueAtMs: NOW, failover: false };
+  expect(at(1)).toEqual(atOnce);
+  expect(at(AGAIN_MAX)).toEqual(atOnce);
+  expect(at(AGAIN_MAX + 1)).toMatchObject({ status: 'dead' });
+  expect(at(1, { trigger: 'failover' })).toEqual({ ...atOnce, failover: true });
+  expect(at(1, { trigger: 'test' })).toMatchObject({ status: 'dead', reason: 'test' });
+  expect(at(1, { result: answered(410) })).toMatchObject({ reason: 'gone' });
+  expect(at(1, { result: answered(200) })).toEqual({ status: 'delivered' });
 });

@@ -17,7 +17,11 @@ export type AttemptResult =
       /** The body went on beyond what was kept. */
       truncated: boolean;
     }
-  | { kind: 'failed'; errorClass: Exclude<ErrorClass, 'response'>; message: string };
+  /** `response`: not the receiver answered, but the URL where its access tokens come from. */
+  | { kind: 'failed'; errorClass: ErrorClass; message: string };
+
+/** There was no answer of the receiver. */
+export type Failure = Extract<AttemptResult, { kind: 'failed' }>;
 
 /** What an attempt means for its delivery. */
 export type Outcome =
@@ -50,6 +54,11 @@ export interface OutcomeInput {
   trigger: Trigger;
   /** It tried whether a webhook with an open circuit is back; this long until the next one may, in milliseconds. */
   probeAgainMs: number | undefined;
+  /**
+   * It is worth another try at once, in another form, whatever the policy says: with a new access token in place of one
+   * that has ended early, or in a smaller batch.
+   */
+  again: boolean;
   /** The webhook has a failover URL. */
   hasFailover: boolean;
   nowMs: number;
@@ -65,6 +74,9 @@ const GONE = 410;
 /** Attempts at which a delivery is given up that no request can be made of, whatever the webhook's policy says. */
 export const INTERNAL_ATTEMPTS_MAX = 5;
 
+/** How many attempts beyond the policy's a delivery may have because another form is worth a try. */
+export const AGAIN_MAX = 8;
+
 /** Decides what becomes of a delivery after an attempt. */
 export function decideOutcome(input: OutcomeInput): Outcome {
   const { result, policy, attemptNumber, trigger, nowMs } = input;
@@ -74,6 +86,9 @@ export function decideOutcome(input: OutcomeInput): Outcome {
   // At the failover URL, 410 says nothing of the webhook itself.
   if (result.kind === 'answered' && result.status === GONE && trigger !== 'failover') {
     return { status: 'dead', reason: 'gone', disableWebhook: true };
+  }
+  if (input.again && attemptNumber < policy.maxAttempts + AGAIN_MAX) {
+    return { status: 'failed', dueAtMs: Math.ceil(nowMs), failover: trigger === 'failover' };
   }
   if (result.kind === 'answered' && policy.enabled && policy.retryOnStatusCodes?.includes(result.status) === false) {
     return { status: 'dead', reason: 'status_not_retryable', disableWebhook: false };

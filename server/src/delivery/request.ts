@@ -1,47 +1,124 @@
+import { createHash } from 'node:crypto';
 import { formatId } from '../kernel/ids.ts';
+import { MASK } from '../masking/rules.ts';
 import { shapeForm } from '../shaping/body-form.ts';
+import { authHeaderNameOf } from '../webhooks/auth/credentials.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
+import { type Batch, batchBody } from './batch.ts';
 import type { OutgoingRequest } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
 
-/** A delivery's next request, with what the attempt record says of it. */
+/** A request, with what the attempt records of its deliveries say of it. */
 export interface PreparedRequest extends OutgoingRequest {
-  /** JSON object of the headers, secrets masked. */
-  recordedHeaders: string;
+  /** For each delivery a JSON object of the headers, secrets masked. */
+  recordedHeaders: string[];
+  /** Its body is to be compressed; what is signed is the body before that. */
+  compresses: boolean;
 }
 
-/** Builds the signed request of an attempt to the webhook's URL or its failover URL. `nowMs` is the time it is signed with. */
+/** What a request is signed and authorized with. */
+export interface Signing {
+  nowMs: number;
+  /** The access token, for webhooks that need one. */
+  token: string | undefined;
+}
+
+/** Builds the signed request of an attempt to the webhook's URL or its failover URL. */
 export function prepareRequest(
   task: DeliveryTask,
   target: WebhookTarget,
   url: URL,
   number: number,
-  nowMs: number,
+  signing: Signing,
 ): PreparedRequest {
   const { body, contentType } = shapeForm(target, task.event, number);
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
-  const fixed = fixedHeaders(target);
-  const own = [
-    target.eventHeader,
-    task.event.type,
-    'X-Webhook-Delivery',
-    formatId('delivery', task.id),
-    'X-Webhook-Attempt',
-    String(number),
-    ...target.signer.sign(task.event.id, Math.floor(nowMs / 1000), sentBody),
-  ];
-  if (sentBody.length > 0) own.push('content-type', contentType);
+  const deliveryId = formatId('delivery', task.id);
+  const own = [target.eventHeader, task.event.type, 'X-Webhook-Delivery', deliveryId];
+  own.push('X-Webhook-Attempt', String(number));
+  const common = commonHeaders(target, task.event.id, sentBody, contentType, signing.nowMs);
+  const recordedHeaders = [recorded(target, own, common)];
+  own.push(...common);
+  return finish(target, url, own, sentBody, recordedHeaders, `${deliveryId}.${number}`, signing);
+}
+
+/**
+ * Builds the signed request of a batch. Its `webhook-id` is the event's where it has one event only; else it is made of
+ * the ids of its events, so that the same events in the same order have the same one again.
+ */
+export function prepareBatch(batch: Batch, target: WebhookTarget, url: URL, signing: Signing): PreparedRequest {
+  const { body, contentType } = batchBody(batch);
+  const numbers = batch.tasks.map(({ attemptCount }) => attemptCount + 1);
+  const types = new Set(batch.tasks.map(({ event }) => event.type));
+  const [first] = batch.tasks;
+  const deliveryIds = batch.tasks.map(({ id }) => formatId('delivery', id)).join(',');
+  const eventIds = batch.tasks.map(({ event }) => event.id).join(',');
+  const id = batch.tasks.length === 1 ? eventIds : `batch_${digest(eventIds)}`;
+  const own = [target.eventHeader, types.size === 1 ? (first?.event.type ?? '') : BATCH_TYPE];
+  own.push('X-Webhook-Delivery', deliveryIds, 'X-Webhook-Attempt', String(Math.max(...numbers)));
+  own.push('X-Webhook-Event-Ids', eventIds);
+  const common = ['X-Webhook-Batch-Size', String(batch.tasks.length)];
+  common.push(...commonHeaders(target, id, body, contentType, signing.nowMs));
+  // Of the lists each attempt has its own part: all of them in all attempts would be up to 600 KB a batch.
+  const recordedHeaders = batch.tasks.map((task, at) => {
+    const part = [target.eventHeader, task.event.type, 'X-Webhook-Delivery', formatId('delivery', task.id)];
+    return recorded(target, [...part, 'X-Webhook-Attempt', String(numbers[at])], common);
+  });
+  own.push(...common);
+  return finish(target, url, own, body, recordedHeaders, `${id}.${signing.nowMs}`, signing);
+}
+
+/** What the header with the event type says of a batch that has several. */
+const BATCH_TYPE = 'batch';
+
+/** Enough of SHA-256 that two batches of a webhook never share an id. */
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
+}
+
+/** Headers that are sent as they are recorded, the same for all deliveries of the request. */
+function commonHeaders(target: WebhookTarget, id: string, body: Buffer, contentType: string, nowMs: number): string[] {
+  const headers = target.signer.sign(id, Math.floor(nowMs / 1000), body);
+  if (body.length === 0) return headers;
+  headers.push('content-type', contentType);
+  if (target.compression === 'gzip') headers.push('content-encoding', 'gzip');
+  return headers;
+}
+
+function recorded(target: WebhookTarget, own: readonly string[], common: readonly string[]): string {
+  const members = common.length === 0 ? jsonMembers(own) : `${jsonMembers(own)},${jsonMembers(common)}`;
+  return `{${members},${fixedHeaders(target).recorded}}`;
+}
+
+/** `jti`: the id of a token that is made for this request. */
+function finish(
+  target: WebhookTarget,
+  url: URL,
+  headers: string[],
+  body: Buffer,
+  recordedHeaders: string[],
+  jti: string,
+  { nowMs, token }: Signing,
+): PreparedRequest {
+  const { credentials } = target;
+  if (credentials.kind === 'jwt') headers.push('authorization', `Bearer ${credentials.sign(jti, nowMs)}`);
+  if (credentials.kind === 'oauth2') {
+    if (token === undefined) throw new Error('A request needs a token and has none.');
+    headers.push('authorization', `Bearer ${token}`);
+  }
   return {
     url,
     method: target.method,
-    headers: own,
-    fixedHeaders: fixed.sent,
-    body: sentBody.length > 0 ? sentBody : null,
+    headers,
+    fixedHeaders: fixedHeaders(target).sent,
+    body: body.length > 0 ? body : null,
     timeoutMs: target.timeoutMs,
     verifyTls: target.verifyTls,
     ipWhitelist: target.ipWhitelist,
-    recordedHeaders: `{${jsonMembers(own)},${fixed.recorded}}`,
+    clientCertificate: credentials.kind === 'certificate' ? credentials.certificate : null,
+    recordedHeaders,
+    compresses: body.length > 0 && target.compression === 'gzip',
   };
 }
 
@@ -56,10 +133,14 @@ const fixedOf = new WeakMap<WebhookTarget, FixedHeaders>();
 function fixedHeaders(target: WebhookTarget): FixedHeaders {
   let fixed = fixedOf.get(target);
   if (fixed === undefined) {
+    const { credentials } = target;
     const userAgent = ['user-agent', target.userAgent];
+    const credential = credentials.kind === 'header' ? [credentials.name, credentials.value] : [];
+    const authHeader = authHeaderNameOf(credentials);
+    const masked = authHeader === undefined ? [] : [authHeader, MASK];
     fixed = {
-      sent: [...userAgent, ...target.customHeaders],
-      recorded: jsonMembers([...userAgent, ...target.maskedHeaders]),
+      sent: [...userAgent, ...target.customHeaders, ...credential],
+      recorded: jsonMembers([...userAgent, ...target.maskedHeaders, ...masked]),
     };
     fixedOf.set(target, fixed);
   }

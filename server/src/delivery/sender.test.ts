@@ -5,10 +5,10 @@ import tls from 'node:tls';
 import { promisify } from 'node:util';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../testing/eventually.ts';
+import { CERTIFICATE } from '../webhooks/auth/certificate-fixture.ts';
 import { createEgressGuard, type Resolve } from '../webhooks/egress/guard.ts';
 import { parseEgressProxy } from '../webhooks/egress/proxy.ts';
 import type { AttemptResult } from './outcome.ts';
-import { CERTIFICATE } from './sending/certificate-fixture.ts';
 import { answer, type Behaviour, type RawReceiver, startRawReceiver } from './sending/raw-receiver-fixture.ts';
 import { loopbackGuard, openTestSender, requestTo, type TestSender, toLoopback } from './sending/sender-fixture.ts';
 

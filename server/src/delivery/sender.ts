@@ -1,4 +1,5 @@
 import type { Clock } from '../kernel/clock.ts';
+import type { ClientCertificate } from '../webhooks/auth/credentials.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { IpWhitelist } from '../webhooks/egress/ip-whitelist.ts';
 import type { AttemptResult } from './outcome.ts';
@@ -22,6 +23,8 @@ export interface OutgoingRequest {
   verifyTls: boolean;
   /** Canonical CIDRs; the receiver's addresses must all be in them. Null or absent: any that deliveries may reach. */
   ipWhitelist?: IpWhitelist | null;
+  /** Connections that were made with it carry requests with it alone. Null or absent: none. */
+  clientCertificate?: ClientCertificate | null;
 }
 
 export interface Sender {

@@ -18,6 +18,7 @@ export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: 
   const request = show(requestBodyOf(row), 'sent', false);
   const response = show(textOf(row.response_body), 'answered', row.response_truncated);
   const headers = (text: string) => masker.headers(JSON.parse(text), hidden);
+  const requestHeaders = headers(row.request_headers);
   return {
     id: formatId('attempt', row.id),
     delivery_id: formatId('delivery', row.delivery_id),
@@ -29,10 +30,10 @@ export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: 
     is_success: row.error_class === null,
     url: masker.text(row.url, hidden),
     http_method: row.http_method,
-    request_headers: headers(row.request_headers),
+    request_headers: requestHeaders,
     request_body: request.text,
     payload: request.text,
-    request_truncated: request.cut,
+    request_truncated: request.cut || Number(requestHeaders['x-webhook-batch-size'] ?? 1) > 1,
     response_status: row.response_status,
     response_headers: row.response_headers === null ? null : headers(row.response_headers),
     response_body: response.text,
@@ -65,7 +66,10 @@ function textOf(bytes: Buffer | null): string | null {
   return bytes?.toString('utf8') ?? null;
 }
 
-/** The body as it was sent: the envelope of the attempt around the event's bytes, which are stored once for all attempts. */
+/**
+ * The body as it was sent, or this delivery's part of a batch: the envelope of the attempt around the event's bytes,
+ * which are stored once for all attempts.
+ */
 function requestBodyOf(row: AttemptRow): string | null {
   if (row.data === null || row.occurred_at === null) return null;
   if (row.http_method === 'GET') return '';

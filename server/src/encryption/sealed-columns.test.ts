@@ -14,7 +14,9 @@ test('every sealed column of the schema is listed with its primary key, and guar
          FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k (number, position), pg_attribute a
          WHERE i.indrelid = c.table_name::regclass AND i.indisprimary
            AND a.attrelid = i.indrelid AND a.attnum = k.number) AS key,
-        EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.table_name::regclass AND tgname = 'hold_sealing_key') AS guarded
+        EXISTS (SELECT FROM pg_trigger
+          WHERE tgrelid = c.table_name::regclass AND tgfoid = 'hold_sealing_key'::regproc
+            AND tgargs = convert_to(c.column_name, 'UTF8') || '\\x00') AS guarded
       FROM information_schema.columns c
       WHERE c.table_schema = 'public' AND c.column_name LIKE '%\\_box'`);
     const listed = Object.values(SEALED_COLUMNS).map(({ table, column, key }) => ({
@@ -23,9 +25,9 @@ test('every sealed column of the schema is listed with its primary key, and guar
       key: key.map(({ name, type }) => [name, type]),
       guarded: true,
     }));
-    expect(columns.rows.toSorted((a, b) => (a.table < b.table ? -1 : 1))).toEqual(
-      listed.toSorted((a, b) => (a.table < b.table ? -1 : 1)),
-    );
+    const place = (each: { table: string; column: string }) => `${each.table}.${each.column}`;
+    const inOrder = (a: (typeof listed)[number], b: (typeof listed)[number]) => (place(a) < place(b) ? -1 : 1);
+    expect(columns.rows.toSorted(inOrder)).toEqual(listed.toSorted(inOrder));
   } finally {
     await client.end();
     await database.drop();
@@ -33,11 +35,12 @@ test('every sealed column of the schema is listed with its primary key, and guar
 });
 
 test('places of different columns, tables and rows have different names', () => {
-  const { webhookHeaders, webhookSecret, idempotentResponse, erasedValue } = SEALED_COLUMNS;
+  const { webhookHeaders, webhookAuth, webhookSecret, idempotentResponse, erasedValue } = SEALED_COLUMNS;
   const names = [
     sealedPlace(webhookHeaders, 't', 'a'),
     sealedPlace(webhookHeaders, 't', 'b'),
     sealedPlace(webhookHeaders, 'u', 'a'),
+    sealedPlace(webhookAuth, 't', 'a'),
     sealedPlace({ ...webhookHeaders, label: 'secret' }, 't', 'a'),
     sealedPlace(webhookSecret, 't', 'a', 'b'),
     sealedPlace(idempotentResponse, 't', 'a', 'b'),

@@ -12,6 +12,7 @@ export interface SealedColumn {
 /** All of them: what is not listed here is not sealed anew when the data key is rotated. */
 export const SEALED_COLUMNS = {
   webhookHeaders: { table: 'webhooks', column: 'headers_box', key: uuids('tenant_id', 'id'), label: 'headers' },
+  webhookAuth: { table: 'webhooks', column: 'auth_box', key: uuids('tenant_id', 'id'), label: 'auth' },
   webhookSecret: {
     table: 'webhook_secrets',
     column: 'secret_box',

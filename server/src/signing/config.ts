@@ -89,6 +89,8 @@ const RESERVED_HEADERS = new Set([
   'upgrade',
   'user-agent',
   'x-webhook-attempt',
+  'x-webhook-batch-size',
   'x-webhook-delivery',
   'x-webhook-event',
+  'x-webhook-event-ids',
 ]);

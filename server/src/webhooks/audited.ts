@@ -1,6 +1,7 @@
 import { hidden, hiddenUrl } from '../audit/changed-fields.ts';
 import { REVEALING } from '../masking/masker.ts';
 import { isSecretHeader } from '../masking/secret-names.ts';
+import { withoutSecrets } from './auth/settings.ts';
 import { pairs } from './headers.ts';
 import type { WebhookSettings } from './settings.ts';
 import { showSettings } from './show.ts';
@@ -15,6 +16,7 @@ export function auditedSettings(settings: WebhookSettings, environmentPreset: st
     ...shown,
     url: hiddenUrl(settings.url),
     failover_url: hiddenUrl(settings.failoverUrl),
+    auth: withoutSecrets(settings.auth, (value) => value, hidden),
     headers: Object.fromEntries(
       pairs(settings.headers).map(([name, value]) => [name, isSecretHeader(name) ? hidden(value) : value]),
     ),

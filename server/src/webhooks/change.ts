@@ -3,6 +3,8 @@ import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
 import { filtersOf } from '../routing/filters/schema.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
+import { type AuthSettings, authHeaderOf, changeAuth } from './auth/settings.ts';
+import { type BatchingFields, resolveBatching } from './batching.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import { isWithinWhitelist, literalOf, readCidr } from './egress/ip-whitelist.ts';
 import { changeHeaders, pairs } from './headers.ts';
@@ -19,8 +21,8 @@ export const MANUAL = 'manual';
 
 /**
  * The settings after a change, whole and checked. What is absent stays, null brings the default back; `headers`,
- * `metadata`, `signature`, `retry_policy`, `ordering` and `circuit_breaker` are merged member by member in the same
- * way. The URLs and the events are judged elsewhere: for them the database and the network must be asked.
+ * `metadata`, `signature`, `retry_policy`, `ordering`, `batching`, `circuit_breaker`, and `auth` while its type stays,
+ * are merged member by member in the same way. The URLs and the events are judged elsewhere: for them the database and the network must be asked.
  *
  * @throws AppError 422 naming every field that is wrong.
  */
@@ -36,6 +38,8 @@ export function applyChange(current: WebhookSettings, body: WebhookChange, envir
     ...changeStatus(current, body, problems),
     httpMethod: changed(current.httpMethod, body.http_method, BLANK_WEBHOOK.httpMethod),
     headers: changeHeaderList(current, body, problems),
+    auth: changeAuthSettings(current, body, problems),
+    compression: changed(current.compression, body.compression, BLANK_WEBHOOK.compression),
     preset: changed(current.preset, body.preset, null),
     envelope: changed(current.envelope, body.envelope, null),
     signature: changeSignature(current, body, problems),
@@ -44,6 +48,7 @@ export function applyChange(current: WebhookSettings, body: WebhookChange, envir
     maxConcurrency: changed(current.maxConcurrency, body.max_concurrency, null),
     rateLimitPerMinute: changed(current.rateLimitPerMinute, body.rate_limit_per_minute, null),
     ordering: merged<OrderingFields>(current.ordering, body.ordering),
+    batching: merged<BatchingFields>(current.batching, body.batching),
     circuitBreaker: merged<CircuitBreakerFields>(current.circuitBreaker, body.circuit_breaker),
     failoverUrl: changed(current.failoverUrl, body.failover_url, null),
     ipWhitelist: changeIpWhitelist(current, body, problems),
@@ -52,7 +57,7 @@ export function applyChange(current: WebhookSettings, body: WebhookChange, envir
     filters: changeFilters(current, body, problems),
     filterMode: changed(current.filterMode, body.filter_mode, BLANK_WEBHOOK.filterMode),
   };
-  problems.push(...headerClashes(next, environmentPreset), ...destinationClashes(next));
+  problems.push(...headerClashes(next, environmentPreset), ...destinationClashes(next), ...optionClashes(next));
   if (problems.length > 0) throw invalidFields(problems);
   return next;
 }
@@ -108,6 +113,14 @@ function changeHeaderList(current: WebhookSettings, body: WebhookChange, problem
   if (result.ok) return result.headers;
   problems.push(...result.problems);
   return current.headers;
+}
+
+function changeAuthSettings(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): AuthSettings {
+  if (body.auth === undefined) return current.auth;
+  const result = changeAuth(current.auth, body.auth);
+  if (result.ok) return result.auth;
+  problems.push(...result.problems);
+  return current.auth;
 }
 
 function changeSignature(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): SignatureSettings {
@@ -189,11 +202,33 @@ function destinationClashes({ url, failoverUrl, ipWhitelist }: WebhookSettings):
   return problems;
 }
 
-/** A receiver must not get the header that carries the signature twice. */
+/** A receiver must not get a header that carries a signature or a credential twice. */
 function headerClashes(settings: WebhookSettings, environmentPreset: string): FieldProblem[] {
   const { signature, eventHeader } = resolveSettings(settings, environmentPreset);
   const taken = [eventHeader.toLowerCase(), ...(signature.method === 'none' ? [] : [signature.header.toLowerCase()])];
-  return pairs(settings.headers)
-    .filter(([name]) => taken.includes(name.toLowerCase()))
-    .map(([name]) => ({ path: `headers.${name}`, message: 'is a header that Posthorn sets itself' }));
+  const authHeader = authHeaderOf(settings.auth)?.toLowerCase();
+  const problems = pairs(settings.headers).flatMap(([name]) => {
+    if (taken.includes(name.toLowerCase())) {
+      return [{ path: `headers.${name}`, message: 'is a header that Posthorn sets itself' }];
+    }
+    return name.toLowerCase() === authHeader ? [{ path: `headers.${name}`, message: 'is the header of "auth"' }] : [];
+  });
+  if (authHeader !== undefined && taken.includes(authHeader)) {
+    problems.push({ path: 'auth.header', message: 'is a header that Posthorn sets itself' });
+  }
+  return problems;
+}
+
+/** Options that go with a body, or with TLS, where there is none. */
+function optionClashes({ httpMethod, batching, auth, url, failoverUrl }: WebhookSettings): FieldProblem[] {
+  const problems: FieldProblem[] = [];
+  if (httpMethod === 'GET' && resolveBatching(batching) !== null) {
+    problems.push({ path: 'batching.enabled', message: 'does not go with GET, which carries no body' });
+  }
+  for (const [path, text] of Object.entries({ url, failover_url: failoverUrl })) {
+    if (auth.type === 'mtls' && text !== null && new URL(text).protocol !== 'https:') {
+      problems.push({ path, message: 'must be an https:// URL for "mtls"' });
+    }
+  }
+  return problems;
 }

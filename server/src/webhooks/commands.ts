@@ -20,7 +20,15 @@ import { forgetStreak, readHealth } from './failing-webhooks.ts';
 import { failingTooLongSince } from './failure-streak.ts';
 import { resolveOrdering } from './ordering.ts';
 import { refuseBeyondOwner } from './owner.ts';
-import { insertWebhook, lockWebhook, readOwnSettings, readSettings, updateWebhook, type WebhookRow } from './rows.ts';
+import {
+  insertWebhook,
+  lockWebhook,
+  readOwnSettings,
+  readSettings,
+  sealedIn,
+  updateWebhook,
+  type WebhookRow,
+} from './rows.ts';
 import type { WebhookChange } from './schema.ts';
 import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
 import { BLANK_WEBHOOK, resolveSettings, type WebhookSettings, type WebhookStatus } from './settings.ts';
@@ -89,7 +97,7 @@ export async function changeWebhook(store: WebhookStore, by: Changer, id: string
     const row = await lockOrThrow(trx, by, id);
     refuseBeyondOwner(by, body, row);
     const preset = await environmentPreset(trx, by);
-    await store.box.learn([row.headers_box]);
+    await store.box.learn(sealedIn(row));
     const current = readSettings(row, store.box);
     const next = applyChange(current, settings, preset);
     await updateWebhook(trx, row, next, now, store.box);
@@ -182,7 +190,7 @@ export async function disableWebhook(
 export async function deleteWebhook(store: WebhookStore, by: Changer, id: string): Promise<void> {
   await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
-    await store.box.learn([row.headers_box]);
+    await store.box.learn(sealedIn(row));
     await discardWaiting(trx, row.tenant_id, id, now);
     await trx
       .deleteFrom('webhook_totals')
@@ -310,12 +318,12 @@ function auditedStatus(row: WebhookRow, next: StatusAndReason) {
 /** What a change of the status alone is called, unless the request has another name for it. */
 const ACTIONS = { active: 'enabled', paused: 'paused', disabled: 'disabled' } as const;
 
-/** A webhook whose headers do not open any more can be deleted all the same; the log has the rest of it then. */
+/** A webhook whose headers or `auth` do not open any more can be deleted all the same; the log has the rest of it then. */
 function readWhatOpens(row: WebhookRow, { box }: WebhookStore): WebhookSettings {
   try {
     return readSettings(row, box);
   } catch {
-    return readSettings({ ...row, headers_box: null }, box);
+    return readSettings({ ...row, headers_box: null, auth_box: null }, box);
   }
 }
 

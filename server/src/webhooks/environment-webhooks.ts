@@ -6,6 +6,7 @@ import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { createSubscriptionIndex, type SubscriptionIndex } from '../routing/subscription-index.ts';
+import { sealedIn } from './rows.ts';
 import { liveSecrets } from './secrets.ts';
 import { createTarget, type WebhookTarget } from './target.ts';
 
@@ -103,7 +104,7 @@ async function readEntries(
   // After the rows: secrets that are newer than the version are read again with the next one, older ones never would be.
   const live = await liveSecrets(options.db, scope.tenantId, ids, nowMs);
   const secrets = Map.groupBy(live, (each) => each.webhookId);
-  await options.box.learn([...rows.map((row) => row.headers_box), ...live.map((secret) => secret.box)]);
+  await options.box.learn([...rows.flatMap(sealedIn), ...live.map((secret) => secret.box)]);
   return rows.map((row) => {
     const own = secrets.get(row.id) ?? [];
     const target = createTarget(row, own, preset, options);

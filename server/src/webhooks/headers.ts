@@ -68,15 +68,18 @@ const RESERVED: ReadonlySet<string> = new Set([
   'transfer-encoding',
   'upgrade',
   'x-webhook-attempt',
+  'x-webhook-batch-size',
   'x-webhook-delivery',
   'x-webhook-event',
+  'x-webhook-event-ids',
   'x-webhook-signature',
 ]);
 
 /** RFC 9110, section 5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;
 
-function headerProblem(name: string, value: string | null | undefined): string | undefined {
+/** What is wrong with a header of a webhook's own; `value` null: it is removed. */
+export function headerProblem(name: string, value: string | null | undefined): string | undefined {
   if (!TOKEN.test(name)) return "is not a header name: letters, digits and !#$%&'*+.^_`|~- are allowed";
   // Removing a header that cannot be there is harmless, but means that something else was meant.
   if (isReservedHeader(name)) return 'is a header that Posthorn sets itself';

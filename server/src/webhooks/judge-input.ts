@@ -29,13 +29,15 @@ type Destinations = Pick<WebhookSettings, 'url' | 'failoverUrl' | 'ipWhitelist'>
 export async function judgeInput(
   judge: WebhookJudge,
   scope: Scope,
-  body: Pick<WebhookChange, 'url' | 'failover_url' | 'ip_whitelist' | 'events'>,
+  body: Pick<WebhookChange, 'url' | 'failover_url' | 'ip_whitelist' | 'auth' | 'events'>,
   current?: Destinations,
 ): Promise<void> {
   const whitelist = whitelistAfter(body.ip_whitelist, current);
   const problems = [
     ...(await judgeDestination(judge, 'url', body.url, current?.url, whitelist)),
     ...(await judgeDestination(judge, 'failover_url', body.failover_url, current?.failoverUrl, whitelist)),
+    // Tokens come from elsewhere than where requests go, so the list does not count for them.
+    ...(await judgeDestination(judge, 'auth.token_url', body.auth?.token_url, undefined, NO_WHITELIST)),
     ...(await judgeEvents(judge, scope, body.events)),
   ];
   if (problems.length > 0) throw invalidFields(problems);
@@ -45,6 +47,8 @@ interface WhitelistAfter {
   ranges: IpWhitelist | null;
   isNew: boolean;
 }
+
+const NO_WHITELIST: WhitelistAfter = { ranges: null, isNew: false };
 
 /** The whitelist after the change. One with an entry that is no range judges nothing: it is refused for that entry. */
 function whitelistAfter(given: WebhookChange['ip_whitelist'], current: Destinations | undefined): WhitelistAfter {
@@ -56,7 +60,7 @@ function whitelistAfter(given: WebhookChange['ip_whitelist'], current: Destinati
 
 async function judgeDestination(
   { guard }: WebhookJudge,
-  path: 'url' | 'failover_url',
+  path: 'url' | 'failover_url' | 'auth.token_url',
   given: string | null | undefined,
   before: string | null | undefined,
   whitelist: WhitelistAfter,

@@ -16,7 +16,7 @@ import {
   type WebhookStore,
 } from './commands.ts';
 import { judgeInput, type WebhookJudge } from './judge-input.ts';
-import { type CountedWebhookRow, findWebhook, listWebhooks, readOwnSettings } from './rows.ts';
+import { type CountedWebhookRow, findWebhook, listWebhooks, readOwnSettings, sealedIn } from './rows.ts';
 import { WebhookChange, WebhookCreated, WebhookInput, WebhookShown } from './schema.ts';
 import { registerSecretRoutes } from './secret-routes.ts';
 import { type LiveSecret, liveSecrets } from './secrets.ts';
@@ -172,7 +172,7 @@ async function shower(
   const ids = asymmetric.map((row) => row.id);
   const live = await liveSecrets(db, caller.tenantId, ids, clock.now());
   const secrets = Map.groupBy(live, (each) => each.webhookId);
-  await box.learn([...rows.map((row) => row.headers_box), ...live.map((secret) => secret.box)]);
+  await box.learn([...rows.flatMap(sealedIn), ...live.map((secret) => secret.box)]);
   const none: LiveSecret[] = [];
   const masker = await settingsMasker(deps, caller);
   return (row) => showWebhook(row, secrets.get(row.id) ?? none, environment, box, masker);

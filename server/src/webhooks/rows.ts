@@ -10,12 +10,14 @@ import type { Filter, FilterMode } from '../routing/filters/filter.ts';
 import { patternsMatching } from '../routing/subscription-index.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import type { SignatureSettings } from '../signing/config.ts';
+import { type AuthSettings, NO_AUTH } from './auth/settings.ts';
+import type { BatchingFields } from './batching.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import { uncounted, uncountedFiltered } from './counts.ts';
 import type { HeaderList } from './headers.ts';
 import type { OrderingFields } from './ordering.ts';
 import type { RetryPolicyFields } from './retry-policy.ts';
-import type { HttpMethod, WebhookSettings, WebhookStatus } from './settings.ts';
+import type { Compression, HttpMethod, WebhookSettings, WebhookStatus } from './settings.ts';
 
 export type WebhookRow = Selectable<Tables['webhooks']>;
 
@@ -128,7 +130,7 @@ export async function updateWebhook(
     .execute();
 }
 
-/** @throws AppError 500 when the row's headers cannot be opened with this encryption key. */
+/** @throws AppError 500 when the row's headers or `auth` cannot be opened with this encryption key. */
 export function readSettings(row: WebhookRow, box: SecretBox): WebhookSettings {
   return {
     name: row.name,
@@ -141,6 +143,8 @@ export function readSettings(row: WebhookRow, box: SecretBox): WebhookSettings {
     statusReason: row.status_reason,
     httpMethod: row.http_method as HttpMethod,
     headers: openHeaders(row, box),
+    auth: openAuth(row, box),
+    compression: row.compression as Compression,
     maxConcurrency: row.max_concurrency,
     rateLimitPerMinute: row.rate_limit_per_minute,
     ...readLaneSettings(row),
@@ -168,6 +172,7 @@ export function readOwnSettings(row: WebhookRow) {
 export function readLaneSettings(row: WebhookRow) {
   return {
     ordering: (row.ordering ?? {}) as OrderingFields,
+    batching: (row.batching ?? {}) as BatchingFields,
     circuitBreaker: (row.circuit_breaker ?? {}) as CircuitBreakerFields,
   };
 }
@@ -183,6 +188,16 @@ export function readFilters(row: WebhookRow) {
 export function openHeaders(row: WebhookRow, box: SecretBox): HeaderList {
   if (row.headers_box === null) return [];
   return JSON.parse(openSealed(box, row.headers_box, headersPlace(row.tenant_id, row.id))) as string[];
+}
+
+export function openAuth(row: WebhookRow, box: SecretBox): AuthSettings {
+  if (row.auth_box === null) return NO_AUTH;
+  return JSON.parse(openSealed(box, row.auth_box, authPlace(row.tenant_id, row.id))) as AuthSettings;
+}
+
+/** What of a row is sealed, for `SecretBox.learn`. */
+export function sealedIn(row: WebhookRow): (Buffer | null)[] {
+  return [row.headers_box, row.auth_box];
 }
 
 /** @throws AppError 500 when the value was sealed with a key that is not known here, or for another place. */
@@ -201,7 +216,7 @@ export function openSealed(box: SecretBox, sealed: Buffer, place: string): strin
 }
 
 function toColumns(settings: WebhookSettings, tenantId: string, id: string, box: SecretBox) {
-  const { headers, signature, retryPolicy } = settings;
+  const { headers, auth, signature, retryPolicy } = settings;
   return {
     name: settings.name,
     url: settings.url,
@@ -213,6 +228,8 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
     status_reason: settings.statusReason,
     http_method: settings.httpMethod,
     headers_box: headers.length === 0 ? null : box.seal(JSON.stringify(headers), headersPlace(tenantId, id)),
+    auth_box: auth.type === 'none' ? null : box.seal(JSON.stringify(auth), authPlace(tenantId, id)),
+    compression: settings.compression,
     preset: settings.preset,
     envelope: settings.envelope,
     signature: jsonOrNull(signature),
@@ -221,6 +238,7 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
     max_concurrency: settings.maxConcurrency,
     rate_limit_per_minute: settings.rateLimitPerMinute,
     ordering: jsonOrNull(settings.ordering),
+    batching: jsonOrNull(settings.batching),
     circuit_breaker: jsonOrNull(settings.circuitBreaker),
     failover_url: settings.failoverUrl,
     ip_whitelist: settings.ipWhitelist === null ? null : [...settings.ipWhitelist],
@@ -233,6 +251,10 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
 
 function headersPlace(tenantId: string, id: string): string {
   return sealedPlace(SEALED_COLUMNS.webhookHeaders, tenantId, id);
+}
+
+function authPlace(tenantId: string, id: string): string {
+  return sealedPlace(SEALED_COLUMNS.webhookAuth, tenantId, id);
 }
 
 function jsonOrNull(value: object): string | null {

@@ -4,12 +4,14 @@ import { FilterModeSchema, FiltersInput, FiltersShown } from '../routing/filters
 import { EnvelopeSchema } from '../shaping/envelopes.ts';
 import { SignatureSettingsSchema } from '../signing/config.ts';
 import { DisplayName } from '../tenants/types.ts';
+import { AuthInput, AuthShown } from './auth/settings.ts';
+import { BatchingInput, BatchingShown } from './batching.ts';
 import { CircuitBreakerInput, CircuitBreakerShown } from './circuit-breaker.ts';
 import { URL_LENGTH_MAX } from './egress/judge-url.ts';
 import { orNull } from './nullable.ts';
 import { OrderingInput, OrderingShown } from './ordering.ts';
 import { RetryPolicyInput, RetryPolicyShown } from './retry-policy.ts';
-import { HTTP_METHODS, WEBHOOK_STATUSES } from './settings.ts';
+import { COMPRESSIONS, HTTP_METHODS, WEBHOOK_STATUSES } from './settings.ts';
 
 /** Patterns and names a webhook may subscribe to. */
 const EVENTS_MAX = 200;
@@ -60,7 +62,10 @@ const fields = {
     additionalProperties: true,
     description: 'At most 16 KB of JSON, merged by member: null removes one.',
   }),
-  http_method: Type.Enum([...HTTP_METHODS]),
+  http_method: Type.Enum([...HTTP_METHODS], { description: 'Default `POST`. A `GET` carries no body.' }),
+  compression: Type.Enum([...COMPRESSIONS], {
+    description: 'Default `none`. `gzip`: bodies are compressed; signatures are of the body before that.',
+  }),
   signature_method: Type.Enum(['standard', 'none', 'hmac_sha256_hex', 'hmac_sha256', 'hmac_sha1'], {
     description: 'Short for `signature.method`; `standard` is the same as `none`.',
   }),
@@ -109,6 +114,8 @@ const optionalInput = {
   custom_headers: Type.Optional(
     Type.Unsafe<Static<typeof headersInput>>({ ...headersInput, description: 'Another name of `headers`.' }),
   ),
+  auth: optionalOrNull(AuthInput),
+  compression: optionalOrNull(fields.compression),
   signature_method: optionalOrNull(fields.signature_method),
   signature: optionalOrNull(signatureInput),
   preset: optionalOrNull(fields.preset),
@@ -119,6 +126,7 @@ const optionalInput = {
   max_concurrency: optionalOrNull(fields.max_concurrency),
   rate_limit_per_minute: optionalOrNull(fields.rate_limit_per_minute),
   ordering: optionalOrNull(OrderingInput),
+  batching: optionalOrNull(BatchingInput),
   circuit_breaker: optionalOrNull(CircuitBreakerInput),
   failover_url: optionalOrNull(fields.failover_url),
   ip_whitelist: optionalOrNull(fields.ip_whitelist),
@@ -182,6 +190,8 @@ export const WebhookShown = Type.Object({
     additionalProperties: { type: 'string' },
     description: 'Values of names that look like credentials are masked as "***".',
   }),
+  auth: AuthShown,
+  compression: fields.compression,
   preset: fields.preset,
   envelope: EnvelopeSchema,
   signature: Type.Required(SignatureSettingsSchema),
@@ -195,6 +205,7 @@ export const WebhookShown = Type.Object({
   max_concurrency: orNull(fields.max_concurrency),
   rate_limit_per_minute: orNull(fields.rate_limit_per_minute),
   ordering: OrderingShown,
+  batching: BatchingShown,
   circuit_breaker: CircuitBreakerShown,
   circuit_state: Type.Enum(['closed', 'open', 'half_open'], {
     description: '`open`: deliveries wait. `half_open`: one of them tries whether the webhook answers again.',

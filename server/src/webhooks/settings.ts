@@ -3,6 +3,8 @@ import { findPreset, presets } from '../catalog/presets/presets.ts';
 import type { Filter, FilterMode } from '../routing/filters/filter.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import { DEFAULT_SIGNATURE, type SignatureConfig, type SignatureSettings } from '../signing/config.ts';
+import { type AuthSettings, NO_AUTH } from './auth/settings.ts';
+import type { BatchingFields } from './batching.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import type { HeaderList } from './headers.ts';
 import type { OrderingFields } from './ordering.ts';
@@ -10,6 +12,9 @@ import { type RetryPolicy, type RetryPolicyFields, resolveRetryPolicy } from './
 
 export const HTTP_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET'] as const;
 export type HttpMethod = (typeof HTTP_METHODS)[number];
+
+export const COMPRESSIONS = ['none', 'gzip'] as const;
+export type Compression = (typeof COMPRESSIONS)[number];
 
 export const WEBHOOK_STATUSES = ['active', 'paused', 'disabled'] as const;
 export type WebhookStatus = (typeof WEBHOOK_STATUSES)[number];
@@ -27,6 +32,8 @@ export interface WebhookSettings {
   statusReason: string | null;
   httpMethod: HttpMethod;
   headers: HeaderList;
+  auth: AuthSettings;
+  compression: Compression;
   /** null: the environment's. */
   preset: string | null;
   envelope: Envelope | null;
@@ -38,6 +45,7 @@ export interface WebhookSettings {
   /** null: no limit. */
   rateLimitPerMinute: number | null;
   ordering: OrderingFields;
+  batching: BatchingFields;
   circuitBreaker: CircuitBreakerFields;
   /** Where requests go while `url` fails; null: nowhere. */
   failoverUrl: string | null;
@@ -63,6 +71,8 @@ export const BLANK_WEBHOOK: WebhookSettings = {
   statusReason: null,
   httpMethod: 'POST',
   headers: [],
+  auth: NO_AUTH,
+  compression: 'none',
   preset: null,
   envelope: null,
   signature: {},
@@ -71,6 +81,7 @@ export const BLANK_WEBHOOK: WebhookSettings = {
   maxConcurrency: null,
   rateLimitPerMinute: null,
   ordering: {},
+  batching: {},
   circuitBreaker: {},
   failoverUrl: null,
   ipWhitelist: null,

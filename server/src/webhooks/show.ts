@@ -2,6 +2,8 @@ import { formatId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { Masker } from '../masking/masker.ts';
 import { publicKeyOf } from '../signing/key-pairs.ts';
+import { showAuth } from './auth/settings.ts';
+import { showBatching } from './batching.ts';
 import { showCircuitBreaker } from './circuit-breaker.ts';
 import { maskHeaders, pairs } from './headers.ts';
 import { showOrdering } from './ordering.ts';
@@ -64,6 +66,8 @@ export function showSettings(own: WebhookSettings, environmentPreset: string, ma
     status_reason: own.statusReason,
     http_method: own.httpMethod,
     headers: masker.headers(Object.fromEntries(pairs(maskHeaders(own.headers)))),
+    auth: showAuth(own.auth, masker),
+    compression: own.compression,
     preset: settings.preset.name,
     envelope: settings.envelope,
     signature: settings.signature,
@@ -74,6 +78,7 @@ export function showSettings(own: WebhookSettings, environmentPreset: string, ma
     max_concurrency: own.maxConcurrency,
     rate_limit_per_minute: own.rateLimitPerMinute,
     ordering: showOrdering(own.ordering),
+    batching: showBatching(own.batching),
     circuit_breaker: showCircuitBreaker(own.circuitBreaker),
     failover_url: own.failoverUrl === null ? null : masker.text(own.failoverUrl),
     ip_whitelist: own.ipWhitelist === null ? null : [...own.ipWhitelist],

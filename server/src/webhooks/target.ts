@@ -5,13 +5,16 @@ import { type FilterSet, storedFilters } from '../routing/filters/filter-set.ts'
 import type { BodyForm } from '../shaping/body-form.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
+import { type Credentials, credentialsOf } from './auth/credentials.ts';
+import { type AuthSettings, authHeaderOf, NO_AUTH } from './auth/settings.ts';
+import { type Batching, resolveBatching } from './batching.ts';
 import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts';
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
 import { type Ordering, resolveOrdering } from './ordering.ts';
 import type { RetryPolicy } from './retry-policy.ts';
-import { openHeaders, readFilters, readLaneSettings, readOwnSettings, type WebhookRow } from './rows.ts';
+import { openAuth, openHeaders, readFilters, readLaneSettings, readOwnSettings, type WebhookRow } from './rows.ts';
 import { type LiveSecret, openKeys } from './secrets.ts';
-import { type HttpMethod, resolveSettings, type WebhookStatus } from './settings.ts';
+import { type Compression, type HttpMethod, resolveSettings, type WebhookStatus } from './settings.ts';
 
 /** All that a delivery needs to know of its webhook, with the preset's word where the webhook has none. Immutable. */
 export interface WebhookTarget {
@@ -28,6 +31,8 @@ export interface WebhookTarget {
   readonly customHeaders: HeaderList;
   /** `customHeaders` as attempts record them: credentials masked. */
   readonly maskedHeaders: HeaderList;
+  readonly credentials: Credentials;
+  readonly compression: Compression;
   readonly envelope: Envelope;
   readonly bodySpelling: BodyForm['bodySpelling'];
   readonly retryPolicy: RetryPolicy;
@@ -38,6 +43,8 @@ export interface WebhookTarget {
   readonly rateLimitPerMinute: number | null;
   /** null: events go as they come. */
   readonly ordering: Ordering | null;
+  /** null: each delivery has a request of its own. */
+  readonly batching: Batching | null;
   /** It has a rate limit, a `maxConcurrency` or an ordering, which only hold when one node at a time sends to it. */
   readonly bound: boolean;
   /** null: the circuit never opens. */
@@ -72,11 +79,14 @@ export function createTarget(
   const lane = readLaneSettings(row);
   const { filters, filterMode } = readFilters(row);
   const ordering = resolveOrdering(lane.ordering);
-  const headers = readHeaders(row, options);
+  const headers = readSealed(row, options);
   const all = headers.ok ? pairs(headers.list) : [];
   // The webhook may have had them before its preset came to use the same names.
   const elsewhere = ['user-agent', eventHeader.toLowerCase()];
   if (signature.method !== 'none') elsewhere.push(signature.header.toLowerCase());
+  const authHeader = headers.ok ? authHeaderOf(headers.auth)?.toLowerCase() : undefined;
+  const isTwice = authHeader !== undefined && elsewhere.includes(authHeader);
+  if (authHeader !== undefined) elsewhere.push(authHeader);
   const customHeaders = all.filter(([name]) => !elsewhere.includes(name.toLowerCase())).flat();
   const ownUserAgent = all.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
   return {
@@ -89,6 +99,8 @@ export function createTarget(
     events: row.events,
     customHeaders,
     maskedHeaders: maskHeaders(customHeaders),
+    credentials: credentialsOf(headers.ok ? headers.auth : NO_AUTH, row.id),
+    compression: row.compression as Compression,
     envelope: settings.envelope,
     bodySpelling: signature.body_spelling,
     retryPolicy: settings.retryPolicy,
@@ -96,6 +108,7 @@ export function createTarget(
     maxConcurrency: row.max_concurrency,
     rateLimitPerMinute: row.rate_limit_per_minute,
     ordering,
+    batching: row.http_method === 'GET' ? null : resolveBatching(lane.batching),
     bound: row.rate_limit_per_minute !== null || row.max_concurrency !== null || ordering !== null,
     circuitBreaker: resolveCircuitBreaker(lane.circuitBreaker),
     failoverUrl: row.failover_url === null ? null : new URL(row.failover_url),
@@ -109,20 +122,25 @@ export function createTarget(
     eventHeader,
     signer: lazySigner(() => {
       if (!headers.ok) throw headers.error;
+      // The preset came to use the header of the webhook's credential after that was written.
+      if (isTwice) throw new Error('The header of a credential is taken.');
       return prepareSigner(signature, openKeys(secrets, row.tenant_id, options.box));
     }),
   };
 }
 
-function readHeaders(
+function readSealed(
   row: WebhookRow,
   options: { box: SecretBox; logger: Logger },
-): { ok: true; list: HeaderList } | { ok: false; error: unknown } {
+): { ok: true; list: HeaderList; auth: AuthSettings } | { ok: false; error: unknown } {
   try {
-    return { ok: true, list: openHeaders(row, options.box) };
+    return { ok: true, list: openHeaders(row, options.box), auth: openAuth(row, options.box) };
   } catch (error) {
     // One unreadable webhook must not keep the environment's other webhooks from being read.
-    options.logger.error({ webhook_id: row.id, code: errorCode(error) }, 'the headers of a webhook cannot be opened');
+    options.logger.error(
+      { webhook_id: row.id, code: errorCode(error) },
+      'the headers or the auth of a webhook cannot be opened',
+    );
     return { ok: false, error };
   }
 }

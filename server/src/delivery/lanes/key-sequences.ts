@@ -49,6 +49,12 @@ export class KeySequences {
     return [...this.#parked].filter((key) => !this.#sequences.has(key));
   }
 
+  /** Of some key more than one is in memory. */
+  get holdsBack(): boolean {
+    for (const { queue } of this.#sequences.values()) if (queue.length > 0) return true;
+    return false;
+  }
+
   /** No other keys are parked than those it remembers. */
   get knowsAllParked(): boolean {
     return !this.#moreParked;

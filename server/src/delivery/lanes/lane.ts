@@ -1,4 +1,5 @@
 import type { Clock } from '../../kernel/clock.ts';
+import type { Batching } from '../../webhooks/batching.ts';
 import type { WebhookTarget } from '../../webhooks/target.ts';
 import { isFirstAttemptDue } from '../first-attempts.ts';
 import type { DeliveryTask } from '../task.ts';
@@ -53,9 +54,17 @@ export class Lane implements LaneKey {
   inDoubt = false;
   /** This node may send the one request that tries whether the webhook is back. */
   probing = false;
+  /** Its deliveries wait for others to go with; null: each goes by itself. */
+  batching: Batching | null = null;
   pace: Pace | undefined;
   sequences: KeySequences | undefined;
   readonly #queues = { fresh: new PriorityQueue<DeliveryTask>(), later: new PriorityQueue<DeliveryTask>() };
+  /** When the first of those that wait for others came, in milliseconds since the epoch; Infinity: none does. */
+  readonly #gatheringSinceMs = { fresh: Number.POSITIVE_INFINITY, later: Number.POSITIVE_INFINITY };
+  /** They have waited for long enough. */
+  readonly #ripe = { fresh: false, later: false };
+  /** Of the payloads in the queues, while they wait for others. */
+  readonly #queuedBytes = { fresh: 0, later: 0 };
   /** Parts of a row that are owed to what is later. */
   #owedToLater = 0;
   #laterInFlight = 0;
@@ -85,6 +94,7 @@ export class Lane implements LaneKey {
   wants(kind: TurnKind): boolean {
     if (this.resting || this.reading || this.leaving) return false;
     if (this.inFlight >= Math.min(this.concurrency, this.#recoveryMax) || this.#queues[kind].size === 0) return false;
+    if (this.batching !== null && !this.#isRipe(kind, this.batching)) return false;
     return kind === 'fresh' || this.#laterInFlight < this.#laterMax;
   }
 
@@ -101,8 +111,9 @@ export class Lane implements LaneKey {
   /** Its queue runs low while rows of it are due; a long queue of what is later keeps no first attempts in their rows. */
   wantsRows(nowMs: number): boolean {
     if (this.rowsDueAtMs > nowMs || this.leaving) return false;
-    if (this.queued < this.concurrency) return true;
-    return isFirstAttemptDue(this.rowsDueAtMs) && this.claimed.first < this.concurrency;
+    const enough = this.concurrency * (this.batching?.maxEvents ?? 1);
+    if (this.queued < enough) return true;
+    return isFirstAttemptDue(this.rowsDueAtMs) && this.claimed.first < enough;
   }
 
   /** Of so many rows to be claimed, those for first attempts: all but one in four, over time. */
@@ -114,6 +125,7 @@ export class Lane implements LaneKey {
   /** Takes over the webhook's limits. */
   configure(target: WebhookTarget): void {
     this.concurrency = target.maxConcurrency ?? DEFAULT_CONCURRENCY;
+    this.batching = target.batching;
     if (target.rateLimitPerMinute === null) this.pace = undefined;
     else this.pace = this.pace?.at(target.rateLimitPerMinute) ?? new Pace(target.rateLimitPerMinute, 0);
   }
@@ -133,7 +145,7 @@ export class Lane implements LaneKey {
       const place = this.sequences.admit(task);
       if (place !== 'first') return place === 'park' ? 'park' : 'queued';
     }
-    this.#queues[turnKindOf(task)].push(task, task.priority);
+    this.#queue(task);
     return 'queued';
   }
 
@@ -145,7 +157,36 @@ export class Lane implements LaneKey {
 
   /** Takes the next delivery for a turn of this kind; a request for it is under way from here on. */
   shift(kind: TurnKind): DeliveryTask | undefined {
-    return this.#queues[kind].shift();
+    const task = this.#queues[kind].shift();
+    if (task !== undefined) this.#countBytes(task, -1);
+    return task;
+  }
+
+  /** What `shift` takes next. */
+  peek(kind: TurnKind): DeliveryTask | undefined {
+    return this.#queues[kind].peek();
+  }
+
+  /** A batch was taken: what is left waits for others anew. */
+  gathered(kind: TurnKind): void {
+    this.#ripe[kind] = false;
+    this.#gatheringSinceMs[kind] = Number.POSITIVE_INFINITY;
+  }
+
+  /** Lets go what has waited for others for long enough; gives the time at which the next has, Infinity for none. */
+  ripen({ maxWaitMs }: Batching, nowMs: number): number {
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const kind of TURN_KINDS) {
+      if (this.#queues[kind].size === 0) {
+        this.gathered(kind);
+        continue;
+      }
+      this.#gatheringSinceMs[kind] = Math.min(this.#gatheringSinceMs[kind], nowMs);
+      const ripeAtMs = this.#gatheringSinceMs[kind] + maxWaitMs;
+      this.#ripe[kind] = ripeAtMs <= nowMs;
+      if (!this.#ripe[kind]) nextMs = Math.min(nextMs, ripeAtMs);
+    }
+    return nextMs;
   }
 
   begun(kind: TurnKind): void {
@@ -180,25 +221,52 @@ export class Lane implements LaneKey {
   /** The key's delivery has ended: lets the next one of it through; true when parked rows of the key must be released. */
   endSequence(task: OrderedTask): boolean {
     const { next, release } = this.sequences?.ended(task) ?? { next: undefined, release: false };
-    if (next !== undefined) this.#queues[turnKindOf(next)].push(next, next.priority);
+    if (next !== undefined) this.#queue(next);
     return release;
   }
 
   /** Takes all that waits; what is under way keeps its place in its sequence. */
   drain(): DeliveryTask[] {
     const first = [...this.#queues.fresh.drain(), ...this.#queues.later.drain()];
+    for (const task of first) this.#countBytes(task, -1);
     return [...first, ...(this.sequences?.drain(new Set(first)) ?? [])];
   }
 
   /** Takes what waits and matches; what came after an ordered one of them is let through. */
   remove(matches: (task: DeliveryTask) => boolean): DeliveryTask[] {
     const behind = this.sequences?.remove(matches) ?? [];
-    return [...this.#queues.fresh.remove(matches), ...this.#queues.later.remove(matches), ...behind];
+    const queued = [...this.#queues.fresh.remove(matches), ...this.#queues.later.remove(matches)];
+    for (const task of queued) this.#countBytes(task, -1);
+    return [...queued, ...behind];
+  }
+
+  #queue(task: DeliveryTask): void {
+    this.#queues[turnKindOf(task)].push(task, task.priority);
+    this.#countBytes(task, 1);
+  }
+
+  /** What was queued before batching began is not counted: it goes when its time is over. */
+  #countBytes(task: DeliveryTask, by: 1 | -1): void {
+    if (this.batching === null) return;
+    const kind = turnKindOf(task);
+    const bytes = this.#queuedBytes[kind] + task.event.data.length * by;
+    this.#queuedBytes[kind] = this.#queues[kind].size === 0 ? 0 : Math.max(0, bytes);
+  }
+
+  /**
+   * A batch of this kind may go: it is full, or has waited for long enough. With an order nothing waits for others while
+   * more of its keys waits behind it, which cannot come into the same batch.
+   */
+  #isRipe(kind: TurnKind, { maxEvents, maxBytes }: Batching): boolean {
+    if (this.#ripe[kind] || this.#queues[kind].size >= maxEvents) return true;
+    return this.#queuedBytes[kind] >= maxBytes || this.sequences?.holdsBack === true;
   }
 }
 
 /** Requests under way to one webhook at once where it sets no `max_concurrency`. */
 const DEFAULT_CONCURRENCY = 64;
+
+const TURN_KINDS: readonly TurnKind[] = ['fresh', 'later'];
 
 const EXPECTED_MS_AT_FIRST = 10;
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { PriorityQueue } from './priority-queue.ts';
+import { PASSED_OVER_MAX, PriorityQueue } from './priority-queue.ts';
 
 test('higher priorities come first, equal ones in the order in which they came', () => {
   fc.assert(
@@ -31,4 +31,25 @@ test('what matches is taken out, and the rest keeps its order', () => {
   expect(queue.remove((item) => item % 3 === 0)).toEqual([3, 9, 0, 6]);
   expect(queue.size).toBe(6);
   expect(queue.drain()).toEqual([1, 5, 7, 2, 4, 8]);
+});
+
+test('what is less urgent waits for a bounded number of others, each priority in its turn', () => {
+  const queue = new PriorityQueue<string>();
+  for (let item = 0; item < 20; item++) {
+    queue.push('low', -1);
+    queue.push('usual', 0);
+  }
+  const taken: string[] = [];
+  // As many urgent ones come as are taken.
+  for (let at = 0; at < 4 * (PASSED_OVER_MAX + 1); at++) {
+    queue.push('high', 50);
+    expect(queue.peek()).toBe(queue.peek());
+    const next = queue.peek();
+    const item = queue.shift();
+    expect(item).toBe(next);
+    taken.push(item ?? '');
+  }
+  const others = taken.flatMap((item, at) => (item === 'high' ? [] : [[at, item]]));
+  expect(others.map(([at]) => at)).toEqual([1, 2, 3, 4].map((n) => n * (PASSED_OVER_MAX + 1) - 1));
+  expect(others.map(([, item]) => item).toSorted()).toEqual(['low', 'low', 'usual', 'usual']);
 });

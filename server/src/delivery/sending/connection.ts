@@ -1,5 +1,6 @@
 import type net from 'node:net';
 import type { Clock } from '../../kernel/clock.ts';
+import type { ClientCertificate } from '../../webhooks/auth/credentials.ts';
 import type { ConnectResult, EgressGuard } from '../../webhooks/egress/guard.ts';
 import { type IpWhitelist, isWithinWhitelist } from '../../webhooks/egress/ip-whitelist.ts';
 import type { Destination } from './destination.ts';
@@ -14,6 +15,7 @@ export interface ConnectionOptions {
   guard: EgressGuard;
   destination: Destination;
   verifyTls: boolean;
+  clientCertificate: ClientCertificate | null;
   outbox: Outbox;
   /** It has carried its exchange to the end and may carry another one. */
   onFree: () => void;
@@ -132,7 +134,7 @@ export class Connection implements Carrier, Sends {
   }
 
   #connect(exchange: Exchange): void {
-    const { clock, guard, destination, verifyTls } = this.#options;
+    const { clock, guard, destination, verifyTls, clientCertificate } = this.#options;
     const { host, port, tls } = destination;
     const ipWhitelist = exchange.request.ipWhitelist ?? null;
     const connected = (result: ConnectResult) => {
@@ -152,7 +154,7 @@ export class Connection implements Carrier, Sends {
       if (!result.ok || !tls) connected(result);
       else {
         const { addresses } = result;
-        this.#stopConnecting = startTls(result.socket, { host, verifyTls }, (secured) =>
+        this.#stopConnecting = startTls(result.socket, { host, verifyTls, clientCertificate }, (secured) =>
           connected('socket' in secured ? { ok: true, socket: secured.socket, addresses } : { ok: false, ...secured }),
         );
       }

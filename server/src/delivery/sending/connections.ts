@@ -67,8 +67,10 @@ export class Connections {
   }
 
   #originOf(exchange: Exchange): Origin {
-    const { origin: name, tls } = exchange.destination;
-    const origins = tls && !exchange.request.verifyTls ? this.#unverified : this.#verified;
+    const { origin: url, tls } = exchange.destination;
+    const { clientCertificate, verifyTls } = exchange.request;
+    const origins = tls && !verifyTls ? this.#unverified : this.#verified;
+    const name = clientCertificate == null || !tls ? url : `${url} ${clientCertificate.id}`;
     let origin = origins.get(name);
     if (origin === undefined) {
       origin = { open: 0, idle: [], line: new Set(), name, registry: origins };
@@ -102,6 +104,7 @@ export class Connections {
       ...this.#options,
       destination: exchange.destination,
       verifyTls: exchange.request.verifyTls,
+      clientCertificate: exchange.request.clientCertificate ?? null,
       outbox: this.#outbox,
       onFree: () => this.#free(origin, connection),
       onDead: () => this.#remove(origin, connection),
@@ -151,6 +154,7 @@ export class Connections {
 }
 
 interface Origin {
+  /** With the client certificate, where there is one. */
   readonly name: string;
   /** The map that holds it while it has a connection. */
   readonly registry: Map<string, Origin>;

@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../../testing/eventually.ts';
 import { ManualClock } from '../../testing/manual-clock.ts';
-import { CERTIFICATE } from './certificate-fixture.ts';
+import { CERTIFICATE } from '../../webhooks/auth/certificate-fixture.ts';
 import { openTestConnections } from './connections-fixture.ts';
 import { answer, type Behaviour, type RawReceiver, startRawReceiver } from './raw-receiver-fixture.ts';
 

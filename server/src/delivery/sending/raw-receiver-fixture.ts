@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
-import { CERTIFICATE, CERTIFICATE_KEY } from './certificate-fixture.ts';
+import { CERTIFICATE, CERTIFICATE_KEY } from '../../webhooks/auth/certificate-fixture.ts';
 
 /** Called with what came in, as often as something does; `number` counts the connections from 1. */
 export type Behaviour = (socket: net.Socket, received: string, number: number) => void;

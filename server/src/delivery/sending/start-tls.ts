@@ -1,10 +1,13 @@
 import net from 'node:net';
 import tls from 'node:tls';
+import type { ClientCertificate } from '../../webhooks/auth/credentials.ts';
 
 export interface TlsOptions {
   /** The name that the certificate must hold, or an IP literal without brackets. */
   host: string;
   verifyTls: boolean;
+  /** With which this end proves who it is, when it is asked. */
+  clientCertificate: ClientCertificate | null;
 }
 
 type TlsResult = { socket: tls.TLSSocket } | { error: Error };
@@ -14,11 +17,10 @@ type TlsResult = { socket: tls.TLSSocket } | { error: Error };
  * Returns what stops it; `done` is not called after that.
  */
 export function startTls(raw: net.Socket, options: TlsOptions, done: (result: TlsResult) => void): () => void {
-  const { host, verifyTls } = options;
-  context ??= tls.createSecureContext();
+  const { host, verifyTls, clientCertificate } = options;
   const socket = tls.connect({
     socket: raw,
-    secureContext: context,
+    secureContext: contextOf(clientCertificate),
     // The certificate is compared with `host`. An address is never sent as server name (RFC 6066, section 3).
     host,
     servername: net.isIP(host) === 0 ? host.replace(/\.$/, '') : '',
@@ -44,7 +46,21 @@ export function startTls(raw: net.Socket, options: TlsOptions, done: (result: Tl
   };
 }
 
-/** One for all connections: each of its own would read the certificate authorities anew. */
+/** One for all connections, and one for each client certificate: each of its own would read the authorities anew. */
+function contextOf(clientCertificate: ClientCertificate | null): tls.SecureContext {
+  if (clientCertificate === null) {
+    context ??= tls.createSecureContext();
+    return context;
+  }
+  let own = contexts.get(clientCertificate);
+  if (own === undefined) {
+    own = tls.createSecureContext({ cert: clientCertificate.certificate, key: clientCertificate.privateKey });
+    contexts.set(clientCertificate, own);
+  }
+  return own;
+}
+
 let context: tls.SecureContext | undefined;
+const contexts = new WeakMap<ClientCertificate, tls.SecureContext>();
 
 const ignore = (): void => {};

@@ -9,6 +9,8 @@
  *
  * The length of a payload is read without the payload, which is read only with the rows that were leased.
  *
+ * Urgent ones leave one place in 32 to the others, as in memory.
+ *
  * First attempts that wait for their turn stand before everything else (`first-attempts.ts`). They leave some of the room
  * to what is later, and that has a room of its own within the lane's: a storm of retries does not fill all of it.
  *
@@ -32,7 +34,7 @@ urgent AS MATERIALIZED (
     SELECT tenant_id, environment_id, id, event_id, webhook_id, ordering_key, order_number, priority, due_at
     FROM deliveries
     WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority > 0
-    ORDER BY priority DESC, due_at LIMIT lane.room
+    ORDER BY priority DESC, due_at LIMIT greatest(1, lane.room - greatest(1, lane.room / 32))
     FOR UPDATE SKIP LOCKED
   ) d
 ),
