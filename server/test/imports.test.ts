@@ -23,6 +23,7 @@ const FLOORS = [
   ['webhooks'],
   ['delivery'],
   ['events'],
+  ['analytics'],
   ['retention', 'erasure'],
   ['operations'],
   ['config.ts', 'keys.ts', 'storage.ts', 'composition.ts', 'prepare-database.ts', 'node.ts', 'app.ts'],
