@@ -40,7 +40,11 @@ describe('a forecast', () => {
   });
 
   it('goes on with a straight line', () => {
-    const { model, points } = told(series(20, (n) => 50 + 10 * n), 24, 5);
+    const { model, points } = told(
+      series(20, (n) => 50 + 10 * n),
+      24,
+      5,
+    );
     expect(model).toBe('holt');
     expect(points.map(({ value }) => value)).toEqual([250, 260, 270, 280, 290]);
   });
@@ -53,7 +57,9 @@ describe('a forecast', () => {
   });
 
   it('has no width where nothing ever differs, and stays as it is', () => {
-    expect(told(series(100, () => 7)).points.every(({ value, low, high }) => value === 7 && low === 7 && high === 7)).toBe(true);
+    expect(
+      told(series(100, () => 7)).points.every(({ value, low, high }) => value === 7 && low === 7 && high === 7),
+    ).toBe(true);
   });
 
   it('has about 95 % of what really comes within its interval', () => {
@@ -91,7 +97,11 @@ describe('a forecast', () => {
     expect(forecastCounts([0, 0, 0, 0, 0, 0], 24, 5)).toEqual({ reason: 'no_attempts', needed: 5, given: 0 });
     expect(forecastCounts([], 24, 5)).toEqual({ reason: 'no_attempts', needed: 5, given: 0 });
     // What was before the first attempt is nothing to learn from.
-    expect(forecastCounts([0, 0, 0, 0, 0, 3, 0, 4], 24, 5)).toEqual({ reason: 'too_few_intervals', needed: 5, given: 3 });
+    expect(forecastCounts([0, 0, 0, 0, 0, 3, 0, 4], 24, 5)).toEqual({
+      reason: 'too_few_intervals',
+      needed: 5,
+      given: 3,
+    });
   });
 
   it('is never below nothing nor without a number, whatever came before', () => {

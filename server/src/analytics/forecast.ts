@@ -35,7 +35,11 @@ const Z = 1.96;
  * @param seasonLength intervals a season: 24 for hours
  * @param horizon intervals to tell
  */
-export function forecastCounts(values: readonly number[], seasonLength: number, horizon: number): Forecast | NoForecast {
+export function forecastCounts(
+  values: readonly number[],
+  seasonLength: number,
+  horizon: number,
+): Forecast | NoForecast {
   // Before the first attempt there was nothing to count.
   const first = values.findIndex((value) => value > 0);
   if (first === -1) return { reason: 'no_attempts', needed: VALUES_MIN, given: 0 };

@@ -141,16 +141,16 @@ async function rowsInHand(db: Database, { tenantId, environmentId }: Scope, { we
   return { count, oldest, all: lookedAt < LOOKED_AT_MAX };
 }
 
-/** Deliveries of an environment, or of one webhook of it, that lie given up; counted up to `countedMax` (10,000). */
+/** Deliveries that lie given up, of an environment or of some webhooks of it; counted up to `countedMax` (10,000). */
 export async function countDeadLetters(
   db: Database,
   { tenantId, environmentId }: Scope,
-  { webhookId, countedMax = COUNTED_MAX }: { webhookId?: string; countedMax?: number } = {},
+  { webhookIds, countedMax = COUNTED_MAX }: { webhookIds?: readonly string[] | undefined; countedMax?: number } = {},
 ): Promise<number> {
-  const ofWebhook = webhookId === undefined ? sql`` : sql`AND webhook_id = ${webhookId}`;
+  const ofWebhooks = webhookIds === undefined ? sql`` : sql`AND webhook_id = ANY (${webhookIds}::uuid[])`;
   const result = await sql<{ count: number }>`
     SELECT count(*) AS count FROM (
-      SELECT FROM dead_letters WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId} ${ofWebhook}
+      SELECT FROM dead_letters WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId} ${ofWebhooks}
       LIMIT ${countedMax}
     ) counted`.execute(db);
   return result.rows[0]?.count ?? 0;
