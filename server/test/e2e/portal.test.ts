@@ -346,7 +346,8 @@ describe('what belongs to others', () => {
     '/api/v1/deliveries': formatId('delivery', newId()),
     '/api/v1/replays': formatId('replay', newId()),
   };
-  const startOf = (path: string) => Object.keys(NOBODYS).find((start) => path.startsWith(`${start}/{id}`));
+  const startOf = (path: string) =>
+    Object.keys(NOBODYS).find((start) => path.replace('/analytics/', '/').startsWith(`${start}/{id}`));
   /** The catalogue is the environment's. */
   const OF_ROWS = OF_PORTALS.filter(({ path }) => path.includes('{') && !/event-types|webhooks\/events/.test(path));
 
@@ -396,7 +397,7 @@ describe('what belongs to others', () => {
     // Cursors of hers: after each row of each of her lists.
     for (const list of lists) {
       const { next_cursor: cursor } = await succeed(askAs(anna, 'GET', `${list}?limit=1`));
-      if (cursor !== null) filters.push(`cursor=${cursor}`);
+      if (typeof cursor === 'string') filters.push(`cursor=${cursor}`);
     }
     expect(filters.length).toBeGreaterThan(8);
     for (const stranger of Object.values(strangers)) {
@@ -404,7 +405,9 @@ describe('what belongs to others', () => {
       for (const list of lists) {
         for (const filter of filters) {
           const { status, text } = await withToken(token, 'GET', `${list}?${filter}`);
-          expect([list, filter, status]).toEqual([list, filter, 200]);
+          // A list that is filtered by a webhook is empty; figures of one are not there.
+          const ofWebhook = list.includes('/analytics/') && filter.startsWith('webhook_id') && status === 404;
+          if (!ofWebhook) expect([list, filter, status]).toEqual([list, filter, 200]);
           for (const secret of secrets) expect(text, `${list}?${filter}`).not.toContain(secret);
         }
       }
@@ -500,7 +503,8 @@ describe('an owner’s own', () => {
     const refused: unknown[] = [];
     const last = OF_PORTALS.filter(({ route }) => route === 'DELETE /api/v1/webhooks/{id}');
     for (const { method, path, route } of [...OF_PORTALS.filter((each) => !last.includes(each)), ...last]) {
-      const start = Object.keys(other.ids).find((each) => path.startsWith(`${each}/{id}`)) ?? '';
+      const bare = path.replace('/analytics/', '/');
+      const start = Object.keys(other.ids).find((each) => bare.startsWith(`${each}/{id}`)) ?? '';
       const url = path.replace('{id}', other.ids[start] ?? '').replace(/\{(name|type)\}/, 'nothing');
       const bodies: Record<string, object> = {
         'POST /api/v1/webhooks': webhookFields(),
