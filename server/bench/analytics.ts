@@ -70,7 +70,7 @@ function checkTotal(attempts: number, result: ScenarioResult): void {
  * of what these add up to. Each row has as many response times as attempts, a hundred at most, and 2 % answers with 500.
  */
 async function writeCounts(client: Client, types: number): Promise<number> {
-  const webhooks = `(SELECT id, false AS every FROM webhooks w JOIN tenants t ON t.id = w.tenant_id AND t.slug = '${TENANT}'
+  const webhooks = `(SELECT w.id, false AS every FROM webhooks w JOIN tenants t ON t.id = w.tenant_id AND t.slug = '${TENANT}'
     UNION ALL SELECT '${ALL_WEBHOOKS}', true)`;
   const names = `(SELECT 'type.' || n AS name, false AS every FROM generate_series(1, ${types}) n UNION ALL SELECT '${ALL_TYPES}', true)`;
   let rows = 0;

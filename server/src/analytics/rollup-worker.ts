@@ -11,8 +11,8 @@ import { ADD_PARTS } from './sql/add-parts.ts';
  */
 const ADD_EVERY_MS = 60_000;
 
-/** Of each node there is a part for five seconds, or more of them under load. */
-const PARTS_A_STEP = 50;
+/** Of each node there is a part for five seconds, or more of them under load. Bounded by the statement timeout. */
+const PARTS_A_STEP = 20;
 
 /** Rows of old minutes, hours and days that a statement removes. */
 const REMOVED_AT_ONCE = 5_000;

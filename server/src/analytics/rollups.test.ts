@@ -11,6 +11,7 @@ import { type Figures, figuresOf } from './figures.ts';
 import { type CountsQuery, readCounts } from './read-counts.ts';
 import { addParts, purgeRollups } from './rollup-worker.ts';
 import { LEVELS, type Level, rangesOf } from './series.ts';
+import { countDeadLetters, type Queue, readQueue, readWindow, readWindowByWebhook } from './window.ts';
 
 let database: TestDatabase;
 let engine: pg.Pool;
@@ -304,5 +305,64 @@ describe('rollups', () => {
     await purgeRollups(engine, NOW);
     const kept = async (level: Level) => (await figures({ ranges: [{ level, fromMs: 0, toMs: END }] })).attempts;
     expect([await kept('minute'), await kept('hour'), await kept('day')]).toEqual([1, 2, 3]);
+  });
+});
+
+describe('what rules of alerts read', () => {
+  const scope = { tenantId: TENANT, environmentId: TENANT };
+
+  it('is the last while, by webhook too, from the beginning of a minute on', async () => {
+    const [one, two, idle] = WEBHOOKS as [string, string, string];
+    const failure = { status: 500, errorClass: 'response', durationMs: 3_000 };
+    await commit([success({ age: 0 }), success({ age: 1, ...failure }), success({ age: 2, ...failure })]);
+    await commit([success({ webhook: two, age: 1 })]);
+    const minute = { seconds: 60, nowMs: NOW };
+    expect(await readWindow(handle.db, scope, minute)).toMatchObject({ attempts: 3, failed: 1, failureRate: 33.33 });
+    expect(await readWindow(handle.db, scope, minute, { webhookIds: [two] })).toMatchObject({ failureRate: 0 });
+    expect(await readWindow(handle.db, scope, minute, { webhookIds: [idle] })).toMatchObject({
+      failureRate: null,
+      responseTime: null,
+    });
+    const each = await readWindowByWebhook(handle.db, scope, { seconds: 120, nowMs: NOW }, WEBHOOKS);
+    expect([...each.keys()].sort()).toEqual([one, two]);
+    expect(each.get(one)).toMatchObject({ attempts: 3, failed: 2 });
+    expect(each.get(one)?.responseTime?.p95Ms).toBeGreaterThan(2_900);
+  });
+
+  it('is nothing where there is nothing', async () => {
+    for (const webhookIds of [undefined, [], WEBHOOKS]) {
+      const nothing: Queue = { waiting: 0, held: 0, exact: true, oldestMs: null };
+      expect(await readQueue(handle.db, scope, { webhookIds, nowMs: NOW })).toEqual(nothing);
+      expect(await countDeadLetters(handle.db, scope, { webhookIds })).toBe(0);
+    }
+  });
+
+  it('says that there may be more when counting ended early, and how long the oldest has waited', async () => {
+    const insert = (count: number, dueAt: string, status: string, tenant = TENANT) =>
+      engine.query(
+        `INSERT INTO deliveries (tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority,
+           attempt_count, due_at)
+         SELECT $1, $1, gen_random_uuid(), gen_random_uuid(), $2, 'a.b', $3, 'scheduled', 0, 0, $4::timestamptz
+         FROM generate_series(1, $5)`,
+        [tenant, WEBHOOKS[0], status, dueAt, count],
+      );
+    await engine.query('CREATE TABLE deliveries_of_test PARTITION OF deliveries DEFAULT');
+    await insert(5, new Date(NOW - 90_000).toISOString(), 'failed');
+    await insert(3, 'infinity', 'held');
+    await insert(50, new Date(NOW - 500_000).toISOString(), 'failed', OTHER);
+    expect(await readQueue(handle.db, scope, { nowMs: NOW })).toEqual({
+      waiting: 5,
+      held: 3,
+      exact: true,
+      oldestMs: 90_000,
+    });
+    expect(await readQueue(handle.db, scope, { nowMs: NOW, countedMax: 4 })).toMatchObject({
+      waiting: 4,
+      exact: false,
+    });
+    expect(await readQueue(handle.db, scope, { nowMs: NOW, webhookIds: [WEBHOOKS[1] as string] })).toMatchObject({
+      waiting: 0,
+      oldestMs: null,
+    });
   });
 });

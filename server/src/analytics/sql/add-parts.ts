@@ -19,18 +19,19 @@ WITH taken AS (
   DELETE FROM rollup_parts WHERE id IN (SELECT id FROM rollup_parts ORDER BY id LIMIT $1) RETURNING parts
 ),
 part AS MATERIALIZED (
-  SELECT p.* FROM taken, unnest(taken.parts) p
+  SELECT ${namesOf('p')}, u.key, sum(u.n) AS n FROM taken, unnest(taken.parts) p CROSS JOIN LATERAL unnest(p.keys, p.counts) u (key, n)
   WHERE EXISTS (SELECT FROM environments e WHERE e.tenant_id = p.tenant_id AND e.id = p.environment_id)
+  GROUP BY ${namesOf('p')}, u.key
 ),
 counted AS MATERIALIZED (
-  SELECT p.tenant_id, p.environment_id, s.webhook_id, s.event_type, p.at, u.key, sum(u.n) AS n
+  SELECT p.tenant_id, p.environment_id, s.webhook_id, s.event_type, p.at, p.key, sum(p.n) AS n
   FROM part p CROSS JOIN LATERAL (VALUES
     (p.webhook_id, p.event_type),
     (p.webhook_id, '${ALL_TYPES}'),
     ('${ALL_WEBHOOKS}'::uuid, p.event_type),
     ('${ALL_WEBHOOKS}'::uuid, '${ALL_TYPES}')
-  ) s (webhook_id, event_type) CROSS JOIN LATERAL unnest(p.keys, p.counts) u (key, n)
-  GROUP BY p.tenant_id, p.environment_id, s.webhook_id, s.event_type, p.at, u.key
+  ) s (webhook_id, event_type)
+  GROUP BY p.tenant_id, p.environment_id, s.webhook_id, s.event_type, p.at, p.key
 ),${Object.keys(LEVELS)
     .map((level) => addedTo(level as Level))
     .join(',')}
