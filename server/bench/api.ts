@@ -75,6 +75,11 @@ export class Api {
     return ids;
   }
 
+  /** Reads what a route answers with. */
+  get(tenant: string, path: string): Promise<Record<string, unknown>> {
+    return this.#call('GET', path, this.headersOf(tenant));
+  }
+
   async setStatus(tenant: string, ids: readonly string[], status: 'active' | 'paused'): Promise<void> {
     await inParallel(ids, async (id) => {
       await this.#call('PATCH', webhookPath(id), this.headersOf(tenant), { status });

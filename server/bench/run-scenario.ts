@@ -1,3 +1,4 @@
+import { runAnalytics } from './analytics.ts';
 import { runBacklog } from './backlog.ts';
 import { runHanging } from './hanging.ts';
 import type { Options } from './options.ts';
@@ -28,6 +29,9 @@ export async function runScenario(
       break;
     case 'retention':
       await runRetention(running, options, result);
+      break;
+    case 'analytics':
+      await runAnalytics(running, options, result);
       break;
     case 'backlog':
       await runBacklog(running, options, result);

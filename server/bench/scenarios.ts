@@ -9,6 +9,7 @@ export const SCENARIO_NAMES = [
   'restart',
   'hanging',
   'retention',
+  'analytics',
   'backlog',
 ] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];
@@ -31,6 +32,8 @@ export interface Sizes {
   drained: number;
   /** Events of each old day whose time is over. */
   retained: number;
+  /** Webhooks and event types whose attempts of 30 days are counted. */
+  counted: { webhooks: number; types: number };
   /** Deliveries of the load under which the server is killed, and what is killed, one after the other. */
   killed: number;
   kills: readonly Kill[];
@@ -47,6 +50,7 @@ export const FULL_SIZES: Sizes = {
   backlog: 1_000_000,
   drained: 100_000,
   retained: 60_000,
+  counted: { webhooks: 50, types: 20 },
   killed: 40_000,
   kills: ['node', 'all'],
   percentileEvents: 1_000,
@@ -60,6 +64,7 @@ export const QUICK_SIZES: Sizes = {
   backlog: 20_000,
   drained: 2_000,
   retained: 5_000,
+  counted: { webhooks: 5, types: 4 },
   killed: 4_000,
   kills: ['node'],
   percentileEvents: 150,
@@ -82,7 +87,7 @@ export interface LoadScenario {
 
 /** A scenario that is more than one load; each has a file of its own. */
 export interface StagedScenario {
-  kind: 'restart' | 'hanging' | 'retention' | 'backlog';
+  kind: 'restart' | 'hanging' | 'retention' | 'analytics' | 'backlog';
   name: ScenarioName;
   label: string;
   target: 'posthorn';
@@ -175,6 +180,7 @@ export function scenariosOf(sizes: Sizes, processes: number): Scenario[] {
     { kind: 'restart', name: 'restart', label: 'restart', target: 'posthorn' },
     { kind: 'hanging', name: 'hanging', label: 'hanging receiver', target: 'posthorn' },
     { kind: 'retention', name: 'retention', label: 'retention', target: 'posthorn' },
+    { kind: 'analytics', name: 'analytics', label: 'analytics', target: 'posthorn' },
     { kind: 'backlog', name: 'backlog', label: 'backlog', target: 'posthorn' },
   ];
 }

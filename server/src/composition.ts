@@ -4,6 +4,7 @@ import { hintOfRefused } from './access/credentials.ts';
 import { registerJwtIssuerRoutes } from './access/jwt/routes.ts';
 import { registerPortalTokenRoutes } from './access/portal-routes.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
+import { registerAnalyticsRoutes } from './analytics/routes.ts';
 import { createDenials } from './audit/denials.ts';
 import { type AuditLog, createAuditLog } from './audit/log.ts';
 import { registerAuditRoutes } from './audit/routes.ts';
@@ -264,6 +265,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
   registerFilterTestRoute(http, { db, clock, maskerOf });
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
+  registerAnalyticsRoutes(http, { db, clock, webhooks });
   registerAuditRoutes(http, { db, audit });
   // When all that they stand for is there.
   registerDocumentPaths(http, canonical, { db });

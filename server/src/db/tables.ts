@@ -32,6 +32,9 @@ export interface Tables {
   erasure_jobs: ErasureJobsTable;
   audit_chains: AuditChainsTable;
   audit_log: AuditLogTable;
+  rollups_minute: RollupsTable;
+  rollups_hour: RollupsTable;
+  rollups_day: RollupsTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -445,4 +448,14 @@ interface AuditLogTable {
   after: Json<unknown> | null;
   details: Json<unknown> | null;
   hash: Buffer;
+}
+
+interface RollupsTable {
+  tenant_id: string;
+  environment_id: string;
+  webhook_id: string;
+  event_type: string;
+  at: Timestamp;
+  keys: number[];
+  counts: number[];
 }

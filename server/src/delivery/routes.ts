@@ -20,12 +20,11 @@ import {
   listDeliveries,
   payloadIsErased,
   retryNow,
-  webhookStats,
 } from './queries.ts';
 import { cancelDelivery } from './recovery/cancel.ts';
 import { showDelivery } from './show.ts';
 import { showAttempts } from './show-attempt.ts';
-import { AttemptShown, DELIVERY_STATUSES, DeliveryShown, DeliveryStats } from './shown.ts';
+import { AttemptShown, DELIVERY_STATUSES, DeliveryShown } from './shown.ts';
 
 export interface DeliveryRouteDeps {
   db: Database;
@@ -56,12 +55,11 @@ const DeliveryQuery = Type.Object({
   q: filterText('Part of the event type.'),
 });
 
-/** Deliveries, attempts and statistics; and the retry and the end by hand. */
+/** Deliveries and attempts; and the retry and the end by hand. */
 export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps): void {
   const { db, clock, audit, webhooks, maskerOf } = deps;
   app.addSchema(DeliveryShown);
   app.addSchema(AttemptShown);
-  app.addSchema(DeliveryStats);
   const tags = ['Deliveries'];
 
   /** @throws AppError 404 for a webhook that is not the caller's. */
@@ -255,38 +253,6 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         (row) => row,
       );
       return { ...shown, data: await showAttempts(shown.data, BODY_IN_LIST_MAX, await maskerOf(caller)) };
-    },
-  );
-
-  app.get(
-    '/api/v1/webhooks/:id/stats',
-    {
-      config: { permission: 'read', portal: 'read' },
-      schema: {
-        tags,
-        summary: "A webhook's statistics",
-        params: idParam,
-        response: { 200: Type.Ref('WebhookStats') },
-      },
-    },
-    async ({ params, caller }) => {
-      const webhookId = await requireWebhook(caller, params.id);
-      const { totals, waiting } = await webhookStats(db, caller.tenantId, webhookId);
-      const { delivered, dead, attempts, response_time_ms_sum } = totals;
-      const ended = delivered + dead;
-      return {
-        webhook_id: formatId('webhook', webhookId),
-        total_deliveries: ended,
-        successful_deliveries: delivered,
-        failed_deliveries: dead,
-        filtered_deliveries: totals.filtered,
-        waiting_deliveries: waiting,
-        success_rate: ended === 0 ? null : Math.round((delivered / ended) * 10_000) / 100,
-        total_attempts: attempts,
-        failed_attempts: attempts - delivered,
-        average_response_time_ms: attempts === 0 ? null : Math.round(response_time_ms_sum / attempts),
-        last_triggered_at: totals.last_triggered_at?.toISOString() ?? null,
-      };
     },
   );
 }

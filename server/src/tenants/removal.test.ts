@@ -18,8 +18,12 @@ const TABLES = [
   ...['lanes', 'circuits', 'parked_keys', 'portal_revocations', 'replay_jobs', 'retention_cursors', 'erasure_jobs'],
   ...['api_key_old_secrets', 'jwt_issuers', 'rate_limits', 'daily_usage', 'audit_chains', 'audit_log'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
+  ...['rollups_minute', 'rollups_hour', 'rollups_day'],
 ];
-const RECORD_TABLES = ['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'];
+const RECORD_TABLES = [
+  ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
+  ...['rollups_minute', 'rollups_hour', 'rollups_day'],
+];
 
 const newId = createIdSource();
 const audit = createAuditLog({ newId });
@@ -109,6 +113,12 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
         VALUES (${scope}, ${id}, ${id}, ${webhookId}, 'a.b', 'exhausted', 1, now())`,
     sql`INSERT INTO idempotent_requests (tenant_id, environment_id, key, request_hash, created_at)
         VALUES (${scope}, ${id}, 'x', now())`,
+    ...['rollups_minute', 'rollups_hour', 'rollups_day'].map(
+      (
+        table,
+      ) => sql`INSERT INTO ${sql.table(table)} (tenant_id, environment_id, webhook_id, event_type, at, keys, counts)
+        VALUES (${scope}, ${webhookId}, 'a.b', now(), '{0}', '{1}')`,
+    ),
   ]) {
     await statement.execute(handle.db);
   }

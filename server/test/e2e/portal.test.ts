@@ -347,7 +347,8 @@ describe('what belongs to others', () => {
     '/api/v1/deliveries': formatId('delivery', newId()),
     '/api/v1/replays': formatId('replay', newId()),
   };
-  const startOf = (path: string) => Object.keys(NOBODYS).find((start) => path.startsWith(`${start}/{id}`));
+  const startOf = (path: string) =>
+    Object.keys(NOBODYS).find((start) => path.replace('/analytics/', '/').startsWith(`${start}/{id}`));
   /** The catalogue is the environment's. */
   const OF_ROWS = OF_PORTALS.filter(({ path }) => path.includes('{') && !/event-types|webhooks\/events/.test(path));
 
@@ -399,7 +400,7 @@ describe('what belongs to others', () => {
     // Cursors of hers: after each row of each of her lists.
     for (const list of lists) {
       const { next_cursor: cursor } = await succeed(askAs(anna, 'GET', `${list}?limit=1`));
-      if (cursor !== null) filters.push(`cursor=${cursor}`);
+      if (typeof cursor === 'string') filters.push(`cursor=${cursor}`);
     }
     expect(filters.length).toBeGreaterThan(8);
     for (const stranger of Object.values(strangers)) {
@@ -407,7 +408,9 @@ describe('what belongs to others', () => {
       for (const list of lists) {
         for (const filter of filters) {
           const { status, text } = await withToken(token, 'GET', `${list}?${filter}`);
-          expect([list, filter, status]).toEqual([list, filter, 200]);
+          // A list that is filtered by a webhook is empty; figures of one are not there.
+          const ofWebhook = list.includes('/analytics/') && filter.startsWith('webhook_id') && status === 404;
+          if (!ofWebhook) expect([list, filter, status]).toEqual([list, filter, 200]);
           for (const secret of secrets) expect(text, `${list}?${filter}`).not.toContain(secret);
         }
       }
@@ -505,7 +508,8 @@ describe('an owner’s own', () => {
       method === 'DELETE' && canonical === '/api/v1/webhooks/{id}';
     for (const each of OF_PORTALS.toSorted((a, b) => Number(isLast(a)) - Number(isLast(b)))) {
       const { method, path, canonical, route } = each;
-      const start = Object.keys(other.ids).find((kind) => canonical.startsWith(`${kind}/{id}`)) ?? '';
+      const bare = canonical.replace('/analytics/', '/');
+      const start = Object.keys(other.ids).find((kind) => bare.startsWith(`${kind}/{id}`)) ?? '';
       // It can be deleted once.
       const id = isLast(each)
         ? (await succeed(askAs(anna, 'POST', '/api/v1/webhooks', webhookFields()))).id

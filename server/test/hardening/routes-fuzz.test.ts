@@ -48,6 +48,7 @@ beforeAll(async () => {
   const delivery = await posthorn.call('GET', '/api/v1/deliveries');
   const tenant = await posthorn.call('POST', '/api/v1/tenants', { slug: 'other', name: 'Other' });
   THERE['/api/v1/webhooks/'] = webhook.body.id;
+  THERE['/api/v1/analytics/webhooks/'] = webhook.body.id;
   THERE['/api/v1/webhooks/events/'] = type.body.name;
   THERE['/api/v1/events/'] = event.body.id;
   THERE['/api/v1/event-types/'] = type.body.name;
