@@ -40,6 +40,9 @@ import type { Logger } from './kernel/logger.ts';
 import type { SecretBox } from './kernel/secret-box.ts';
 import { programVersion } from './kernel/version.ts';
 import { createLimits } from './limits/limits.ts';
+import { addStreamEntry, cancelledEntry } from './live/entries.ts';
+import { LiveHub } from './live/hub.ts';
+import { registerStreamRoute } from './live/routes.ts';
 import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
@@ -185,6 +188,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const operationalEvents = createOperationalEvents({ publisher, clock, logger });
   const onDisabled = operationalEvents.webhookDisabled;
 
+  const live = new LiveHub({ db, clock, logger, authenticate: authenticator.authenticate, tenants });
+
   const applyChange = ({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change) => {
     if (topic === 'circuits') engine.circuitsChanged(webhookId);
     if (topic === 'tenant_resumed') engine.tenantResumed(tenantId);
@@ -206,6 +211,9 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       webhooks.invalidate(tenantId, environmentId);
     }
     if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
+    // After the caches have forgotten whom they knew.
+    if (topic === 'tenants' || topic === 'api_keys' || topic === 'portal_tokens') void live.recheck(tenantId);
+    if (topic === 'jwt_issuers') void live.recheck();
   };
 
   const { databaseOutage, wholeProgram } = options;
@@ -251,6 +259,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     webhooks,
     maskerOf,
     findEventId: (scope, id) => findEventId(db, scope, id),
+    onCancelled: (trx, row) =>
+      addStreamEntry(trx, { tenantId: row.tenant_id, environmentId: row.environment_id }, cancelledEntry(row, newId())),
   });
   registerDeadLetterRoutes(http, { db, clock, newId, audit, webhooks });
   registerReplayRoutes(http, { db, clock, newId, audit, webhooks });
@@ -260,6 +270,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerRetentionRoutes(http, { db, audit, runNow: () => onRetentionAsked.run() });
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
   registerAuditRoutes(http, { db });
+  registerStreamRoute(http, { db, webhooks, hub: live });
 
   return {
     database,
@@ -275,6 +286,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     applyChange,
     forgetEverything: () => {
       for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
+      void live.recheck();
       engine.circuitsChanged();
       engine.lookForDue();
     },

@@ -20,6 +20,7 @@ import type { Clock } from './kernel/clock.ts';
 import { endsBy } from './kernel/deadline.ts';
 import { createSecretBox } from './kernel/secret-box.ts';
 import { purgeRateLimits } from './limits/ledgers.ts';
+import { purgeStreamEntries } from './live/entries.ts';
 import { startMaintenance } from './operations/maintenance.ts';
 import { startRetention } from './retention/worker.ts';
 import { startRemovalWorker } from './tenants/removal.ts';
@@ -107,6 +108,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'webhook totals', run: () => foldTallies(parts.enginePool) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
         { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
+        { name: 'stream entries', run: (nowMs) => purgeStreamEntries(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
