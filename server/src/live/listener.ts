@@ -23,7 +23,9 @@ export class Listener {
   readonly #clock: Clock;
   readonly #onSlow: () => void;
   #closed = false;
-  #unread = 0;
+  #written = 0;
+  #taken = 0;
+  #takenAtBeat = -1;
 
   constructor(options: {
     response: ServerResponse;
@@ -78,14 +80,13 @@ export class Listener {
 
   /** Keeps the connection from being taken for dead, and moves on the place to resume from: a client has no event of it. */
   beat(id: string | undefined): void {
-    const backlog = this.backlogBytes;
-    // Nothing was read since the last one.
-    if (this.#unread > 0 && backlog >= this.#unread) {
+    // Something waits, and nothing was taken since the last one.
+    if (this.#taken < this.#written && this.#taken === this.#takenAtBeat) {
       this.cut();
       return;
     }
+    this.#takenAtBeat = this.#taken;
     this.#write(`${id === undefined ? '' : `id: ${id}\n`}: heartbeat\n\n`);
-    this.#unread = this.backlogBytes;
   }
 
   end(reason: StreamEnd): void {
@@ -121,7 +122,10 @@ export class Listener {
 
   #write(text: string): void {
     if (this.#closed) return;
-    this.#response.write(text);
+    this.#written += 1;
+    this.#response.write(text, () => {
+      this.#taken += 1;
+    });
     if (this.#response.writableLength > BACKLOG_BYTES_MAX) this.cut();
   }
 }
