@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { purgePortalRevocations } from './access/portal-revocations.ts';
+import { purgeRollups, startRollupWorker } from './analytics/rollup-worker.ts';
 import { removeEntriesBefore } from './audit/queries.ts';
 import { type Composition, type CompositionOptions, compose } from './composition.ts';
 import type { Config } from './config.ts';
@@ -106,6 +107,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'rate limits', run: () => purgeRateLimits(pool) },
         { name: 'replay jobs', run: (nowMs) => purgeReplayJobs(db, nowMs) },
         { name: 'webhook totals', run: () => foldTallies(parts.enginePool) },
+        { name: 'rollups', run: (nowMs) => purgeRollups(pool, nowMs) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
         { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
         { name: 'stream entries', run: (nowMs) => purgeStreamEntries(db, nowMs) },
@@ -113,6 +115,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       ],
     });
     running.push(() => beforeDrained(maintenance.stop()));
+    const rollups = startRollupWorker({ pool: parts.enginePool, clock, logger });
+    running.push(() => beforeDrained(rollups.stop()));
     const replays = startReplayWorker({ db, clock, newId: parts.newId, logger });
     running.push(() => beforeDrained(replays.stop()));
     const removals = startRemovalWorker({ db, clock, logger });

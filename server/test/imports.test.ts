@@ -23,6 +23,7 @@ const FLOORS = [
   ['webhooks'],
   ['delivery'],
   ['events'],
+  ['analytics'],
   ['retention', 'erasure', 'live'],
   ['alerts'],
   ['operations'],

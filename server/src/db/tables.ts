@@ -36,6 +36,9 @@ export interface Tables {
   alert_states: AlertStatesTable;
   alert_incidents: AlertIncidentsTable;
   stream_entries: StreamEntriesTable;
+  rollups_minute: RollupsTable;
+  rollups_hour: RollupsTable;
+  rollups_day: RollupsTable;
 }
 
 /** Read as a Date, written as a Date or an RFC 3339 text. */
@@ -512,4 +515,12 @@ interface StreamEntriesTable {
   webhook_id: string | null;
   for_owner: boolean;
   data: Json<unknown>;
+interface RollupsTable {
+  tenant_id: string;
+  environment_id: string;
+  webhook_id: string;
+  event_type: string;
+  at: Timestamp;
+  keys: number[];
+  counts: number[];
 }

@@ -9,6 +9,11 @@ export function firstAttemptDueAtMs(acceptedAtMs: number): number {
   return acceptedAtMs - CENTURY_MS;
 }
 
+/** When an event was accepted whose first attempt is due at such a time. */
+export function acceptedAtMs(dueAtMs: number): number {
+  return dueAtMs + CENTURY_MS;
+}
+
 /** What waits until such a time is a first attempt that waits for its turn only. */
 export function isFirstAttemptDue(dueAtMs: number): boolean {
   return dueAtMs < FIRST_ATTEMPTS_BEFORE_MS;

@@ -18,7 +18,14 @@ const SETTLE_MS = 120_000;
 
 /** Partitioned by id; their primary keys begin with tenant and environment. */
 const RECORDS = ['events', 'deliveries', 'attempts'] as const;
-const LEDGERS = ['dead_letters', 'event_keys', 'idempotent_requests'] as const;
+const LEDGERS = [
+  'dead_letters',
+  'event_keys',
+  'idempotent_requests',
+  'rollups_minute',
+  'rollups_hour',
+  'rollups_day',
+] as const;
 /**
  * They go with the tenant as a whole. Totals name no environment, and go in the transaction that deletes it. The audit log is
  * the tenant's, and keeps what was done in an environment that is gone.

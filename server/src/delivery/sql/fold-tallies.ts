@@ -1,8 +1,11 @@
+import { countCodes } from '../attempt-codes.ts';
+
 /** The last success that either side knows of. */
 const SUCCESS = `coalesce(greatest(t.last_success_at, excluded.last_success_at), '-infinity')`;
 
 /**
- * Adds tallies to the totals of their webhooks; gives how many rows of them it took. $1: rows at most.
+ * Adds tallies to the totals of their webhooks, and makes one part of the rollups of them (`analytics/`); gives how many
+ * rows of them it took. $1: rows at most.
  *
  * Several nodes may do it at once: each takes rows of its own, in whatever order, so a streak of failures is judged by
  * the times of its failures and of the last success. A webhook that is gone gets no totals again.
@@ -14,7 +17,7 @@ WITH taken AS (
   DELETE FROM webhook_tallies WHERE id IN (
     SELECT id FROM webhook_tallies ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
   )
-  RETURNING tallies
+  RETURNING tallies, seen
 ),
 seen AS (
   SELECT
@@ -67,6 +70,16 @@ folded AS (
       ELSE 0
     END,
     last_failure_at = greatest(t.last_failure_at, excluded.last_failure_at)
+),
+noted AS (SELECT n.* FROM taken, unnest(taken.seen) n),
+counted AS (${countCodes('noted')}),
+parted AS (
+  INSERT INTO rollup_parts (parts)
+  SELECT array_agg(p::counted_attempts) FROM (
+    SELECT tenant_id, environment_id, webhook_id, event_type, at, array_agg(key), array_agg(n) FROM counted
+    GROUP BY tenant_id, environment_id, webhook_id, event_type, at
+  ) p
+  HAVING count(*) > 0
 )
 SELECT count(*)::int AS rows FROM taken`,
 } as const;

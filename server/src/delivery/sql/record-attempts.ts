@@ -1,3 +1,5 @@
+import { ATTEMPT_CODE, SUCCESS_CODE } from '../attempt-codes.ts';
+
 /**
  * What stores attempts and moves their deliveries on, in this order and in one transaction.
  *
@@ -39,12 +41,12 @@ COPY ${table} (
  * takes all rows of a day and compares each with each outcome: ten times the work for 300 outcomes (measured).
  */
 export function recordOutcomes(table: string) {
-  return { name: `record-outcomes-${table}`, text: `WITH moved AS (${moved(table)})${ENDS}${TALLIES}` };
+  return { name: `record-outcomes-${table}`, text: `WITH moved AS (${moved(table)})${ENDS}${tallies(ATTEMPT_CODE)}` };
 }
 
 /** The same for deliveries that all succeeded and keep no order, as most do: without the parts for the others. */
 export function recordSuccesses(table: string) {
-  return { name: `record-successes-${table}`, text: `WITH moved AS (${moved(table)})${TALLIES}` };
+  return { name: `record-successes-${table}`, text: `WITH moved AS (${moved(table)})${tallies(SUCCESS_CODE)}` };
 }
 
 const moved = (table: string) => `
@@ -65,7 +67,7 @@ WHERE d.tenant_id = i.tenant_id AND d.environment_id = i.environment_id AND d.id
   AND d.lease_node = i.lease_node
 RETURNING
   d.tenant_id, d.environment_id, d.id, d.event_id, d.webhook_id, d.event_type, i.status, i.status_reason, i.number,
-  i.trigger, i.ended_at, i.duration_ms, i.error_class, d.ordering_key, i.parks`;
+  i.trigger, i.ended_at, i.duration_ms, i.response_status, i.error_class, d.ordering_key, i.parks`;
 
 /** What only failures and ordered deliveries may need. */
 const ENDS = `,
@@ -96,23 +98,41 @@ buried AS (
   ON CONFLICT DO NOTHING
 )`;
 
-/** One row for all webhooks of the commit; `fold-tallies.ts` adds it to their totals. */
-const TALLIES = `
-INSERT INTO webhook_tallies (tallies)
-SELECT array_agg(seen::webhook_tally)
+/**
+ * One row for all webhooks of the commit: what it counted, which `fold-tallies.ts` adds to their totals, and a number for
+ * each attempt, of which that makes parts of rollups. `code`: SQL of this number.
+ */
+const tallies = (code: string) => `
+INSERT INTO webhook_tallies (tallies, seen)
+SELECT counted.tallies, noted.seen
 FROM (
-  SELECT
-    tenant_id,
-    webhook_id,
-    count(*) FILTER (WHERE status = 'delivered')::int AS delivered,
-    count(*) FILTER (WHERE status = 'dead')::int AS dead,
-    count(*)::int AS attempts,
-    sum(duration_ms)::bigint AS response_time_ms,
-    max(ended_at) AS last_at,
-    max(ended_at) FILTER (WHERE status = 'delivered' AND trigger <> 'failover') AS last_success_at,
-    min(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS first_failure_at,
-    max(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS last_failure_at
-  FROM moved
-  GROUP BY tenant_id, webhook_id
-) seen
-HAVING count(*) > 0`;
+  SELECT array_agg(c::webhook_tally) AS tallies FROM (
+    SELECT
+      tenant_id,
+      webhook_id,
+      count(*) FILTER (WHERE status = 'delivered')::int AS delivered,
+      count(*) FILTER (WHERE status = 'dead')::int AS dead,
+      count(*)::int AS attempts,
+      sum(duration_ms)::bigint AS response_time_ms,
+      max(ended_at) AS last_at,
+      max(ended_at) FILTER (WHERE status = 'delivered' AND trigger <> 'failover') AS last_success_at,
+      min(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS first_failure_at,
+      max(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS last_failure_at
+    FROM moved
+    GROUP BY tenant_id, webhook_id
+  ) c
+) counted, (
+  SELECT array_agg(s::attempts_seen) AS seen FROM (
+    SELECT
+      tenant_id,
+      environment_id,
+      webhook_id,
+      event_type,
+      date_bin('1 minute', ended_at, '2000-01-01Z') AS at,
+      count(*) FILTER (WHERE status = 'dead')::int AS dead,
+      array_agg(${code}) AS codes
+    FROM moved
+    GROUP BY tenant_id, environment_id, webhook_id, event_type, at
+  ) s
+) noted
+WHERE counted.tallies IS NOT NULL`;
