@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { purgePortalRevocations } from './access/portal-revocations.ts';
+import { purgeIncidents } from './alerts/incident-rows.ts';
 import { purgeRollups, startRollupWorker } from './analytics/rollup-worker.ts';
 import { removeEntriesBefore } from './audit/queries.ts';
 import { type Composition, type CompositionOptions, compose } from './composition.ts';
@@ -110,6 +111,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'rollups', run: (nowMs) => purgeRollups(pool, nowMs) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
         { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
+        { name: 'incidents', run: (nowMs) => purgeIncidents(db, nowMs) },
         { name: 'stream entries', run: (nowMs) => purgeStreamEntries(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
@@ -123,6 +125,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => beforeDrained(removals.stop()));
     const erasures = startErasureWorker({ db, connection, box, audit: parts.audit, clock, logger });
     running.push(() => beforeDrained(erasures.stop()));
+    const alerts = parts.startAlerts();
+    running.push(() => beforeDrained(alerts.stop()));
     const retention = startRetention({
       connection,
       clock,

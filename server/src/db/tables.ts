@@ -515,6 +515,8 @@ interface StreamEntriesTable {
   webhook_id: string | null;
   for_owner: boolean;
   data: Json<unknown>;
+}
+
 interface RollupsTable {
   tenant_id: string;
   environment_id: string;

@@ -47,6 +47,10 @@ export interface EngineOptions {
   soleNode: boolean;
   /** A receiver answered 410: its webhook must be disabled. */
   onGone: (task: DeliveryTask) => Promise<void>;
+  /** A delivery was given up, and that is recorded. Tests are not told of. */
+  onDead?: (record: AttemptRecord) => void;
+  /** A webhook with an open circuit has taken a request: its circuit is closed. */
+  onRecovered?: (webhook: LaneKey) => void;
   /** What sends requests (HTTP); tests script it. */
   sender?: Sender;
 }
@@ -95,6 +99,7 @@ export class DeliveryEngine {
   /** Those of them whose leases are not this node's any more: what comes of them moves nothing. */
   readonly #lost = new WeakSet<DeliveryTask>();
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
+  #inFlightMax: number;
   #draining = false;
   #pumping = false;
 
@@ -103,6 +108,7 @@ export class DeliveryEngine {
     this.#options = options;
     this.#rows = new DeliveryRows(pool);
     this.#inHand = new InHand(options.queuedMax);
+    this.#inFlightMax = options.inFlightMax;
     this.#turns = new Turns(options.inFlightMax);
     this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
     this.#sender = options.sender ?? createSender({ clock, guard: options.guard });
@@ -119,7 +125,13 @@ export class DeliveryEngine {
     });
     this.#totals = new Totals({ pool, clock, logger });
     this.#attempts = new Attempts({ ...options, sender: this.#sender });
-    this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
+    this.#circuits = new Circuits({
+      pool,
+      clock,
+      logger,
+      onChange: (key) => this.#circuitChanged(key),
+      onRecovered: options.onRecovered,
+    });
     this.#owners = new LaneOwners(pool, clock);
     this.#notices = new LaneNotices({ pool, clock, logger, owners: this.#owners });
     this.#handover = new LaneHandover({
@@ -254,6 +266,17 @@ export class DeliveryEngine {
       lanes: this.#inHand.lanes.size,
       openCircuits: this.#circuits.size,
     };
+  }
+
+  /** Requests under way at once, from now on. */
+  set inFlightMax(inFlightMax: number) {
+    this.#inFlightMax = inFlightMax;
+    this.#turns.inFlightMax = inFlightMax;
+    this.#pump();
+  }
+
+  get inFlightMax(): number {
+    return this.#inFlightMax;
   }
 
   /**
@@ -435,7 +458,7 @@ export class DeliveryEngine {
    */
   get #mayBegin(): boolean {
     if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
-    return this.#underWay.size < this.#options.inFlightMax;
+    return this.#underWay.size < this.#inFlightMax;
   }
 
   #begin(turn: Turn, task: DeliveryTask): void {
@@ -559,6 +582,8 @@ export class DeliveryEngine {
       this.#testers.get(task.id)?.(record);
       this.#testers.delete(task.id);
     }
+    // What came of a lost lease moved nothing.
+    if (outcome.status === 'dead' && task.trigger !== 'test' && !this.#lost.has(task)) this.#options.onDead?.(record);
     if (outcome.status === 'dead' && outcome.disableWebhook) {
       this.#options.onGone(task).catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook that is gone could not be disabled');

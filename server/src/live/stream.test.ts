@@ -228,7 +228,7 @@ describe('a stream that is resumed', () => {
       'a.five',
     ]);
     expect(rest.map(({ lastId }) => lastId)).toEqual(rest.map(({ lastId }) => lastId).sort());
-    const byQuery = await listen(`?last_event_id=${one?.lastId.toUpperCase()}`);
+    const byQuery = await listen(`?last_event_id=${one?.lastId?.toUpperCase()}`);
     expect((await messages(byQuery, 4)).map(({ data }) => data.event_type)).toEqual(
       again.of('delivery').map(({ data }) => data.event_type),
     );
