@@ -50,8 +50,16 @@ afterEach(async () => {
     }
   }
   await database.query('DELETE FROM alert_incidents');
+  await forgetCounts();
   receiver.requests.length = 0;
 });
+
+/** As if what was counted were long ago. */
+async function forgetCounts(): Promise<void> {
+  for (const table of ['webhook_tallies', 'rollup_parts', 'rollups_minute', 'rollups_hour', 'rollups_day']) {
+    await database.query(`DELETE FROM ${table}`);
+  }
+}
 
 async function succeed(method: string, path: string, body?: unknown, headers?: Record<string, string>) {
   const answer = await posthorn.call(method, path, body, headers);
@@ -220,8 +228,7 @@ describe('an incident', () => {
     );
     expect(await incidents()).toHaveLength(1);
     // Time passes: what was counted is of long ago.
-    await database.query(`UPDATE rollups_minute SET at = at - interval '1 hour'`);
-    await database.query('DELETE FROM webhook_tallies');
+    await forgetCounts();
     await lookNow();
     await eventually(
       async () => (await database.query('SELECT clear_since FROM alert_states')).rows[0]?.clear_since,
@@ -343,10 +350,10 @@ describe('an incident', () => {
 
 describe('each metric', () => {
   test('delivery_failure_rate and response times are those of the period', async () => {
-    await rule({ name: 'rate', metric: 'delivery_failure_rate', threshold: 50, minimum_samples: 2 });
-    await rule({ name: 'p95', metric: 'response_time_p95', threshold: 50, minimum_samples: 1 });
-    await rule({ name: 'average', metric: 'response_time', threshold: 100_000, minimum_samples: 1 });
-    await dying();
+    const { id: webhook_id } = await dying();
+    await rule({ name: 'rate', metric: 'delivery_failure_rate', threshold: 50, minimum_samples: 3, webhook_id });
+    await rule({ name: 'p95', metric: 'response_time_p95', threshold: 50, minimum_samples: 1, webhook_id });
+    await rule({ name: 'average', metric: 'response_time', threshold: 100_000, minimum_samples: 1, webhook_id });
     receiver.onRequest = (request) => void setTimeout(() => request.respond(500), 80);
     for (let count = 0; count < 3; count += 1) await publish();
     await eventually(
