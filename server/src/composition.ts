@@ -4,6 +4,9 @@ import { hintOfRefused } from './access/credentials.ts';
 import { registerJwtIssuerRoutes } from './access/jwt/routes.ts';
 import { registerPortalTokenRoutes } from './access/portal-routes.ts';
 import { registerApiKeyRoutes } from './access/routes.ts';
+import { Capacity } from './alerts/capacity.ts';
+import { registerAlertRoutes } from './alerts/routes.ts';
+import { startAlertWorker } from './alerts/worker.ts';
 import { registerAnalyticsRoutes } from './analytics/routes.ts';
 import { createDenials } from './audit/denials.ts';
 import { type AuditLog, createAuditLog } from './audit/log.ts';
@@ -27,6 +30,7 @@ import { registerErasureRoutes } from './erasure/routes.ts';
 import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { registerFilterTestRoute } from './events/filter-test.ts';
+import { type OperationalEvent, publishOperational } from './events/operational-event.ts';
 import { createOperationalEvents } from './events/operational-events.ts';
 import { registerPublishRoutes } from './events/publish-routes.ts';
 import { Publisher } from './events/publisher.ts';
@@ -44,6 +48,9 @@ import type { Logger } from './kernel/logger.ts';
 import type { SecretBox } from './kernel/secret-box.ts';
 import { programVersion } from './kernel/version.ts';
 import { createLimits } from './limits/limits.ts';
+import { addStreamEntry, cancelledEntry } from './live/entries.ts';
+import { LiveHub } from './live/hub.ts';
+import { registerStreamRoute } from './live/routes.ts';
 import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
@@ -51,7 +58,7 @@ import { registerRetentionRoutes } from './retention/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
-import { disableWebhook } from './webhooks/commands.ts';
+import { disableWebhook, type WebhookStore } from './webhooks/commands.ts';
 import { createWebhookDirectory } from './webhooks/directory.ts';
 import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
@@ -64,6 +71,7 @@ export interface CompositionOptions {
     | 'egressProxy'
     | 'corsOrigins'
     | 'maxInFlight'
+    | 'maxInFlightScaled'
     | 'maxQueued'
     | 'trustedProxies'
     | 'authFailuresPerMinute'
@@ -118,6 +126,8 @@ export interface Composition {
   onRetentionAsked: { run: () => boolean };
   /** After the engine, which may have something to tell until it has stopped. */
   stopOperationalEvents: () => Promise<void>;
+  /** Looks at alert rules from now on. */
+  startAlerts: () => { stop(): Promise<void> };
 }
 
 /** Ties the parts together. What flows back from a later part to an earlier one is a callback that is set here. */
@@ -146,7 +156,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     alone: options.soleNode && options.wholeProgram === undefined,
   });
   const { webhooksMax, takeEvents, admit } = limits;
-  const webhookStore = { db, clock, newId, audit, box, directory: webhooks, webhooksMax };
+  const webhookStore: WebhookStore = {
+    ...{ db, clock, newId, audit, box, directory: webhooks, webhooksMax },
+    onEnabled: (webhook) => operationalEvents.webhookRecovered({ ...webhook, reason: 'enabled' }),
+  };
   const { egressAllow: allow, egressProxy: proxy } = config;
   const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
   // Apart from the engine's, so that keys are fetched however many deliveries wait for connections.
@@ -177,6 +190,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       const disabled = await disableWebhook(webhookStore, task, task.webhookId, 'gone');
       if (disabled !== undefined) onDisabled(disabled);
     },
+    onDead: (record) => operationalEvents.deliveryDead(record),
+    onRecovered: (webhook) => operationalEvents.webhookRecovered({ ...webhook, reason: 'circuit_closed' }),
   });
   const writer = new EventWriter({ pool: enginePool, engine, clock, logger });
   const allowUnknownEventTypes = (tenantId: string) => {
@@ -186,8 +201,18 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       : settings.allow_unknown_event_types;
   };
   const publisher = new Publisher({ eventTypes, allowUnknownEventTypes, webhooks, engine, writer, clock, newId });
-  const operationalEvents = createOperationalEvents({ publisher, clock, logger });
+  const operationalEvents = createOperationalEvents({ publisher, webhooks, db, clock, logger });
   const onDisabled = operationalEvents.webhookDisabled;
+
+  const capacity = new Capacity({
+    ...{ db, clock, logger },
+    usual: config.maxInFlight,
+    raised: config.maxInFlightScaled ?? 2 * config.maxInFlight,
+    apply: (inFlightMax) => {
+      engine.inFlightMax = inFlightMax;
+    },
+  });
+  const live = new LiveHub({ db, clock, logger, authenticate: authenticator.authenticate, tenants });
 
   const applyChange = ({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change) => {
     if (topic === 'circuits') engine.circuitsChanged(webhookId);
@@ -210,6 +235,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       webhooks.invalidate(tenantId, environmentId);
     }
     if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
+    // After the caches have forgotten whom they knew.
+    if (topic === 'tenants' || topic === 'api_keys' || topic === 'portal_tokens') void live.recheck(tenantId);
+    if (topic === 'jwt_issuers') void live.recheck();
+    if (topic === 'capacity' || topic === 'tenants') void capacity.refresh();
   };
 
   const { databaseOutage, wholeProgram } = options;
@@ -226,7 +255,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     databaseOutage,
     processes: () => wholeProgram?.processes(),
   });
-  const metrics = registerMetricsRoute(http, { engine, writer, wholeProgram: wholeProgram?.metrics });
+  const metrics = registerMetricsRoute(http, { engine, writer, live, capacity, wholeProgram: wholeProgram?.metrics });
   registerTenantRoutes(http, { db, clock, newId, audit, onChange: applyChange });
   registerApiKeyRoutes(http, { db, clock, newId, audit, box, onChange: applyChange });
   registerPortalTokenRoutes(http, { db, clock, audit, box, onChange: applyChange });
@@ -256,6 +285,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     webhooks,
     maskerOf,
     findEventId: (scope, id) => findEventId(db, scope, id),
+    onCancelled: (trx, row) =>
+      addStreamEntry(trx, { tenantId: row.tenant_id, environmentId: row.environment_id }, cancelledEntry(row, newId())),
   });
   registerDeadLetterRoutes(http, { db, clock, newId, audit, webhooks });
   registerReplayRoutes(http, { db, clock, newId, audit, webhooks });
@@ -267,6 +298,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerTestRoute(http, { db, eventTypes, webhooks, maskerOf, engine, writer, clock, newId, audit });
   registerAnalyticsRoutes(http, { db, clock, webhooks });
   registerAuditRoutes(http, { db, audit });
+  registerAlertRoutes(http, { db, clock, newId, audit, webhooks });
+  registerStreamRoute(http, { db, webhooks, hub: live });
   // When all that they stand for is there.
   registerDocumentPaths(http, canonical, { db });
 
@@ -284,6 +317,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     applyChange,
     forgetEverything: () => {
       for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
+      void live.recheck();
+      void capacity.refresh();
       engine.circuitsChanged();
       engine.lookForDue();
     },
@@ -297,5 +332,15 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
     onRetentionAsked,
     stopOperationalEvents: () => operationalEvents.stop(),
+    startAlerts: () => {
+      const publish = (event: OperationalEvent) => publishOperational(publisher, event);
+      const worker = startAlertWorker({ db, clock, newId, publish, logger });
+      return {
+        async stop() {
+          capacity.stop();
+          await worker.stop();
+        },
+      };
+    },
   };
 }

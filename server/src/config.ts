@@ -32,6 +32,8 @@ export interface Config {
   logLevel: LogLevel;
   /** Requests that may be under way to receivers at once, all tenants together. */
   maxInFlight: number;
+  /** The same while an alert asks for more capacity; undefined: twice `maxInFlight`. */
+  maxInFlightScaled: number | undefined;
   /** Deliveries that may wait in memory; more wait in their rows. */
   maxQueued: number;
   /** Seconds that a stop waits for requests under way. */
@@ -194,6 +196,19 @@ export const SETTINGS: readonly Setting[] = [
       config.maxInFlight = value;
     },
   ),
+  {
+    ...integer(
+      'POSTHORN_MAX_IN_FLIGHT_SCALED',
+      2_048,
+      1,
+      20_000,
+      'The same while an alert with the action `scale_processing_capacity` is open. At or below `POSTHORN_MAX_IN_FLIGHT`: it is never raised.',
+      (config, value) => {
+        config.maxInFlightScaled = value;
+      },
+    ),
+    default: 'twice `POSTHORN_MAX_IN_FLIGHT`',
+  },
   integer(
     'POSTHORN_MAX_QUEUED',
     200_000,
@@ -278,6 +293,7 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     corsOrigins: [],
     logLevel: dev ? 'warn' : 'info',
     maxInFlight: 1_024,
+    maxInFlightScaled: undefined,
     maxQueued: 200_000,
     drainSeconds: 20,
     processes: 1,

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { purgePortalRevocations } from './access/portal-revocations.ts';
+import { purgeIncidents } from './alerts/incident-rows.ts';
 import { purgeRollups, startRollupWorker } from './analytics/rollup-worker.ts';
 import { removeEntriesBefore } from './audit/queries.ts';
 import { type Composition, type CompositionOptions, compose } from './composition.ts';
@@ -21,6 +22,7 @@ import type { Clock } from './kernel/clock.ts';
 import { endsBy } from './kernel/deadline.ts';
 import { createSecretBox } from './kernel/secret-box.ts';
 import { purgeRateLimits } from './limits/ledgers.ts';
+import { purgeStreamEntries } from './live/entries.ts';
 import { startMaintenance } from './operations/maintenance.ts';
 import { startRetention } from './retention/worker.ts';
 import { startRemovalWorker } from './tenants/removal.ts';
@@ -109,6 +111,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'rollups', run: (nowMs) => purgeRollups(pool, nowMs) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
         { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
+        { name: 'incidents', run: (nowMs) => purgeIncidents(db, nowMs) },
+        { name: 'stream entries', run: (nowMs) => purgeStreamEntries(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
       ],
     });
@@ -121,6 +125,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => beforeDrained(removals.stop()));
     const erasures = startErasureWorker({ db, connection, box, audit: parts.audit, clock, logger });
     running.push(() => beforeDrained(erasures.stop()));
+    const alerts = parts.startAlerts();
+    running.push(() => beforeDrained(alerts.stop()));
     const retention = startRetention({
       connection,
       clock,

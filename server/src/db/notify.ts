@@ -18,7 +18,8 @@ export interface Change {
     | 'circuits'
     | 'webhook_resumed'
     | 'tenant_resumed'
-    | 'encryption_keys';
+    | 'encryption_keys'
+    | 'capacity';
   /** With `jwt_issuers`, which belong to no tenant, the one that the operator acted for. Empty with `encryption_keys`. */
   tenantId: string;
   environmentId?: string;

@@ -50,6 +50,10 @@ export interface EngineOptions {
   soleNode: boolean;
   /** A receiver answered 410: its webhook must be disabled. */
   onGone: (task: DeliveryTask) => Promise<void>;
+  /** A delivery was given up, and that is recorded. Tests are not told of. */
+  onDead?: (record: AttemptRecord) => void;
+  /** A webhook with an open circuit has taken a request: its circuit is closed. */
+  onRecovered?: (webhook: LaneKey) => void;
   /** What sends requests (HTTP); tests script it. */
   sender?: Sender;
 }
@@ -106,6 +110,7 @@ export class DeliveryEngine {
   /** How many more deliveries are under way than requests. */
   #sharing = 0;
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
+  #inFlightMax: number;
   #draining = false;
   #pumping = false;
 
@@ -114,6 +119,7 @@ export class DeliveryEngine {
     this.#options = options;
     this.#rows = new DeliveryRows(pool);
     this.#inHand = new InHand(options.queuedMax);
+    this.#inFlightMax = options.inFlightMax;
     this.#turns = new Turns(options.inFlightMax);
     this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
     this.#gatherings = new Wakeups(clock, (webhookIds) => this.#gathered(webhookIds));
@@ -138,7 +144,13 @@ export class DeliveryEngine {
       tokens: this.#tokens,
       tooLarge: this.#tooLarge,
     });
-    this.#circuits = new Circuits({ pool, clock, logger, onChange: (key) => this.#circuitChanged(key) });
+    this.#circuits = new Circuits({
+      pool,
+      clock,
+      logger,
+      onChange: (key) => this.#circuitChanged(key),
+      onRecovered: options.onRecovered,
+    });
     this.#owners = new LaneOwners(pool, clock);
     this.#notices = new LaneNotices({ pool, clock, logger, owners: this.#owners });
     this.#handover = new LaneHandover({
@@ -279,6 +291,17 @@ export class DeliveryEngine {
       lanes: this.#inHand.lanes.size,
       openCircuits: this.#circuits.size,
     };
+  }
+
+  /** Requests under way at once, from now on. */
+  set inFlightMax(inFlightMax: number) {
+    this.#inFlightMax = inFlightMax;
+    this.#turns.inFlightMax = inFlightMax;
+    this.#pump();
+  }
+
+  get inFlightMax(): number {
+    return this.#inFlightMax;
   }
 
   /**
@@ -487,7 +510,7 @@ export class DeliveryEngine {
    */
   get #mayBegin(): boolean {
     if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
-    return this.#underWay.size - this.#sharing < this.#options.inFlightMax;
+    return this.#underWay.size - this.#sharing < this.#inFlightMax;
   }
 
   /** `token`: what came of asking for one, when that was just done for this delivery. */
@@ -686,6 +709,8 @@ export class DeliveryEngine {
       this.#testers.get(task.id)?.(record);
       this.#testers.delete(task.id);
     }
+    // What came of a lost lease moved nothing.
+    if (outcome.status === 'dead' && task.trigger !== 'test' && !this.#lost.has(task)) this.#options.onDead?.(record);
     if (outcome.status === 'dead' && outcome.disableWebhook) {
       this.#options.onGone(task).catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook that is gone could not be disabled');

@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { auditorOf } from '../audit/auditor.ts';
-import type { AuditLog } from '../audit/log.ts';
+import type { AuditLog, Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { Caller, Scope } from '../http/caller.ts';
 import { filterText, readTimeFilter } from '../http/filters.ts';
@@ -15,6 +15,7 @@ import { findWithin } from '../webhooks/owner.ts';
 import {
   attemptsOf,
   type DeliveryFilter,
+  type DeliveryRow,
   findDelivery,
   listAttempts,
   listDeliveries,
@@ -34,6 +35,8 @@ export interface DeliveryRouteDeps {
   maskerOf: MaskerOf;
   /** UUID of an event by its TypeID or the publisher's own id. */
   findEventId: (scope: Scope, id: string) => Promise<string | undefined>;
+  /** In the transaction that cancels a delivery. */
+  onCancelled: Recording<DeliveryRow>;
 }
 
 /** Characters of a body that a list shows, and that a single delivery's page shows. */
@@ -216,14 +219,21 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
     },
     async (request) => {
       const id = parseId('delivery', request.params.id);
-      const row = await cancelDelivery(db, request.caller, id, new Date(clock.now()), (trx, { before, after }) =>
-        audit.record(trx, auditorOf(request), {
-          action: 'delivery.cancelled',
-          resourceType: 'delivery',
-          resourceId: formatId('delivery', after.id),
-          before: { status: before.status },
-          after: { status: after.status },
-        }),
+      const row = await cancelDelivery(
+        db,
+        request.caller,
+        id,
+        new Date(clock.now()),
+        async (trx, { before, after }) => {
+          await deps.onCancelled(trx, after);
+          await audit.record(trx, auditorOf(request), {
+            action: 'delivery.cancelled',
+            resourceType: 'delivery',
+            resourceId: formatId('delivery', after.id),
+            before: { status: before.status },
+            after: { status: after.status },
+          });
+        },
       );
       return showDelivery(row, await maskerOf(request.caller));
     },

@@ -22,6 +22,8 @@ let posthorn: TestPosthorn;
 let gone: Receiver;
 /** Takes everything. */
 let watching: Receiver;
+/** Answers as it is told. */
+let failing: Receiver;
 let database: pg.Client;
 
 beforeAll(async () => {
@@ -29,19 +31,21 @@ beforeAll(async () => {
   gone = await startReceiver();
   gone.onRequest = (request) => request.respond(410);
   watching = await startReceiver();
+  failing = await startReceiver();
   database = new pg.Client(posthorn.database.connection);
   await database.connect();
 });
 afterAll(async () => {
   await database.end();
-  await Promise.all([gone.stop(), watching.stop()]);
+  await Promise.all([gone.stop(), watching.stop(), failing.stop()]);
   await posthorn.stop();
 });
 afterEach(async () => {
-  for (const webhook of (await posthorn.call('GET', '/api/v1/webhooks')).body.data) {
+  for (const webhook of (await posthorn.call('GET', '/api/v1/webhooks?limit=250')).body.data) {
     await posthorn.call('DELETE', `/api/v1/webhooks/${webhook.id}`);
   }
   watching.requests.length = 0;
+  failing.requests.length = 0;
 });
 
 async function createWebhook(fields: Record<string, unknown>) {
@@ -163,5 +167,172 @@ describe('webhook.disabled', () => {
     expect(await Promise.all([['webhook.disabled'], ['webhook.*'], ['webhook.disabeld'], ['web.*']].map(ask))).toEqual([
       201, 201, 422, 422,
     ]);
+  });
+});
+
+/** Answers with this status, whatever is asked. */
+const answering = (status: number) => {
+  failing.onRequest = (request) => request.respond(status);
+};
+const requestsOf = (path: string) => watching.requests.filter((request) => request.path === path);
+const dataOf = (path: string) => requestsOf(path).map((request) => JSON.parse(request.body.toString()).data);
+const eventsOf = async (type: string) =>
+  (await posthorn.call('GET', `/api/v1/events?limit=250&event_type=${type}`)).body.data;
+
+describe('delivery.dead', () => {
+  it('is told to the others that ask for it, and of an owner to this owner and to nobody', async () => {
+    answering(500);
+    await createWebhook({ url: `${watching.url}/ops`, events: ['delivery.dead'] });
+    await createWebhook({ url: `${watching.url}/prefix`, events: ['delivery.*'], owner: 'ann' });
+    await createWebhook({ url: `${watching.url}/bob`, events: ['delivery.dead'], owner: 'bob' });
+    await createWebhook({ url: `${watching.url}/all`, events: ['*'] });
+    const dying = await createWebhook({
+      ...{ name: 'CRM', owner: 'ann', url: `${failing.url}/crm?token=secret`, retry_policy: { max_attempts: 1 } },
+      events: ['order.dies', 'delivery.dead'],
+    });
+    const event = (await publish('order.dies')).body;
+    await eventually(
+      async () => [requestsOf('/ops').length, requestsOf('/prefix').length],
+      ([ops, prefix]) => ops === 1 && prefix === 1,
+    );
+    const [delivery] = (await posthorn.call('GET', `/api/v1/deliveries?webhook_id=${dying.id}`)).body.data;
+    expect(dataOf('/ops')).toEqual([
+      {
+        delivery_id: delivery.id,
+        event_id: event.id,
+        event_type: 'order.dies',
+        reason: 'attempts_used_up',
+        attempt_count: 1,
+        response_status: 500,
+        error_class: 'response',
+        dead_at: delivery.completed_at,
+        webhook: { webhook_id: dying.id, name: 'CRM', url: `${failing.url}/crm`, owner: 'ann' },
+        omitted_before: 0,
+      },
+    ]);
+    expect([requestsOf('/bob').length, failing.requests.length]).toEqual([0, 1]);
+    // Tried again by hand, it dies again.
+    await posthorn.call('POST', `/api/v1/deliveries/${delivery.id}/retry`);
+    await eventually(
+      async () => requestsOf('/ops').length,
+      (count) => count === 2,
+    );
+    expect(dataOf('/ops')[1].attempt_count).toBe(2);
+  });
+
+  it('makes no event where nobody asks for it, nor of a test', async () => {
+    answering(500);
+    const before = (await eventsOf('delivery.dead')).length;
+    const dying = await createWebhook({ url: failing.url, events: ['order.dies'], retry_policy: { max_attempts: 1 } });
+    await publish('order.dies');
+    await createWebhook({ url: `${watching.url}/late`, events: ['order.last'] });
+    await eventually(
+      async () => (await posthorn.call('GET', `/api/v1/dead-letters?webhook_id=${dying.id}`)).body.data,
+      (letters) => letters.length === 1,
+    );
+    await createWebhook({ url: `${watching.url}/ops`, events: ['delivery.dead'] });
+    await posthorn.call('POST', `/api/v1/webhooks/${dying.id}/test`, {});
+    await publish('order.dies');
+    await eventually(
+      async () => requestsOf('/ops').length,
+      (count) => count === 1,
+    );
+    expect(await eventsOf('delivery.dead')).toHaveLength(before + 1);
+  });
+
+  it('is never the cause of another one', async () => {
+    answering(500);
+    const before = (await eventsOf('delivery.dead')).length;
+    const policy = { retry_policy: { max_attempts: 1 } };
+    for (let count = 0; count < 3; count += 1) {
+      await createWebhook({ url: `${failing.url}/ops`, events: ['delivery.dead'], ...policy });
+    }
+    await createWebhook({ url: failing.url, events: ['order.dies'], ...policy });
+    await publish('order.dies');
+    await eventually(
+      async () => (await posthorn.call('GET', '/api/v1/deliveries?event_type=delivery.dead&status=dead')).body.data,
+      (dead) => dead.length >= 3,
+    );
+    // One more, which would come after any that these had caused.
+    await publish('order.dies');
+    await eventually(
+      () => eventsOf('delivery.dead'),
+      (events) => events.length >= before + 2,
+    );
+    expect(await eventsOf('delivery.dead')).toHaveLength(before + 2);
+  });
+
+  it('is told of a hundred times a minute, and then how many were left out', async () => {
+    answering(500);
+    await createWebhook({ url: `${watching.url}/ops`, events: ['delivery.dead'] });
+    await createWebhook({
+      url: failing.url,
+      events: ['flood.*'],
+      retry_policy: { max_attempts: 1 },
+      circuit_breaker: { enabled: false },
+    });
+    const atMs = Date.now();
+    const events = Array.from({ length: 400 }, () => ({ event_type: 'flood.dies', data: {} }));
+    expect((await posthorn.call('POST', '/api/v1/events/batch', { events })).status).toBe(202);
+    const dead = async () =>
+      Number((await database.query(`SELECT count(*) FROM dead_letters WHERE event_type = 'flood.dies'`)).rows[0].count);
+    await eventually(dead, (count) => count === 400);
+    await eventually(
+      async () => requestsOf('/ops').length,
+      (count) => count >= 100,
+    );
+    const minutes = 1 + Math.floor(Date.now() / 60_000) - Math.floor(atMs / 60_000);
+    expect(requestsOf('/ops').length).toBeLessThanOrEqual(100 * minutes);
+  });
+});
+
+describe('webhook.recovered', () => {
+  it('is told when a circuit is closed, and once in a while only', async () => {
+    answering(500);
+    await createWebhook({ url: `${watching.url}/ops`, events: ['webhook.recovered'] });
+    const circuit_breaker = { failure_rate: 0.5, minimum_requests: 2, window_seconds: 10, open_seconds: 1 };
+    const flaky = await createWebhook({
+      ...{ name: 'Flaky', url: failing.url, events: ['order.flaky', 'webhook.recovered'], circuit_breaker },
+      retry_policy: { initial_delay_seconds: 1, max_delay_seconds: 1, jitter: 0, max_attempts: 20 },
+    });
+    for (let count = 0; count < 4; count += 1) await publish('order.flaky');
+    await eventually(
+      async () => (await posthorn.call('GET', `/api/v1/webhooks/${flaky.id}`)).body.circuit_state,
+      (state) => state !== 'closed',
+    );
+    answering(200);
+    await eventually(
+      async () => requestsOf('/ops').length,
+      (count) => count > 0,
+    );
+    expect(dataOf('/ops')).toEqual([
+      {
+        webhook_id: flaky.id,
+        ...{ name: 'Flaky', url: `${failing.url}/`, owner: null },
+        reason: 'circuit_closed',
+        recovered_at: expect.any(String),
+      },
+    ]);
+  });
+
+  it('is told when somebody enables what Posthorn had disabled, and not what a person had', async () => {
+    await createWebhook({ url: `${watching.url}/ops`, events: ['webhook.*'] });
+    const [off, byHand] = [
+      await createWebhook({ url: gone.url, events: ['order.off'] }),
+      await createWebhook({ events: ['a.b'] }),
+    ];
+    await publish('order.off');
+    await eventually(
+      async () => requestsOf('/ops').length,
+      (count) => count === 1,
+    );
+    await posthorn.call('PATCH', `/api/v1/webhooks/${byHand.id}`, { status: 'disabled' });
+    await posthorn.call('POST', `/api/v1/webhooks/${byHand.id}/enable`);
+    await posthorn.call('POST', `/api/v1/webhooks/${off.id}/enable`);
+    await eventually(
+      async () => requestsOf('/ops').length,
+      (count) => count === 2,
+    );
+    expect(dataOf('/ops')[1]).toMatchObject({ webhook_id: off.id, reason: 'enabled' });
   });
 });

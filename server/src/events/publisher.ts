@@ -108,15 +108,22 @@ export class Publisher {
 
   /**
    * Publishes an event of Posthorn's own: its type need not be known, and of its subscribers those get it that `isFor`
-   * takes, whatever their filters are: these are made for what the product publishes. Publishing the same again, by its
-   * `eventId`, does nothing.
+   * takes, whatever their filters are: these are made for what the product publishes. `to` gets it whether it is
+   * subscribed or not. Publishing the same again, by its `eventId`, does nothing.
    *
    * @throws AppError 409 when the `eventId` was used for another event; 503.
    */
-  async publishOwn(scope: Scope, request: PublishRequest, isFor: (target: WebhookTarget) => boolean): Promise<void> {
-    const subscribers = await this.#options.webhooks.match(scope, request.type);
-    const chosen = { wanted: subscribers.filter(isFor), filtered: [] };
-    await this.#options.writer.store([this.#prepare(scope, request, chosen, undefined)]);
+  async publishOwn(
+    scope: Scope,
+    request: PublishRequest,
+    isFor: (target: WebhookTarget) => boolean,
+    to?: string,
+  ): Promise<void> {
+    const { webhooks, writer } = this.#options;
+    const wanted = (await webhooks.match(scope, request.type)).filter((target) => target.id !== to && isFor(target));
+    const named = to === undefined ? undefined : await webhooks.find(scope, to);
+    if (named !== undefined) wanted.push(named);
+    await writer.store([this.#prepare(scope, request, { wanted, filtered: [] }, undefined)]);
   }
 
   /** Without a promise for what is in memory, which is nearly always. */

@@ -21,6 +21,8 @@ export const ID_PREFIXES = {
   replay: 'rpl',
   erasure: 'ers',
   audit: 'aud',
+  alertRule: 'alr',
+  incident: 'inc',
 } as const;
 
 export type IdKind = keyof typeof ID_PREFIXES;

@@ -1,16 +1,24 @@
 import Fastify from 'fastify';
 import { expect, test } from 'vitest';
+import type { Capacity } from '../alerts/capacity.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { EventWriter } from '../events/event-writer.ts';
 import type { HttpServer } from '../http/server.ts';
+import type { LiveHub } from '../live/hub.ts';
 import { type MetricsSnapshot, ProgramMetrics, registerMetricsRoute } from './metrics.ts';
 
 /** The metrics of a process with these gauges. */
 function metricsOf(gauges: DeliveryEngine['gauges']): Promise<MetricsSnapshot> {
-  const engine = { counters: { attempts: 5, delivered: 3, failed: 1, dead: 1 }, gauges } as DeliveryEngine;
+  const engine = {
+    counters: { attempts: 5, delivered: 3, failed: 1, dead: 1 },
+    gauges,
+    inFlightMax: 8,
+  } as DeliveryEngine;
+  const live = { figures: { open: 1, cut: 2, backlogBytes: 3 } } as LiveHub;
+  const capacity = { isRaised: true } as Capacity;
   const writer = { accepted: 7 } as EventWriter;
   const app = Fastify() as unknown as HttpServer;
-  return registerMetricsRoute(app, { engine, writer, wholeProgram: undefined })();
+  return registerMetricsRoute(app, { engine, writer, live, capacity, wholeProgram: undefined })();
 }
 
 test('of several processes, what each has is added up, and what each knows of all is counted once', async () => {
@@ -22,6 +30,11 @@ test('of several processes, what each has is added up, and what each knows of al
   expect(value('posthorn_events_accepted_total')).toBe(14);
   expect(value('posthorn_attempts_total')).toBe(10);
   expect(value('posthorn_requests_in_flight')).toBe(5);
+  expect(value('posthorn_requests_in_flight_max')).toBe(16);
+  expect(value('posthorn_capacity_raised')).toBe(1);
+  expect(value('posthorn_streams_open')).toBe(2);
+  expect(value('posthorn_streams_cut_total')).toBe(4);
+  expect(value('posthorn_stream_backlog_bytes')).toBe(6);
   expect(value('posthorn_deliveries_queued')).toBe(30);
   expect(value('posthorn_payload_bytes')).toBe(800);
   expect(value('posthorn_circuits_open')).toBe(3);

@@ -1,7 +1,9 @@
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Capacity } from '../alerts/capacity.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { EventWriter } from '../events/event-writer.ts';
 import type { HttpServer } from '../http/server.ts';
+import type { LiveHub } from '../live/hub.ts';
 
 /** The metrics of one process, as they travel between processes. */
 export type MetricsSnapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
@@ -13,9 +15,15 @@ export type MetricsSnapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
  */
 export function registerMetricsRoute(
   app: HttpServer,
-  deps: { engine: DeliveryEngine; writer: EventWriter; wholeProgram: (() => Promise<string>) | undefined },
+  deps: {
+    engine: DeliveryEngine;
+    writer: EventWriter;
+    live: LiveHub;
+    capacity: Capacity;
+    wholeProgram: (() => Promise<string>) | undefined;
+  },
 ): () => Promise<MetricsSnapshot> {
-  const { engine, writer } = deps;
+  const { engine, writer, live, capacity } = deps;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'posthorn_' });
 
@@ -43,6 +51,32 @@ export function registerMetricsRoute(
     },
   });
   gauge(registry, 'posthorn_requests_in_flight', 'Requests to receivers under way.', () => engine.gauges.inFlight);
+  gauge(
+    registry,
+    'posthorn_requests_in_flight_max',
+    'Requests to receivers that may be under way.',
+    () => engine.inFlightMax,
+  );
+  gauge(
+    registry,
+    'posthorn_capacity_raised',
+    '1 while an alert has raised the requests that may be under way.',
+    () => (capacity.isRaised ? 1 : 0),
+    'max',
+  );
+  gauge(registry, 'posthorn_streams_open', 'Live streams that are open.', () => live.figures.open);
+  gauge(
+    registry,
+    'posthorn_stream_backlog_bytes',
+    'Bytes that wait for listeners of live streams to read.',
+    () => live.figures.backlogBytes,
+  );
+  counter(
+    registry,
+    'posthorn_streams_cut_total',
+    'Live streams cut off because the listener did not read.',
+    () => live.figures.cut,
+  );
   gauge(
     registry,
     'posthorn_deliveries_queued',

@@ -110,7 +110,12 @@ class Supervisor {
     this.#options = options;
     const { config } = options;
     const share = (max: number) => Math.ceil(max / config.processes);
-    this.#config = { ...config, maxInFlight: share(config.maxInFlight), maxQueued: share(config.maxQueued) };
+    this.#config = {
+      ...config,
+      maxInFlight: share(config.maxInFlight),
+      maxInFlightScaled: config.maxInFlightScaled && share(config.maxInFlightScaled),
+      maxQueued: share(config.maxQueued),
+    };
     this.#places = Array.from({ length: config.processes });
     // The other processes run the same program; what makes them workers is the channel to this one.
     cluster.setupPrimary({ serialization: 'advanced' });

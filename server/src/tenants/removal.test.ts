@@ -19,6 +19,7 @@ const TABLES = [
   ...['api_key_old_secrets', 'jwt_issuers', 'rate_limits', 'daily_usage', 'audit_chains', 'audit_log'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
   ...['rollups_minute', 'rollups_hour', 'rollups_day'],
+  ...['alert_rules', 'alert_states', 'alert_incidents', 'stream_entries'],
 ];
 const RECORD_TABLES = [
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
@@ -100,6 +101,16 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
     sql`INSERT INTO erasure_jobs (tenant_id, environment_id, id, path, value_hash, until_at, status, stage, cursor_id,
           next_step_at, created_at)
         VALUES (${scope}, ${id}, '{a}', 'x', now(), 'completed', 'vacuum', ${id}, now(), now())`,
+    sql`INSERT INTO alert_rules (tenant_id, environment_id, id, name, metric, threshold, period_seconds, action, scope,
+          is_active, next_evaluation_at, created_at, updated_at)
+        VALUES (${scope}, ${id}, ${id}, 'dead_letters', 1, 60, 'alert_operations_team', 'environment', true, now(), now(), now())`,
+    sql`INSERT INTO alert_states (tenant_id, environment_id, rule_id, subject_id, breaching_since)
+        VALUES (${scope}, ${id}, ${id}, now())`,
+    sql`INSERT INTO alert_incidents (tenant_id, environment_id, id, rule_id, rule_name, metric, threshold, period_seconds,
+          action, status, value, worst_value, last_value, fired_at)
+        VALUES (${scope}, ${id}, ${id}, 'a', 'dead_letters', 1, 60, 'alert_operations_team', 'firing', 1, 1, 1, now())`,
+    sql`INSERT INTO stream_entries (tenant_id, environment_id, id, type, for_owner, data)
+        VALUES (${scope}, ${id}, 'alert.fired', false, '{}')`,
     sql`INSERT INTO events (tenant_id, environment_id, id, event_type, occurred_at, priority, delivery_count, is_test)
         VALUES (${scope}, ${id}, 'a.b', now(), 0, 1, false)`,
     sql`INSERT INTO event_keys (tenant_id, environment_id, kind, key, event_id, body_hash, created_at)

@@ -65,7 +65,10 @@ export async function startTestPosthorn(
         },
         ...(body !== undefined && { body: raw ? (body as string) : JSON.stringify(body) }),
       });
-      const text = await response.text();
+      // One that does not end by itself is not waited for.
+      const endless = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+      if (endless) await response.body?.cancel();
+      const text = endless ? '' : await response.text();
       const json = response.headers.get('content-type')?.startsWith('application/json') === true;
       return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : undefined };
     },

@@ -43,6 +43,8 @@ export interface WebhookStore {
   directory: Pick<WebhookDirectory, 'invalidate'>;
   /** Webhooks that a tenant may have in all of its environments; null: as many as it likes, as without this. */
   webhooksMax?: (tenantId: string) => Promise<number | null>;
+  /** A person has enabled a webhook that Posthorn had disabled; called after the commit. */
+  onEnabled?: (webhook: Scope & { webhookId: string }) => void;
 }
 
 /** Who changes a webhook, in the tenant and environment of which it is; with an owner only that owner's. */
@@ -93,7 +95,7 @@ export async function createWebhook(
 export async function changeWebhook(store: WebhookStore, by: Changer, id: string, body: WebhookChange): Promise<void> {
   const { secret, ...settings } = body;
   if (secret !== undefined) refuseBadSecret(secret);
-  await change(store, by, async (trx, now) => {
+  const enabled = await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
     refuseBeyondOwner(by, body, row);
     const preset = await environmentPreset(trx, by);
@@ -112,10 +114,12 @@ export async function changeWebhook(store: WebhookStore, by: Changer, id: string
     if (!parksKeys(next)) await unparkKeys(trx, row.tenant_id, id);
     const [before, after] = [auditedSettings(current, preset), auditedSettings(next, preset)];
     const done = doneTo(id, 'updated');
-    if (secret === undefined) return { result: undefined, done: { ...done, before, after } };
+    const result = activated && wasDisabled(row);
+    if (secret === undefined) return { result, done: { ...done, before, after } };
     const replaced = { before: { ...before, secret: hidden('before') }, after: { ...after, secret: hidden('after') } };
-    return { result: undefined, done: { ...done, ...replaced } };
+    return { result, done: { ...done, ...replaced } };
   });
+  if (enabled) store.onEnabled?.({ tenantId: by.tenantId, environmentId: by.environmentId, webhookId: id });
 }
 
 /**
@@ -132,14 +136,21 @@ export async function setWebhookStatus(
   status: WebhookStatus,
   action: 'paused' | 'resumed' | 'enabled' | 'disabled' = ACTIONS[status],
 ): Promise<void> {
-  await change(store, by, async (trx, now) => {
+  const enabled = await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
-    if (row.status === status) return { result: undefined };
+    if (row.status === status) return { result: false };
     const next = { status, reason: status === 'active' ? null : MANUAL };
     await writeStatus(trx, row, next, now);
     if (status === 'active') await activate(trx, row, now);
-    return { result: undefined, done: { ...doneTo(id, action), ...auditedStatus(row, next) } };
+    const result = status === 'active' && wasDisabled(row);
+    return { result, done: { ...doneTo(id, action), ...auditedStatus(row, next) } };
   });
+  if (enabled) store.onEnabled?.({ tenantId: by.tenantId, environmentId: by.environmentId, webhookId: id });
+}
+
+/** By Posthorn, which has told of it. */
+function wasDisabled(row: WebhookRow): boolean {
+  return row.status === 'disabled' && row.status_reason !== MANUAL;
 }
 
 /** Why Posthorn disables a webhook: its receiver answered 410, or has failed for days. */

@@ -1,7 +1,13 @@
 import { patternsMatching } from '../routing/subscription-index.ts';
 
 /** Types of the events that Posthorn publishes of itself, to the tenant whom they concern. */
-export const OPERATIONAL_TYPES = ['webhook.disabled'] as const;
+export const OPERATIONAL_TYPES = [
+  'webhook.disabled',
+  'webhook.recovered',
+  'delivery.dead',
+  'alert.fired',
+  'alert.resolved',
+] as const;
 export type OperationalType = (typeof OPERATIONAL_TYPES)[number];
 
 /**
@@ -10,6 +16,12 @@ export type OperationalType = (typeof OPERATIONAL_TYPES)[number];
  */
 export function asksFor(events: readonly string[], type: OperationalType): boolean {
   return patternsMatching(type).some((pattern) => pattern !== '*' && events.includes(pattern));
+}
+
+/** Whether an event is, by its type, one of Posthorn's own. */
+export function isOperationalType(type: string): boolean {
+  const known: readonly string[] = OPERATIONAL_TYPES;
+  return known.includes(type);
 }
 
 /** Whether a pattern is one that operational events are asked for with. */

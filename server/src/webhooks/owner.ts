@@ -3,7 +3,6 @@ import type { Database } from '../db/pool.ts';
 import type { Reach, Scope } from '../http/caller.ts';
 import { forbidden } from '../kernel/errors.ts';
 import type { WebhookDirectory } from './directory.ts';
-import { isOperationalPattern } from './operational-types.ts';
 import type { WebhookChange } from './schema.ts';
 import type { WebhookTarget } from './target.ts';
 
@@ -39,31 +38,20 @@ export async function findWithin(
   return webhooks.find(reach, id);
 }
 
-/** What a webhook says that concerns others than its owner. */
-interface Shared {
-  priority: number;
-  events: readonly string[];
-}
-
 /**
- * What a caller with an owner may not say of its webhook, because it reaches beyond: whose it is, its place before
- * other owners' deliveries, and events that name their webhooks. What is already so may be sent along.
+ * What a caller with an owner may not say of its webhook, because it reaches beyond: whose it is, and its place before
+ * other owners' deliveries. What is already so may be sent along. Events of Posthorn's own tell a webhook with an owner of
+ * this owner's webhooks only (`events/operational-event.ts`), so it may ask for any.
  *
  * @param current what the webhook says so far; undefined: it is being made.
  * @throws AppError 403
  */
-export function refuseBeyondOwner(reach: Reach, body: Partial<WebhookChange>, current?: Shared): void {
+export function refuseBeyondOwner(reach: Reach, body: Partial<WebhookChange>, current?: { priority: number }): void {
   if (reach.owner === undefined) return;
   if (body.owner !== undefined && body.owner !== reach.owner) {
     throw forbidden('This portal token is for the webhooks of one owner, and "owner" names another.');
   }
   if (body.priority !== undefined && (body.priority ?? 0) !== (current?.priority ?? 0)) {
     throw forbidden('A portal token for one owner cannot change "priority", which holds up the deliveries of others.');
-  }
-  const added = (body.events ?? []).find(
-    (pattern) => isOperationalPattern(pattern) && current?.events.includes(pattern) !== true,
-  );
-  if (added !== undefined) {
-    throw forbidden(`A portal token for one owner cannot subscribe to "${added}": these events tell of all webhooks.`);
   }
 }

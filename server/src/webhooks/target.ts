@@ -22,6 +22,7 @@ export interface WebhookTarget {
   readonly environmentId: string;
   /** UUID. */
   readonly id: string;
+  readonly owner: string | null;
   readonly status: WebhookStatus;
   readonly url: URL;
   readonly method: HttpMethod;
@@ -93,6 +94,7 @@ export function createTarget(
     tenantId: row.tenant_id,
     environmentId: row.environment_id,
     id: row.id,
+    owner: row.owner,
     status: row.status,
     url: new URL(row.url),
     method: row.http_method as HttpMethod,

@@ -167,6 +167,16 @@ describe('what belongs to another tenant', () => {
       () => ask('GET', `/api/v1/erasures/${erasure.id}`),
       ({ status }) => status === 'completed',
     );
+    const watched = { metric: 'dead_letters', threshold: 1, period: '1h', action: 'alert_operations_team' };
+    const rule = await ask('POST', '/api/v1/alerts/rules', watched);
+    const incidents = await eventually(
+      () => ask('GET', '/api/v1/alerts/incidents'),
+      ({ data }) => data.length === 1,
+    );
+    await ask('PATCH', `/api/v1/alerts/rules/${rule.id}`, { is_active: false });
+    const [incident] = incidents.data;
+    OWNED['/api/v1/alerts/rules'] = { theirs: rule.id, nobodys: formatId('alertRule', newId()) };
+    OWNED['/api/v1/alerts/incidents'] = { theirs: incident.id, nobodys: formatId('incident', newId()) };
     OWNED['/api/v1/webhooks'] = { theirs: webhook.id, nobodys: formatId('webhook', newId()) };
     OWNED['/api/v1/webhooks/events'] = { theirs: type.name, nobodys: 'nobodys.type' };
     OWNED['/api/v1/event-types'] = { theirs: type.name, nobodys: 'nobodys.type' };

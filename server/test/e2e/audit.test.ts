@@ -70,6 +70,23 @@ const eventType = async () => {
 };
 const key = async () => (await post('/api/v1/api-keys', { name: 'K', role: 'viewer' })).id as string;
 const login = { name: 'Login', issuer: 'https://login.example', audience: 'posthorn', secret: 'personal'.repeat(4) };
+const alertRule = () => {
+  made += 1;
+  return { name: `rule ${made}`, metric: 'dead_letters', threshold: 5, period: '5m', action: 'alert_operations_team' };
+};
+/** One that fired, of a rule that is not looked at. */
+const incident = async () => {
+  const rule = await post('/api/v1/alerts/rules', { ...alertRule(), is_active: false });
+  const id = newId();
+  await query(
+    `INSERT INTO alert_incidents (tenant_id, environment_id, id, rule_id, rule_name, metric, threshold, period_seconds,
+       action, status, value, worst_value, last_value, fired_at)
+     SELECT tenant_id, environment_id, $2, id, name, metric, threshold, period_seconds, action, 'firing', 6, 6, 6, now()
+     FROM alert_rules WHERE id = $1`,
+    [parseId('alertRule', rule.id), id],
+  );
+  return formatId('incident', id);
+};
 const range = { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' };
 
 type Case = [action: string, call: () => Promise<[path: string, body?: unknown]>];
@@ -157,6 +174,27 @@ const EXPECTED: Record<string, Case> = {
       );
       return [`/api/v1/erasures/${formatId('erasure', waiting)}`];
     },
+  ],
+  'POST /api/v1/alerts/rules': ['alert_rule.created', async () => ['/api/v1/alerts/rules', alertRule()]],
+  'PUT /api/v1/alerts/rules/{id}': [
+    'alert_rule.updated',
+    async () => [`/api/v1/alerts/rules/${(await post('/api/v1/alerts/rules', alertRule())).id}`, { threshold: 7 }],
+  ],
+  'PATCH /api/v1/alerts/rules/{id}': [
+    'alert_rule.updated',
+    async () => [`/api/v1/alerts/rules/${(await post('/api/v1/alerts/rules', alertRule())).id}`, { period: '7m' }],
+  ],
+  'DELETE /api/v1/alerts/rules/{id}': [
+    'alert_rule.deleted',
+    async () => [`/api/v1/alerts/rules/${(await post('/api/v1/alerts/rules', alertRule())).id}`],
+  ],
+  'POST /api/v1/alerts/incidents/{id}/acknowledge': [
+    'incident.acknowledged',
+    async () => [`/api/v1/alerts/incidents/${await incident()}/acknowledge`],
+  ],
+  'POST /api/v1/alerts/incidents/{id}/resolve': [
+    'incident.resolved',
+    async () => [`/api/v1/alerts/incidents/${await incident()}/resolve`],
   ],
   'POST /api/v1/event-types/presets/{preset}': [
     'preset.installed',

@@ -129,6 +129,12 @@ async function plant(): Promise<Record<string, string>> {
     ({ data: [delivery] }) => delivery.status === 'delivered',
   );
   const replay = await ask('POST', '/api/v1/replays', { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' });
+  const watched = { metric: 'dead_letters', threshold: 1, period: '1h', action: 'alert_operations_team' };
+  const rule = await ask('POST', '/api/v1/alerts/rules', watched);
+  const incidents = await eventually(
+    () => ask('GET', '/api/v1/alerts/incidents'),
+    ({ data }) => data.length === 1,
+  );
   const erasure = await ask('POST', '/api/v1/erasures', { path: 'who', value: 'nobody' });
   const [key] = (await ask('GET', '/api/v1/api-keys')).data;
   const login = { name: 'Login', issuer: 'https://login.example', audience: 'posthorn', secret: 's'.repeat(32) };
@@ -143,6 +149,8 @@ async function plant(): Promise<Record<string, string>> {
     '/api/v1/deliveries': data[0].id,
     '/api/v1/replays': replay.id,
     '/api/v1/erasures': erasure.id,
+    '/api/v1/alerts/rules': rule.id,
+    '/api/v1/alerts/incidents': incidents.data[0].id,
     '/api/v1/audit': entry.id,
     '/api/v1/api-keys': key.id,
     '/api/v1/jwt-issuers': issuer.body.id,

@@ -544,14 +544,7 @@ describe('an owner’s own', () => {
     expect((await succeed(create({}))).owner).toBe('anna');
     const own = await succeed(create({ owner: 'anna', priority: 0 }));
     expect(own.owner).toBe('anna');
-    for (const fields of [
-      { owner: 'bert' },
-      { owner: null },
-      { owner: '' },
-      { priority: 1 },
-      { events: ['webhook.disabled'] },
-      { events: ['order.paid', 'webhook.*'] },
-    ]) {
+    for (const fields of [{ owner: 'bert' }, { owner: null }, { owner: '' }, { priority: 1 }]) {
       const created = await create(fields);
       expect([fields, created.status, created.body.error?.code]).toEqual([fields, 403, 'forbidden']);
       for (const method of ['PUT', 'PATCH']) {

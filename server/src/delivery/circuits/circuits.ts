@@ -24,6 +24,8 @@ export interface CircuitsOptions {
   logger: Logger;
   /** A circuit opened, closed, or may be probed at another time; also when another node did it. */
   onChange: (lane: LaneKey) => void;
+  /** A probe of this node has closed a circuit. */
+  onRecovered?: ((lane: LaneKey) => void) | undefined;
 }
 
 /** What an attempt showed, for the circuit of its webhook. */
@@ -118,7 +120,10 @@ export class Circuits {
     if (circuit !== undefined) {
       if (!probe) return;
       if (failed) this.#open(lane, breaker, 'probe_failed');
-      else this.#close(lane);
+      else {
+        this.#close(lane);
+        this.#options.onRecovered?.(lane);
+      }
       return;
     }
     const nowMs = this.#options.clock.monotonicMs();

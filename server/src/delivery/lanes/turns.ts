@@ -26,7 +26,7 @@ export class Turns {
   readonly #rings: Record<TurnKind, TinyQueue<Entry>> = { fresh: newRing(), later: newRing() };
   /** Tenants that have all the places they may have; looked at when places become free. */
   readonly #full = new Set<Tenant>();
-  readonly #inFlightMax: number;
+  #inFlightMax: number;
   #inFlight = 0;
   #laterInFlight = 0;
   #given = 0;
@@ -34,6 +34,11 @@ export class Turns {
   #entries = 0;
 
   constructor(inFlightMax: number) {
+    this.#inFlightMax = inFlightMax;
+  }
+
+  /** Places in all. When they become fewer, what is under way ends first. */
+  set inFlightMax(inFlightMax: number) {
     this.#inFlightMax = inFlightMax;
   }
 

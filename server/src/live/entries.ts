@@ -1,0 +1,61 @@
+import { type Kysely, type Selectable, sql } from 'kysely';
+import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
+import type { Scope } from '../http/caller.ts';
+import { firstIdAt, formatId, timeOfId } from '../kernel/ids.ts';
+
+/** Something that the live stream shows and that is no attempt. */
+export interface StreamEntry {
+  /** UUIDv7 of the moment at which it is written: the stream runs in the order of these. */
+  id: string;
+  type: 'delivery.cancelled' | 'alert.fired' | 'alert.acknowledged' | 'alert.resolved';
+  webhookId: string | null;
+  /** The owner of the webhook may see it. */
+  forOwner: boolean;
+  /** As the stream shows it: no payload, no secret. */
+  data: Record<string, unknown>;
+}
+
+/** To be called in the transaction of what it tells of, as late in it as may be. */
+export async function addStreamEntry(trx: Kysely<Tables>, scope: Scope, entry: StreamEntry): Promise<void> {
+  await trx
+    .insertInto('stream_entries')
+    .values({
+      tenant_id: scope.tenantId,
+      environment_id: scope.environmentId,
+      id: entry.id,
+      type: entry.type,
+      webhook_id: entry.webhookId,
+      for_owner: entry.forOwner,
+      data: JSON.stringify(entry.data),
+    })
+    .execute();
+}
+
+/** A delivery was cancelled by a caller. */
+export function cancelledEntry(row: Selectable<Tables['deliveries']>, id: string): StreamEntry {
+  return {
+    id,
+    type: 'delivery.cancelled',
+    webhookId: row.webhook_id,
+    forOwner: true,
+    data: {
+      delivery_id: formatId('delivery', row.id),
+      event_id: formatId('event', row.event_id),
+      webhook_id: formatId('webhook', row.webhook_id),
+      event_type: row.event_type,
+      status: 'cancelled',
+      status_reason: row.status_reason,
+      attempt: row.attempt_count,
+      at: new Date(timeOfId(id)).toISOString(),
+    },
+  };
+}
+
+/** How far back a stream can be resumed. */
+export const RESUMABLE_MS = 24 * 3_600_000;
+
+/** Forgets what no stream can be resumed from any more; of all tenants. */
+export async function purgeStreamEntries(db: Database, nowMs: number): Promise<void> {
+  await sql`DELETE FROM stream_entries WHERE id < ${firstIdAt(nowMs - RESUMABLE_MS)}`.execute(db);
+}
