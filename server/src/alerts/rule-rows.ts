@@ -145,7 +145,7 @@ export function scopeOf(row: { tenant_id: string; environment_id: string }): Sco
 }
 
 /** Of changes in one transaction, the last is the log's entry. */
-export type RuleRecording = Recording<{ before: RuleRow | undefined; after: RuleRow | undefined }>;
+type RuleRecording = Recording<{ before: RuleRow | undefined; after: RuleRow | undefined }>;
 
 /** The rule that is due for the longest time and that no other node has in hand. For all tenants but suspended ones. */
 export async function takeDueRule(trx: Database, now: Date): Promise<RuleRow | undefined> {
