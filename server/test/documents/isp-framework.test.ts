@@ -216,7 +216,8 @@ describe('security', () => {
     });
     expect(receiver.requests[0]?.headers.authorization).toBe('Bearer very-secret');
     const logs = await tenant.call('GET', `/api/v1/webhooks/${id}/logs`);
-    expect(logs.body.data).toEqual([attempt]);
+    const { filters_match: _, ...recorded } = attempt;
+    expect(logs.body.data).toEqual([recorded]);
     for (const shown of [text, logs.text]) {
       expect(shown).not.toContain('very-secret');
       expect(shown).not.toContain('your-secret-key');

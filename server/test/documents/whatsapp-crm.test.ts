@@ -255,6 +255,7 @@ test('GET /api/v1/webhooks/{id}/stats has success rate, average response time, c
   expect(shown).toEqual({
     webhook_id: history.id,
     total_deliveries: 2,
+    filtered_deliveries: 0,
     successful_deliveries: 1,
     failed_deliveries: 1,
     waiting_deliveries: 0,
