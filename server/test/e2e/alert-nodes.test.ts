@@ -39,6 +39,11 @@ test('an alert is fired and told of once by all nodes, and each of them raises i
     );
   }
   expect(await fired()).toHaveLength(1);
+  await eventually(fired, ([row]) => row.fired_announced && row.announce_at === null);
+  await eventually(
+    async () => receiver.requests.filter(({ path }) => path === '/team').length,
+    (count) => count > 0,
+  );
   expect(receiver.requests.filter(({ path }) => path === '/team')).toHaveLength(1);
 
   // Its time is over although it is still firing; a node that starts anew is told the same.
