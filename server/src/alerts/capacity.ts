@@ -18,6 +18,8 @@ export class Capacity {
   readonly #raised: number;
   readonly #apply: (inFlightMax: number) => void;
   #untilMs = 0;
+  /** What was applied last: time alone changes what holds. */
+  #applied: number;
   #readings: Promise<void> = Promise.resolve();
   #cancel = () => {};
   #stopped = false;
@@ -36,6 +38,7 @@ export class Capacity {
     this.#clock = options.clock;
     this.#logger = options.logger;
     this.#usual = options.usual;
+    this.#applied = options.usual;
     this.#raised = Math.max(options.usual, options.raised);
     this.#apply = options.apply;
   }
@@ -72,9 +75,8 @@ export class Capacity {
         this.#db,
       );
       const until = result.rows[0]?.until ?? null;
-      const was = this.isRaised;
       this.#untilMs = until?.getTime() ?? 0;
-      if (this.isRaised !== was) this.#tell();
+      this.#tell();
       if (this.isRaised) this.#later(this.#untilMs - nowMs);
     } catch (error) {
       this.#logger.warn({ code: errorCode(error) }, 'what capacity is asked for could not be read');
@@ -86,13 +88,15 @@ export class Capacity {
     if (this.#stopped) return;
     this.#cancel = this.#clock.after(delayMs, () => {
       // It is over by itself, whether the database can be asked or not.
-      if (!this.isRaised) this.#tell();
+      this.#tell();
       void this.refresh();
     });
   }
 
   #tell(): void {
-    this.#apply(this.inFlightMax);
-    this.#logger.info({ requests_in_flight_max: this.inFlightMax }, 'the limit of requests under way has changed');
+    if (this.#applied === this.inFlightMax) return;
+    this.#applied = this.inFlightMax;
+    this.#apply(this.#applied);
+    this.#logger.info({ requests_in_flight_max: this.#applied }, 'the limit of requests under way has changed');
   }
 }

@@ -79,6 +79,8 @@ export class LiveHub {
     const headersSent = reply.getHeaders();
     reply.hijack();
     const response = reply.raw;
+    // Gone while it was asked who it is: nobody would be told of its end any more.
+    if (response.destroyed || response.socket === null || response.socket.destroyed) return;
     response.writeHead(200, {
       ...(headersSent as Record<string, string>),
       'content-type': 'text/event-stream; charset=utf-8',
