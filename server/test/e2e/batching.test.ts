@@ -233,7 +233,7 @@ describe('when a batch fails', () => {
   });
 });
 
-test('of a key one event goes in a request, in order, and nothing waits for company that cannot come', async () => {
+test('of a key one event goes in a request, in order', async () => {
   cluster = await startCluster(1);
   await cluster.webhook({
     url: receiver.url,
@@ -253,7 +253,16 @@ test('of a key one event goes in a request, in order, and nothing waits for comp
   expect(Math.max(...sizes())).toBe(3);
 });
 
-test('the rate limit counts requests, and the circuit tries with one event', async () => {
+test('with an order nothing waits for company while more of its key waits behind it', async () => {
+  cluster = await startCluster(1);
+  await cluster.webhook({ url: receiver.url, ordering: { enabled: true }, batching: batching() });
+  await cluster.publishAll(numbered(6));
+  // The last one waits for a minute: it has none behind it.
+  await receiver.received(5);
+  expect(arrived()).toEqual([[0], [1], [2], [3], [4]]);
+});
+
+test('the rate limit counts requests', async () => {
   cluster = await startCluster(1);
   await cluster.webhook({
     url: receiver.url,
