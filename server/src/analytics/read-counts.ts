@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../db/pool.ts';
-import { countCodes } from '../delivery/attempt-codes.ts';
+import { countCodes, keysOfCodes } from '../delivery/attempt-codes.ts';
 import type { Scope } from '../http/caller.ts';
 import { type Counts, sumOf } from './figures.ts';
 import { ALL_TYPES, ALL_WEBHOOKS, LEVELS, type Level, type Range } from './series.ts';
@@ -43,13 +43,16 @@ export async function readCounts(db: Database, scope: Scope, query: CountsQuery)
   const each = sql`, unnest(keys, counts) u (key, n)`;
   const result = await sql<{ name: string; keys: string; counts: string }>`
     WITH noted AS (SELECT n.* FROM webhook_tallies, unnest(seen) n WHERE ${asked}),
-    parted AS (SELECT p.* FROM rollup_parts, unnest(parts) p WHERE ${asked})
+    parted AS (SELECT p.* FROM rollup_parts, unnest(parts) p WHERE ${asked}),
+    coded AS (
+      ${sql.raw(countCodes('noted'))}
+      UNION ALL
+      SELECT tenant_id, environment_id, webhook_id, event_type, at, u.code, u.n FROM parted, unnest(codes, counts) u (code, n)
+    )
     SELECT name, array_to_string(array_agg(key), ',') AS keys, array_to_string(array_agg(n), ',') AS counts FROM (
       SELECT name, key, sum(n) AS n FROM (
         ${single ? sql`` : sql`${added(sql`u.key, u.n`, each)} UNION ALL`}
-        SELECT ${group} AS name, u.key, u.n FROM parted ${each}
-        UNION ALL
-        SELECT ${group} AS name, key, n FROM (${sql.raw(countCodes('noted'))}) counted
+        SELECT ${group} AS name, key, n FROM (${sql.raw(keysOfCodes('coded'))}) latest
       ) seen GROUP BY name, key
     ) summed GROUP BY name
     ${single ? sql`UNION ALL ${added(sql`array_to_string(keys, ','), array_to_string(counts, ',')`, sql``)}` : sql``}

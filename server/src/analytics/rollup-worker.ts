@@ -27,12 +27,21 @@ export interface RollupWorkerOptions {
   logger: Logger;
 }
 
+/**
+ * It takes a twentieth of one processor at most: with ten thousand webhooks a minute's parts take seconds, and are then added
+ * less often.
+ */
+const PAUSE_TIMES = 20;
+
 /** Adds up what commits of attempts counted. Every node asks to, and a lock lets one of them. */
 export function startRollupWorker(options: RollupWorkerOptions): ReturnType<typeof startSteps> {
   return startSteps({
     what: 'rollups',
-    step: async () => (await addParts(options.pool)) === PARTS_A_STEP,
-    pauseMs: (tookMs) => Math.max(10, tookMs),
+    step: async () => {
+      while ((await addParts(options.pool)) === PARTS_A_STEP);
+      return true;
+    },
+    pauseMs: (tookMs) => Math.max(ADD_EVERY_MS, PAUSE_TIMES * tookMs),
     idleMs: ADD_EVERY_MS,
     clock: options.clock,
     logger: options.logger,
@@ -44,7 +53,8 @@ export async function addParts(pool: pg.Pool, partsMax = PARTS_A_STEP): Promise<
   const client = await pool.connect();
   let broken = false;
   try {
-    await client.query('BEGIN');
+    // Sums of some ten thousand rows fit into it, and would be made on disk else.
+    await client.query("BEGIN; SET LOCAL work_mem = '64MB'");
     // A statement of its own, before the one that reads: what that sees must be from after the lock.
     const locked = await client.query<{ locked: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS locked', [
       ROLLUP_LOCK,

@@ -59,26 +59,30 @@ export const ATTEMPT_CODE = `least(duration_ms, ${DURATION_MS_MAX}) * ${CODE_OF_
       + CASE WHEN error_class IS NULL THEN 0
         ELSE ${KEYS.ofClass} * coalesce(array_position(${PLACES_SQL}, error_class), ${CLASS_PLACES.internal}) END`;
 
+/** In place of a code: deliveries that ended dead. */
+const DEAD = -1;
+
 const NAMES = 'tenant_id, environment_id, webhook_id, event_type, at';
+
+/** SQL of how often each code is in `attempts_seen`: rows of names, code and count. `noted`: a table or query of them. */
+export function countCodes(noted: string): string {
+  return `
+  SELECT ${NAMES}, code, count(*)::int AS n FROM ${noted}, unnest(codes) code GROUP BY ${NAMES}, code
+  UNION ALL
+  SELECT ${NAMES}, ${DEAD}, sum(dead)::int FROM ${noted} WHERE dead > 0 GROUP BY ${NAMES}`;
+}
+
 const RESULT = `(code % ${CODE_OF_MS})`;
 const TIMED = `${RESULT} % ${KEYS.ofClass} > 0 OR ${RESULT} / ${KEYS.ofClass} = ${CLASS_PLACES.timeout}`;
 
-/**
- * SQL of what `attempts_seen` count: rows of names, key and count. `noted`: a table or query of them. An attempt is looked
- * at once, and then each code.
- */
-export function countCodes(noted: string): string {
+/** SQL of what codes count for: rows of names, key and count, several of a key. `coded`: a table or query of codes. */
+export function keysOfCodes(coded: string): string {
   return `
-  SELECT ${NAMES}, k.key::smallint AS key, sum(k.n)::bigint AS n
-  FROM (
-    SELECT ${NAMES}, code, count(*) AS n FROM ${noted}, unnest(codes) code GROUP BY ${NAMES}, code
-  ) coded CROSS JOIN LATERAL (VALUES
-    (${KEYS.results} + ${RESULT}, n),
+  SELECT ${NAMES}, k.key::smallint AS key, k.n
+  FROM ${coded} CROSS JOIN LATERAL (VALUES
+    (CASE WHEN code = ${DEAD} THEN ${KEYS.dead} ELSE ${KEYS.results} + ${RESULT} END, n::bigint),
     (CASE WHEN ${TIMED} THEN width_bucket(code / ${CODE_OF_MS}, '{${BUCKETS.join(',')}}'::int[]) END, n),
-    (CASE WHEN ${TIMED} THEN ${KEYS.durationMs} END, n * (code / ${CODE_OF_MS}))
+    (CASE WHEN ${TIMED} THEN ${KEYS.durationMs} END, n::bigint * (code / ${CODE_OF_MS}))
   ) k (key, n)
-  WHERE k.key IS NOT NULL
-  GROUP BY ${NAMES}, k.key
-  UNION ALL
-  SELECT ${NAMES}, ${KEYS.dead}::smallint, sum(dead)::bigint FROM ${noted} WHERE dead > 0 GROUP BY ${NAMES}`;
+  WHERE k.key IS NOT NULL`;
 }

@@ -1,3 +1,4 @@
+import { keysOfCodes } from '../../delivery/attempt-codes.ts';
 import { ALL_TYPES, ALL_WEBHOOKS, LEVELS, type Level } from '../series.ts';
 
 const NAMES = ['tenant_id', 'environment_id', 'webhook_id', 'event_type', 'at'];
@@ -18,11 +19,11 @@ export const ADD_PARTS = {
 WITH taken AS (
   DELETE FROM rollup_parts WHERE id IN (SELECT id FROM rollup_parts ORDER BY id LIMIT $1) RETURNING parts
 ),
-part AS MATERIALIZED (
-  SELECT ${namesOf('p')}, u.key, sum(u.n) AS n FROM taken, unnest(taken.parts) p CROSS JOIN LATERAL unnest(p.keys, p.counts) u (key, n)
+coded AS (
+  SELECT ${namesOf('p')}, u.code, u.n FROM taken, unnest(taken.parts) p CROSS JOIN LATERAL unnest(p.codes, p.counts) u (code, n)
   WHERE EXISTS (SELECT FROM environments e WHERE e.tenant_id = p.tenant_id AND e.id = p.environment_id)
-  GROUP BY ${namesOf('p')}, u.key
 ),
+part AS MATERIALIZED (SELECT ${names}, key, sum(n) AS n FROM (${keysOfCodes('coded')}) k GROUP BY ${names}, key),
 counted AS MATERIALIZED (
   SELECT p.tenant_id, p.environment_id, s.webhook_id, s.event_type, p.at, p.key, sum(p.n) AS n
   FROM part p CROSS JOIN LATERAL (VALUES
@@ -48,7 +49,7 @@ ${level}_counted AS MATERIALIZED (
 ),
 ${level}_added AS (
   INSERT INTO ${table} (${names}, keys, counts)
-  SELECT ${names}, array_agg(key ORDER BY key), array_agg(n ORDER BY key) FROM (
+  SELECT ${names}, array_agg(key), array_agg(n) FROM (
     SELECT ${names}, key, sum(n)::bigint AS n FROM (
       SELECT ${names}, key, n FROM ${level}_counted
       UNION ALL

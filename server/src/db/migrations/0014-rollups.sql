@@ -16,15 +16,15 @@ CREATE TYPE attempts_seen AS (
 ALTER TABLE webhook_tallies ADD seen attempts_seen[];
 ALTER TABLE webhook_tallies ALTER seen SET STORAGE EXTERNAL;
 
--- A bag of counts: counts[n] says how often keys[n] was (delivery/attempt-codes.ts).
+-- The same of many commits: counts[n] says how often codes[n] was; -1 are deliveries that ended dead.
 CREATE TYPE counted_attempts AS (
   tenant_id uuid,
   environment_id uuid,
   webhook_id uuid,
   event_type text,
   at timestamptz,
-  keys smallint[],
-  counts bigint[]
+  codes integer[],
+  counts integer[]
 );
 
 -- What was added up of tallies, until it is added to the rollups: a row each time, for a minute at most.
@@ -34,7 +34,7 @@ CREATE TABLE rollup_parts (
 );
 ALTER TABLE rollup_parts ALTER parts SET STORAGE EXTERNAL;
 
--- The same in each: an attempt is counted once in every table, and there in four rows: of its webhook and event type; of the
+-- Bags of counts: counts[n] says how often keys[n] was (delivery/attempt-codes.ts). The same in each table: an attempt is counted once in every table, and there in four rows: of its webhook and event type; of the
 -- webhook, with an empty event type; of the event type, with the webhook of zeros; and of the environment, with both.
 CREATE TABLE rollups_minute (
   tenant_id uuid NOT NULL,

@@ -76,7 +76,7 @@ counted AS (${countCodes('noted')}),
 parted AS (
   INSERT INTO rollup_parts (parts)
   SELECT array_agg(p::counted_attempts) FROM (
-    SELECT tenant_id, environment_id, webhook_id, event_type, at, array_agg(key), array_agg(n) FROM counted
+    SELECT tenant_id, environment_id, webhook_id, event_type, at, array_agg(code), array_agg(n) FROM counted
     GROUP BY tenant_id, environment_id, webhook_id, event_type, at
   ) p
   HAVING count(*) > 0
