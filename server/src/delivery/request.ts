@@ -18,7 +18,7 @@ export function prepareRequest(
   number: number,
   nowMs: number,
 ): PreparedRequest {
-  const { body, contentType } = shapeBody(target.envelope, task.event, number);
+  const { body, contentType, headers } = shapeBody(target.envelope, task.event, number);
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
   const fixed = fixedHeaders(target);
@@ -31,6 +31,7 @@ export function prepareRequest(
     String(number),
     ...target.signer.sign(task.event.id, Math.floor(nowMs / 1000), sentBody),
   ];
+  if (headers !== undefined) own.push(...headers);
   if (sentBody.length > 0) own.push('content-type', contentType);
   return {
     url,

@@ -1,7 +1,7 @@
 import { errorCode } from '../db/pool.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
-import type { Envelope } from '../shaping/envelopes.ts';
+import { type Envelope, isEnvelopeHeader } from '../shaping/envelopes.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
 import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts';
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
@@ -71,7 +71,9 @@ export function createTarget(
   // The webhook may have had them before its preset came to use the same names.
   const elsewhere = ['user-agent', eventHeader.toLowerCase()];
   if (signature.method !== 'none') elsewhere.push(signature.header.toLowerCase());
-  const customHeaders = all.filter(([name]) => !elsewhere.includes(name.toLowerCase())).flat();
+  const customHeaders = all
+    .filter(([name]) => !elsewhere.includes(name.toLowerCase()) && !isEnvelopeHeader(settings.envelope, name))
+    .flat();
   const ownUserAgent = all.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
   return {
     tenantId: row.tenant_id,
