@@ -19,6 +19,8 @@ import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
 import { createSender } from './delivery/sender.ts';
+import { registerDocumentRoutes } from './documents/document-routes.ts';
+import { registerImportRoute } from './documents/import/routes.ts';
 import { registerExportRoute } from './erasure/export-route.ts';
 import { registerErasureRoutes } from './erasure/routes.ts';
 import { directPublish } from './events/direct-publish.ts';
@@ -231,6 +233,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
   registerJwtIssuerRoutes(http, { db, clock, newId, audit, box, judgeUrl, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, audit, onChange: applyChange });
+  registerImportRoute(http, { db, clock, audit, onChange: applyChange });
+  registerDocumentRoutes(http, { db, userAgent });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
   registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(

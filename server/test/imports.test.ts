@@ -23,7 +23,7 @@ const FLOORS = [
   ['webhooks'],
   ['delivery'],
   ['events'],
-  ['retention', 'erasure'],
+  ['retention', 'erasure', 'documents'],
   ['operations'],
   ['config.ts', 'keys.ts', 'storage.ts', 'composition.ts', 'prepare-database.ts', 'node.ts', 'app.ts'],
   ['processes'],

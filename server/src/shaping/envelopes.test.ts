@@ -74,7 +74,7 @@ describe('CloudEvents', () => {
       body: body.toString(),
     });
     if (Array.isArray(event)) throw new Error('One event was sent, and a batch arrived.');
-    expect(event.validate()).toBe(true);
+    expect((event as CloudEvent).validate()).toBe(true);
     return event as CloudEvent<unknown>;
   }
 

@@ -19,7 +19,7 @@ afterAll(async () => {
 function read({ headers, body }: ReceivedRequest): CloudEvent<unknown> {
   const event = HTTP.toEvent({ headers, body: body.toString() });
   if (Array.isArray(event)) throw new Error('A batch arrived.');
-  expect(event.validate()).toBe(true);
+  expect((event as CloudEvent).validate()).toBe(true);
   return event as CloudEvent<unknown>;
 }
 
