@@ -63,6 +63,11 @@ export interface CompositionOptions {
     | 'corsOrigins'
     | 'maxInFlight'
     | 'maxQueued'
+    | 'batchSize'
+    | 'queueCheckSeconds'
+    | 'connectionPoolSize'
+    | 'maxQueueSize'
+    | 'deadLetterThreshold'
     | 'trustedProxies'
     | 'authFailuresPerMinute'
     | 'defaultLimits'
@@ -170,6 +175,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     guard,
     inFlightMax: config.maxInFlight,
     queuedMax: config.maxQueued,
+    claimedMax: config.batchSize,
+    sweepMs: config.queueCheckSeconds * 1000,
+    connectionsMax: config.connectionPoolSize,
+    attemptsMax: config.deadLetterThreshold,
+    tenantQueueMax: config.maxQueueSize,
     soleNode: options.soleNode,
     onGone: async (task) => {
       const disabled = await disableWebhook(webhookStore, task, task.webhookId, 'gone');

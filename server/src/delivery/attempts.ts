@@ -31,6 +31,8 @@ export interface AttemptsOptions {
   logger: Logger;
   /** In [0, 1), for the jitter of retries. */
   random: () => number;
+  /** Attempts that no delivery has more of. */
+  attemptsMax?: number | undefined;
 }
 
 /** Makes attempts: builds and signs the request, sends it, and decides what its result means for the delivery. */
@@ -70,12 +72,13 @@ export class Attempts {
     result: AttemptResult,
     durationMs: number,
   ): AttemptEnd {
-    const { clock, newId, random } = this.#options;
+    const { clock, newId, random, attemptsMax } = this.#options;
     const endedAtMs = clock.now();
     const trigger: Trigger = route.kind === 'failover' ? 'failover' : task.trigger;
     const outcome = decideOutcome({
       result,
       policy: target.retryPolicy,
+      attemptsMax,
       attemptNumber: number,
       trigger,
       probeAgainMs: route.kind === 'probe' ? route.againMs : undefined,
