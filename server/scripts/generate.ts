@@ -59,12 +59,46 @@ function configuration(): string {
   );
   return `# Configuration
 
-Posthorn is configured by environment variables alone. A variable that begins with \`POSTHORN_\` and is not in this table
-stops the start, and so does a bad value, with one line that names it.
+Posthorn is configured by environment variables, and by a file that one of them may name. A variable that begins with
+\`POSTHORN_\` and is not in this table stops the start, and so does a bad value, with one line that names it.
 
 | variable | default | meaning |
 |---|---|---|
 ${rows.join('\n')}
+
+## The configuration file
+
+\`POSTHORN_CONFIG_FILE\` names a JSON file with any of these settings, by their names in small letters without
+\`POSTHORN_\`. Lists may be arrays, and settings may stand in groups, whose names mean nothing. So the block that
+call-center.md prints under "Scaling Configuration" is a file as it is:
+
+\`\`\`json
+{
+  "processing": {
+    "max_concurrent_deliveries": 100,
+    "batch_size": 50,
+    "queue_check_interval": 5,
+    "connection_pool_size": 20
+  },
+  "retry": {
+    "max_queue_size": 10000,
+    "dead_letter_threshold": 5,
+    "cleanup_interval": 3600
+  }
+}
+\`\`\`
+
+A variable of the environment goes before the file. A name that is no setting, a bad value and a secret in the file stop
+the start with one line that names them.
+
+## A full queue
+
+Without \`POSTHORN_MAX_QUEUE_SIZE\` a tenant may have any number of waiting deliveries: they lie in the database. With it,
+events of a tenant that has so many are refused with 429, the code \`queue_full\` and \`Retry-After\`, until receivers have
+taken some. What was accepted stays and is delivered; other tenants, retries, replays and Posthorn's own events go on. It
+counts deliveries that wait for their turn, their time or a retry, and those in the hands of the process that is asked.
+What waits in the database is counted every \`POSTHORN_QUEUE_CHECK_INTERVAL\` seconds, so in between a queue can grow
+beyond the bound. What is held for a paused or disabled webhook does not count.
 `;
 }
 

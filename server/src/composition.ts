@@ -25,6 +25,8 @@ import { registerDeadLetterRoutes } from './delivery/recovery/dead-letter-routes
 import { registerReplayRoutes } from './delivery/recovery/replay-routes.ts';
 import { registerDeliveryRoutes } from './delivery/routes.ts';
 import { createSender } from './delivery/sender.ts';
+import { registerDocumentRoutes } from './documents/document-routes.ts';
+import { registerImportRoute } from './documents/import/routes.ts';
 import { registerExportRoute } from './erasure/export-route.ts';
 import { registerErasureRoutes } from './erasure/routes.ts';
 import { directPublish } from './events/direct-publish.ts';
@@ -73,6 +75,11 @@ export interface CompositionOptions {
     | 'maxInFlight'
     | 'maxInFlightScaled'
     | 'maxQueued'
+    | 'batchSize'
+    | 'queueCheckSeconds'
+    | 'connectionPoolSize'
+    | 'maxQueueSize'
+    | 'deadLetterThreshold'
     | 'trustedProxies'
     | 'authFailuresPerMinute'
     | 'defaultLimits'
@@ -185,6 +192,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     guard,
     inFlightMax: config.maxInFlight,
     queuedMax: config.maxQueued,
+    claimedMax: config.batchSize,
+    sweepMs: config.queueCheckSeconds * 1000,
+    connectionsMax: config.connectionPoolSize,
+    attemptsMax: config.deadLetterThreshold,
+    tenantQueueMax: config.maxQueueSize,
     soleNode: options.soleNode,
     onGone: async (task) => {
       const disabled = await disableWebhook(webhookStore, task, task.webhookId, 'gone');
@@ -265,6 +277,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
   registerJwtIssuerRoutes(http, { db, clock, newId, audit, box, judgeUrl, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, audit, onChange: applyChange });
+  registerImportRoute(http, { db, clock, audit, onChange: applyChange });
+  registerDocumentRoutes(http, { db, userAgent });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
   registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(

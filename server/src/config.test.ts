@@ -1,7 +1,24 @@
-import { resolve } from 'node:path';
-import { expect, test } from 'vitest';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path, { resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfig, SETTINGS } from './config.ts';
 import { NO_LIMITS } from './tenants/types.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'posthorn-config-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+/** A configuration file; a text is its content as it is. */
+function configFile(content: unknown): string {
+  files += 1;
+  const file = path.join(folder, `${files}.json`);
+  writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content));
+  return file;
+}
 
 const ENCRYPTION_KEY = '0123456789abcdef'.repeat(4);
 
@@ -20,6 +37,12 @@ test('dev needs no setting: loopback only, deliveries to loopback, everything in
     logLevel: 'warn',
     maxInFlight: 1_024,
     maxQueued: 200_000,
+    batchSize: 1_000,
+    queueCheckSeconds: 5,
+    connectionPoolSize: 256,
+    maxQueueSize: undefined,
+    deadLetterThreshold: 50,
+    cleanupSeconds: 3_600,
     drainSeconds: 20,
     processes: 1,
     trustedProxies: [],
@@ -51,6 +74,14 @@ test('every setting is read', () => {
     POSTHORN_MAX_IN_FLIGHT: '1',
     POSTHORN_MAX_IN_FLIGHT_SCALED: '700',
     POSTHORN_MAX_QUEUED: '1000000',
+    POSTHORN_MAX_CONCURRENT_DELIVERIES: '1',
+    POSTHORN_BATCH_SIZE: '50',
+    POSTHORN_QUEUE_CHECK_INTERVAL: '60',
+    POSTHORN_CONNECTION_POOL_SIZE: '20',
+    POSTHORN_MAX_QUEUE_SIZE: '10000',
+    POSTHORN_DEAD_LETTER_THRESHOLD: '5',
+    POSTHORN_CLEANUP_INTERVAL: '7200',
+    POSTHORN_CONFIG_FILE: configFile({}),
     POSTHORN_DRAIN_SECONDS: '600',
     POSTHORN_PROCESSES: '64',
     POSTHORN_TRUSTED_PROXIES: '10.0.0.0/8, ::1',
@@ -82,6 +113,12 @@ test('every setting is read', () => {
     maxInFlight: 1,
     maxInFlightScaled: 700,
     maxQueued: 1_000_000,
+    batchSize: 50,
+    queueCheckSeconds: 60,
+    connectionPoolSize: 20,
+    maxQueueSize: 10_000,
+    deadLetterThreshold: 5,
+    cleanupSeconds: 7_200,
     drainSeconds: 600,
     processes: 64,
     trustedProxies: ['10.0.0.0/8', '::1'],
@@ -132,6 +169,18 @@ test.each([
   ['POSTHORN_MAX_IN_FLIGHT', '0'],
   ['POSTHORN_MAX_IN_FLIGHT', '10001'],
   ['POSTHORN_MAX_QUEUED', '0'],
+  ['POSTHORN_MAX_CONCURRENT_DELIVERIES', '0'],
+  ['POSTHORN_BATCH_SIZE', '0'],
+  ['POSTHORN_BATCH_SIZE', '10001'],
+  ['POSTHORN_QUEUE_CHECK_INTERVAL', '0'],
+  ['POSTHORN_QUEUE_CHECK_INTERVAL', '301'],
+  ['POSTHORN_CONNECTION_POOL_SIZE', '0'],
+  ['POSTHORN_CONNECTION_POOL_SIZE', '1025'],
+  ['POSTHORN_MAX_QUEUE_SIZE', '0'],
+  ['POSTHORN_DEAD_LETTER_THRESHOLD', '0'],
+  ['POSTHORN_DEAD_LETTER_THRESHOLD', '51'],
+  ['POSTHORN_CLEANUP_INTERVAL', '59'],
+  ['POSTHORN_CONFIG_FILE', ''],
   ['POSTHORN_DRAIN_SECONDS', '601'],
   ['POSTHORN_TRUSTED_PROXIES', 'proxy.internal'],
   ['POSTHORN_TRUSTED_PROXIES', '10.0.0.0/33'],
@@ -186,4 +235,74 @@ test('settings that hold a secret are marked as such', () => {
     'POSTHORN_ENCRYPTION_KEY_PREVIOUS',
     'POSTHORN_EGRESS_PROXY',
   ]);
+});
+
+describe('the configuration file', () => {
+  test('is what call-center.md prints under "Scaling Configuration", as it is printed', () => {
+    const printed = readFileSync(
+      new URL('../test/vectors/documents/call-center.scaling.json', import.meta.url),
+      'utf8',
+    );
+    expect(readConfig('dev', { POSTHORN_CONFIG_FILE: configFile(printed) })).toMatchObject({
+      maxInFlight: 100,
+      batchSize: 50,
+      queueCheckSeconds: 5,
+      connectionPoolSize: 20,
+      maxQueueSize: 10_000,
+      deadLetterThreshold: 5,
+      cleanupSeconds: 3_600,
+    });
+  });
+
+  test('takes every setting that is no secret, lists as arrays, and gives way to the environment', () => {
+    const file = configFile({
+      egress_allow: ['10.0.0.0/8', 'hooks.internal'],
+      processing: { max_concurrent_deliveries: 100, batch_size: '7' },
+      log_level: 'error',
+    });
+    expect(readConfig('dev', { POSTHORN_CONFIG_FILE: file })).toMatchObject({
+      egressAllow: ['10.0.0.0/8', 'hooks.internal'],
+      maxInFlight: 100,
+      batchSize: 7,
+      logLevel: 'error',
+    });
+    // Also under its other name.
+    expect(
+      readConfig('dev', { POSTHORN_CONFIG_FILE: file, POSTHORN_MAX_IN_FLIGHT: '9', POSTHORN_LOG_LEVEL: 'warn' }),
+    ).toMatchObject({ maxInFlight: 9, batchSize: 7, logLevel: 'warn' });
+  });
+
+  test.each([
+    ['{"prot":80}', 'prot is not a setting'],
+    ['{"a":{"prot":80}}', 'a.prot is not a setting'],
+    ['{"__proto__":{"port":70000}}', '__proto__.port must be a whole number'],
+    ['{"a":{"b":{"port":80}}}', 'a.b must be a number'],
+    ['{"port":null}', 'port must be a number'],
+    ['{"egress_allow":[1]}', 'egress_allow must be a number'],
+    ['{"batch_size":0}', 'batch_size must be a whole number from 1 to 10000; it is "0"'],
+    ['{"batch_size":1,"a":{"batch_size":2}}', 'a.batch_size is there twice'],
+    ['{"operator_key":"hunter2hunter2hunter2"}', 'operator_key is a secret; set POSTHORN_OPERATOR_KEY'],
+    ['{"config_file":"x"}', 'config_file is not a setting'],
+    ['hunter2', 'must be a JSON object'],
+    ['[]', 'must be a JSON object'],
+    ['', 'must be a JSON object'],
+  ])('%s stops the start with one line that says why', (content, why) => {
+    const file = configFile(content);
+    const read = () => readConfig('dev', { POSTHORN_CONFIG_FILE: file });
+    expect(read).toThrow(why);
+    expect(read).toThrow(file);
+    expect(read).not.toThrow(/hunter2|\n/);
+  });
+
+  test('one that is not there stops the start', () => {
+    expect(() => readConfig('dev', { POSTHORN_CONFIG_FILE: '/nowhere/posthorn.json' })).toThrow(
+      'POSTHORN_CONFIG_FILE cannot be read (ENOENT); it is "/nowhere/posthorn.json".',
+    );
+  });
+});
+
+test('one setting with two names is not set to two values', () => {
+  const both = { POSTHORN_MAX_IN_FLIGHT: '5', POSTHORN_MAX_CONCURRENT_DELIVERIES: '5' };
+  expect(readConfig('dev', both).maxInFlight).toBe(5);
+  expect(() => readConfig('dev', { ...both, POSTHORN_MAX_IN_FLIGHT: '6' })).toThrow('two names of one setting');
 });

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { readConfigFile } from './config-file.ts';
 import { isCidr } from './http/client-address.ts';
 import { LOG_LEVELS, type LogLevel } from './kernel/logger.ts';
 import { parseEncryptionKey } from './kernel/secret-box.ts';
@@ -36,6 +37,18 @@ export interface Config {
   maxInFlightScaled: number | undefined;
   /** Deliveries that may wait in memory; more wait in their rows. */
   maxQueued: number;
+  /** Waiting deliveries that are taken from the database at once. */
+  batchSize: number;
+  /** Seconds between two looks for deliveries that wait and of which this process was not told. */
+  queueCheckSeconds: number;
+  /** Connections of a process to one receiver at once. */
+  connectionPoolSize: number;
+  /** Deliveries of a tenant that may wait before its events are refused; undefined: any number. */
+  maxQueueSize: number | undefined;
+  /** Attempts after which a delivery is a dead letter, whatever its webhook's retry policy says. */
+  deadLetterThreshold: number;
+  /** Seconds between two rounds of maintenance and of retention. */
+  cleanupSeconds: number;
   /** Seconds that a stop waits for requests under way. */
   drainSeconds: number;
   /** Processes that share the port and the database. */
@@ -59,12 +72,22 @@ export interface Setting {
   read(value: string, config: Config): string | undefined;
 }
 
+const CONFIG_FILE = 'POSTHORN_CONFIG_FILE';
+
 const NO_ENCRYPTION_KEY = 'must be 32 bytes, as 64 hex digits or base64';
 
 /** Far more than the cores that one PostgreSQL keeps busy. */
 export const PROCESSES_MAX = 64;
 
 export const SETTINGS: readonly Setting[] = [
+  {
+    env: CONFIG_FILE,
+    default: 'none',
+    description:
+      'A JSON file with settings that the environment does not have: see [below](#the-configuration-file). Secrets are not taken from it.',
+    secret: false,
+    read: (value) => (value === '' ? 'must not be empty' : undefined),
+  },
   {
     env: 'POSTHORN_HOST',
     default: '127.0.0.1',
@@ -219,6 +242,82 @@ export const SETTINGS: readonly Setting[] = [
       config.maxQueued = value;
     },
   ),
+  {
+    ...integer(
+      'POSTHORN_MAX_CONCURRENT_DELIVERIES',
+      1_024,
+      1,
+      10_000,
+      'Another name of `POSTHORN_MAX_IN_FLIGHT`; set only one of them.',
+      (config, value) => {
+        config.maxInFlight = value;
+      },
+    ),
+    default: 'as `POSTHORN_MAX_IN_FLIGHT`',
+  },
+  integer(
+    'POSTHORN_BATCH_SIZE',
+    1_000,
+    1,
+    10_000,
+    'Waiting deliveries that a process takes from the database at once, over all their webhooks.',
+    (config, value) => {
+      config.batchSize = value;
+    },
+  ),
+  integer(
+    'POSTHORN_QUEUE_CHECK_INTERVAL',
+    5,
+    1,
+    300,
+    'Seconds between two looks into the database for deliveries that wait and that the process has not heard of: those of a process that ended, for example. Others are sent when they are due, to the millisecond.',
+    (config, value) => {
+      config.queueCheckSeconds = value;
+    },
+  ),
+  integer(
+    'POSTHORN_CONNECTION_POOL_SIZE',
+    256,
+    1,
+    1_024,
+    'HTTP connections of each process to one receiver (scheme, host and port) at once. They are used again; more requests wait for one to be free.',
+    (config, value) => {
+      config.connectionPoolSize = value;
+    },
+  ),
+  {
+    ...integer(
+      'POSTHORN_MAX_QUEUE_SIZE',
+      0,
+      1,
+      100_000_000,
+      'Deliveries of one tenant that may wait or be under way, retries and scheduled ones included, those held for a paused webhook not: see [below](#a-full-queue).',
+      (config, value) => {
+        config.maxQueueSize = value;
+      },
+    ),
+    default: 'no limit',
+  },
+  integer(
+    'POSTHORN_DEAD_LETTER_THRESHOLD',
+    50,
+    1,
+    50,
+    'Attempts after which a delivery is a dead letter, whatever the retry policy of its webhook says.',
+    (config, value) => {
+      config.deadLetterThreshold = value;
+    },
+  ),
+  integer(
+    'POSTHORN_CLEANUP_INTERVAL',
+    3_600,
+    60,
+    86_400,
+    'Seconds between two rounds of maintenance (partitions, keys and answers whose time is over) and of [retention](retention.md).',
+    (config, value) => {
+      config.cleanupSeconds = value;
+    },
+  ),
   integer(
     'POSTHORN_DRAIN_SECONDS',
     20,
@@ -273,7 +372,7 @@ export const SETTINGS: readonly Setting[] = [
 ];
 
 /**
- * Reads the environment.
+ * Reads the environment, and the file that it names. What the environment says goes before what the file says.
  *
  * @throws StartupError naming the first variable that is unknown or has a bad value, without repeating secret values.
  */
@@ -295,12 +394,20 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     maxInFlight: 1_024,
     maxInFlightScaled: undefined,
     maxQueued: 200_000,
+    batchSize: 1_000,
+    queueCheckSeconds: 5,
+    connectionPoolSize: 256,
+    maxQueueSize: undefined,
+    deadLetterThreshold: 50,
+    cleanupSeconds: 3_600,
     drainSeconds: 20,
     processes: 1,
     trustedProxies: [],
     authFailuresPerMinute: 20,
     defaultLimits: { ...NO_LIMITS },
   };
+  const file = env[CONFIG_FILE];
+  if (file !== undefined && file !== '') readFile(file, env, config);
   for (const [name, value] of Object.entries(env)) {
     const setting = SETTINGS.find((known) => known.env === name);
     if (setting === undefined) {
@@ -311,6 +418,12 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     if (problem !== undefined) {
       throw new StartupError(`${name} ${problem}${setting.secret ? '' : `; it is ${JSON.stringify(value)}`}.`);
     }
+  }
+  const { POSTHORN_MAX_IN_FLIGHT: inFlight, POSTHORN_MAX_CONCURRENT_DELIVERIES: concurrent } = env;
+  if (inFlight !== undefined && concurrent !== undefined && Number(inFlight) !== Number(concurrent)) {
+    throw new StartupError(
+      'POSTHORN_MAX_IN_FLIGHT and POSTHORN_MAX_CONCURRENT_DELIVERIES are two names of one setting: set only one of them.',
+    );
   }
   if (mode === 'serve' && config.encryptionKey === undefined) {
     throw new StartupError(
@@ -323,6 +436,26 @@ export function readConfig(mode: Mode, env: NodeJS.ProcessEnv): Config {
     );
   }
   return config;
+}
+
+/** Settings that are one, under two names. */
+const SAME: Readonly<Record<string, string>> = {
+  POSTHORN_MAX_IN_FLIGHT: 'POSTHORN_MAX_CONCURRENT_DELIVERIES',
+  POSTHORN_MAX_CONCURRENT_DELIVERIES: 'POSTHORN_MAX_IN_FLIGHT',
+};
+
+function readFile(path: string, env: NodeJS.ProcessEnv, config: Config): void {
+  for (const { env: variable, value, name } of readConfigFile(path)) {
+    const setting = SETTINGS.find((known) => known.env === variable);
+    if (setting === undefined || variable === CONFIG_FILE) {
+      throw new StartupError(`${path}: ${name} is not a setting of Posthorn.`);
+    }
+    if (setting.secret) throw new StartupError(`${path}: ${name} is a secret; set ${variable} in the environment.`);
+    // It was said otherwise, perhaps under its other name.
+    if (env[variable] !== undefined || env[SAME[variable] ?? ''] !== undefined) continue;
+    const problem = setting.read(value, config);
+    if (problem !== undefined) throw new StartupError(`${path}: ${name} ${problem}; it is ${JSON.stringify(value)}.`);
+  }
 }
 
 /** Whether a browser would send exactly this as `Origin`: lower case, no default port, no path. */

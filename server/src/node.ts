@@ -98,9 +98,11 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => changes.stop());
     await parts.engine.start();
     running.push(() => parts.engine.stop(Math.max(0, drainedByMs - clock.monotonicMs())));
+    const everyMs = config.cleanupSeconds * 1000;
     const maintenance = startMaintenance({
       clock,
       logger,
+      everyMs,
       tasks: [
         { name: 'partitions', run: (nowMs) => ensurePartitions(pool, nowMs) },
         { name: 'event keys', run: (nowMs) => purgeEventKeys(db, nowMs) },
@@ -131,6 +133,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       connection,
       clock,
       logger,
+      everyMs,
       removeAuditBefore: (tenantId, beforeMs) => removeEntriesBefore(db, tenantId, beforeMs),
     });
     parts.onRetentionAsked.run = retention.runNow;

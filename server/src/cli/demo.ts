@@ -7,16 +7,16 @@ import type { RunningPosthorn } from '../app.ts';
 import { readConfig } from '../config.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { type ApiClient, apiPath, createApiClient } from './api-client.ts';
-import { CommandError } from './command-error.ts';
 import { createDisplay } from './demo/display.ts';
 import { fetchFigures, type ReceiverFigures, type SubscribedReceiver } from './demo/figures.ts';
 import { type DemoReceiver, startDemoReceivers } from './demo/receivers.ts';
-import { type SampleEvent, streamSamples } from './demo/stream.ts';
 import { wholeNumber } from './number-option.ts';
 import { pause } from './pause.ts';
+import { findPlay, type Play } from './simulate/plays.ts';
+import { outgoingEvents } from './simulate/simulation.ts';
 import { awaitStop } from './stop-request.ts';
+import { streamEvents } from './stream-events.ts';
 import type { Terminal } from './terminal.ts';
-import { fetchSample } from './trigger.ts';
 
 interface DemoOptions {
   preset: string;
@@ -45,13 +45,12 @@ Examples:
 }
 
 async function demonstrate(options: DemoOptions, terminal: Terminal): Promise<void> {
-  const eventTypes = await eventTypesOf(options.preset);
-  await runDemo(options, eventTypes, terminal);
+  await runDemo(options, findPlay(options.preset), terminal);
   terminal.print('Stopped; nothing is left behind.');
 }
 
 /** Returns when everything it started is stopped and removed again. */
-async function runDemo(options: DemoOptions, eventTypes: readonly string[], terminal: Terminal): Promise<void> {
+async function runDemo(options: DemoOptions, play: Play, terminal: Terminal): Promise<void> {
   await using cleanup = new AsyncDisposableStack();
   const stop = awaitStop(terminal);
   cleanup.defer(stop.dispose);
@@ -71,12 +70,12 @@ async function runDemo(options: DemoOptions, eventTypes: readonly string[], term
   cleanup.defer(async () => {
     await Promise.all(receivers.map((receiver) => receiver.stop()));
   });
-  await showDeliveries({ options, eventTypes, running, receivers, terminal, stopSignal: stop.signal });
+  await showDeliveries({ options, play, running, receivers, terminal, stopSignal: stop.signal });
 }
 
 interface Show {
   options: DemoOptions;
-  eventTypes: readonly string[];
+  play: Play;
   running: RunningPosthorn;
   receivers: readonly DemoReceiver[];
   terminal: Terminal;
@@ -93,7 +92,7 @@ async function showDeliveries(show: Show): Promise<void> {
     tenant: undefined,
     environment: undefined,
   });
-  const samples = await installPreset(client, options.preset, show.eventTypes);
+  await client.callRaw({ method: 'POST', path: apiPath('/api/v1/event-types/presets', options.preset) });
   const subscribed = await subscribe(client, receivers);
   terminal.print(introduction(show));
 
@@ -108,7 +107,8 @@ async function showDeliveries(show: Show): Promise<void> {
   const look = () => fetchFigures(client, subscribed, published);
 
   const display = createDisplay(terminal);
-  const streaming = streamSamples({ client, clock, samples, perSecond: options.rate, signal: ended, onPublished });
+  const events = outgoingEvents(show.play, DEMO_SEED, clock.now());
+  const streaming = streamEvents({ client, clock, events, perSecond: options.rate, signal: ended, onPublished });
   const watching = (async () => {
     for (;;) {
       await pause(clock, display.intervalMs, ended);
@@ -130,21 +130,8 @@ async function showDeliveries(show: Show): Promise<void> {
   terminal.print(summary(figures, receivers, published));
 }
 
-/** Names of the preset's types. @throws CommandError for a preset that does not exist or has none. */
-async function eventTypesOf(preset: string): Promise<string[]> {
-  const { presets } = await import('../catalog/presets/presets.ts');
-  const found = [...presets.values()].find((each) => each.name === preset);
-  if (found === undefined || found.event_types.length === 0) {
-    const names = [...presets.values()].filter((each) => each.event_types.length > 0).map((each) => each.name);
-    throw new CommandError(`--preset must be one of ${names.join(', ')}.`);
-  }
-  return found.event_types.map((eventType) => eventType.name);
-}
-
-async function installPreset(client: ApiClient, preset: string, eventTypes: readonly string[]): Promise<SampleEvent[]> {
-  await client.callRaw({ method: 'POST', path: apiPath('/api/v1/event-types/presets', preset) });
-  return Promise.all(eventTypes.map(async (eventType) => ({ eventType, data: await fetchSample(client, eventType) })));
-}
+/** Each demo shows the same course of things. */
+const DEMO_SEED = 1;
 
 /** Delays in seconds before the second, third and fourth attempt: short, so that a dead letter is seen soon. */
 const RETRY_SCHEDULE = [1, 2, 4];
@@ -171,11 +158,11 @@ async function subscribe(client: ApiClient, receivers: readonly DemoReceiver[]):
   return subscribed;
 }
 
-function introduction({ options, eventTypes, running, receivers }: Show): string {
+function introduction({ options, play, running, receivers }: Show): string {
   const width = Math.max(...receivers.map((receiver) => receiver.name.length));
   const rate = `${options.rate} ${options.rate === 1 ? 'event' : 'events'} a second`;
   return `
-Publishing ${rate} (${eventTypes.length} types of ${options.preset}) to three receivers:
+Publishing ${rate} to three receivers: ${play.title}.
 
 ${receivers.map((receiver) => `  ${receiver.name.padEnd(width)}  ${receiver.habit}`).join('\n')}
 

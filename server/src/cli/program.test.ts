@@ -28,6 +28,7 @@ test.each([
   'key operator',
   'publish',
   'trigger',
+  'simulate',
   'receive',
   'doctor',
   'demo',
@@ -58,6 +59,10 @@ test.each([
   [['key', 'create', '--role', 'viewer'], "error: required option '--name <name>' not specified"],
   [['key', 'create', '--name', 'x', '--role', 'operator'], 'Allowed choices are owner, admin'],
   [['key', 'rotate'], "error: unknown command 'rotate'"],
+  [['simulate'], "error: required option '--preset <name>' not specified"],
+  [['simulate', '--preset', 'standard'], 'posthorn: --preset must be one of isp-framework, isp-communications'],
+  [['simulate', '--preset', 'call-center', '--start', 'monday'], 'It must be a time such as 2026-01-05T08:00:00Z.'],
+  [['simulate', '--preset', 'call-center', '--rate', '501'], 'It must be a whole number from 1 to 500.'],
   [['demo', '--rate', 'fast'], 'It must be a whole number from'],
 ])('posthorn %j ends with 1 and says what is wrong', async (args, message) => {
   const { code, output, errors } = await run(args);

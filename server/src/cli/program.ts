@@ -13,6 +13,7 @@ import { migrateCommand } from './migrate.ts';
 import { publishCommand } from './publish.ts';
 import { receiveCommand } from './receive.ts';
 import { serveCommand } from './serve.ts';
+import { simulateCommand } from './simulate.ts';
 import type { Terminal } from './terminal.ts';
 import { triggerCommand } from './trigger.ts';
 
@@ -51,6 +52,7 @@ function createProgram(terminal: Terminal): Command {
     encryptionCommand(terminal),
     publishCommand(terminal),
     triggerCommand(terminal),
+    simulateCommand(terminal),
     receiveCommand(terminal),
     auditCommand(terminal),
     doctorCommand(terminal),

@@ -12,6 +12,8 @@ export interface OutgoingEvent {
   data: Buffer;
   eventId?: string;
   idempotencyKey?: string;
+  /** RFC 3339; without it, when it is published. */
+  timestamp?: string;
 }
 
 const PublishAnswer = Type.Object({
@@ -38,7 +40,7 @@ export async function publishEvent(client: ApiClient, event: OutgoingEvent): Pro
  * first, so that it can be nothing but one JSON value.
  */
 export function eventBody(event: OutgoingEvent): Buffer {
-  const head = JSON.stringify({ event_type: event.eventType, event_id: event.eventId });
+  const head = JSON.stringify({ event_type: event.eventType, event_id: event.eventId, timestamp: event.timestamp });
   return Buffer.concat([Buffer.from(`${head.slice(0, -1)},"data":`), checkedJson(event.data), Buffer.from('}')]);
 }
 

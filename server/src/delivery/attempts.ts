@@ -4,7 +4,7 @@ import type { IdSource } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { formName } from '../shaping/body-form.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
-import type { Batch } from './batch.ts';
+import { type Batch, batchForm } from './batch.ts';
 import { compressBody } from './compress.ts';
 import { type AttemptResult, decideOutcome, type Failure } from './outcome.ts';
 import { recordedResult } from './recorded-result.ts';
@@ -48,6 +48,8 @@ export interface AttemptsOptions {
   logger: Logger;
   /** In [0, 1), for the jitter of retries. */
   random: () => number;
+  /** Attempts that no delivery has more of. */
+  attemptsMax?: number | undefined;
 }
 
 interface Sent {
@@ -156,7 +158,7 @@ export class Attempts {
     requestHeaders: string,
     came: { result: AttemptResult; durationMs: number; again: boolean; random: number },
   ): AttemptRecord {
-    const { clock, newId } = this.#options;
+    const { clock, newId, attemptsMax } = this.#options;
     const { result, durationMs, again, random } = came;
     const number = task.attemptCount + 1;
     const endedAtMs = clock.now();
@@ -164,6 +166,7 @@ export class Attempts {
     const outcome = decideOutcome({
       result,
       policy: target.retryPolicy,
+      attemptsMax,
       attemptNumber: number,
       trigger,
       probeAgainMs: route.kind === 'probe' ? route.againMs : undefined,
@@ -185,7 +188,7 @@ export class Attempts {
       parksKey,
       url: route.kind === 'failover' ? route.url.href : target.url.href,
       method: target.method,
-      envelope: formName(target),
+      envelope: formName(load.batch === undefined ? target : batchForm(target)),
       requestHeaders,
       responseStatus: answer.responseStatus,
       responseHeaders: answer.responseHeaders,

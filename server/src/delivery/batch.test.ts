@@ -4,7 +4,7 @@ import type { WebhookTarget } from '../webhooks/target.ts';
 import { batchBody, gatherBatch, type Waiting } from './batch.ts';
 import type { DeliveryTask, Trigger } from './task.ts';
 
-const target = { envelope: 'raw' } as WebhookTarget;
+const target = { envelope: 'raw', bodySpelling: 'published' } as WebhookTarget;
 const task = (data: string, trigger: Trigger = 'scheduled') =>
   ({ event: { data: Buffer.from(data) }, attemptCount: 0, trigger }) as DeliveryTask;
 const queueOf = (tasks: DeliveryTask[]): Waiting => ({ peek: () => tasks[0], shift: () => tasks.shift() });
@@ -37,6 +37,14 @@ test('what goes to the failover URL does not go with what goes to the webhook’
   const batch = gatherBatch(task('1'), target, { events: 10, bytes: 1_000 }, queueOf(waiting));
   expect(batch.tasks).toHaveLength(2);
   expect(waiting).toHaveLength(2);
+});
+
+test('CloudEvents in binary mode are structured in a batch', () => {
+  const binary = { ...target, envelope: 'cloudevents_binary' } as WebhookTarget;
+  const first = task('{"a":1}');
+  const { body, contentType } = batchBody(gatherBatch(first, binary, { events: 1, bytes: 1_000 }, queueOf([])));
+  expect(contentType).toBe('application/cloudevents-batch+json');
+  expect(JSON.parse(body.toString())).toEqual([expect.objectContaining({ specversion: '1.0', data: { a: 1 } })]);
 });
 
 test('one that cannot be shaped goes alone, and fails when the body is made', () => {

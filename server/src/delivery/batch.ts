@@ -1,4 +1,4 @@
-import { shapeForm } from '../shaping/body-form.ts';
+import { type BodyForm, shapeForm } from '../shaping/body-form.ts';
 import type { ShapedBody } from '../shaping/envelopes.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { DeliveryTask } from './task.ts';
@@ -72,9 +72,17 @@ export function batchBody({ parts, bytes }: Batch): ShapedBody {
   return { body, contentType: isCloudEvents ? 'application/cloudevents-batch+json' : 'application/json' };
 }
 
+/**
+ * The form of each event of a batch. CloudEvents in binary mode are structured there: a batch has no other mode (HTTP
+ * protocol binding, section 3.3).
+ */
+export function batchForm({ envelope, bodySpelling }: BodyForm): BodyForm {
+  return { envelope: envelope === 'cloudevents_binary' ? 'cloudevents' : envelope, bodySpelling };
+}
+
 function shaped(task: DeliveryTask, target: WebhookTarget): ShapedBody | undefined {
   try {
-    return shapeForm(target, task.event, task.attemptCount + 1);
+    return shapeForm(batchForm(target), task.event, task.attemptCount + 1);
   } catch {
     return undefined;
   }

@@ -25,6 +25,10 @@ export interface ClaimsOptions {
   alive: () => boolean;
   /** A claim failed, and rows may be leased all the same; `ordered`: of these lanes in whose order they have a place. */
   inDoubt: (ordered: LaneKey[]) => void;
+  /** Rows leased by one statement at most (`CLAIM_ROWS_MAX`). */
+  rowsMax?: number | undefined;
+  /** How often the rows are searched for lanes that this node knows nothing of (`SWEEP_MS`). */
+  sweepMs?: number | undefined;
 }
 
 /** Rows leased by one statement at most. */
@@ -57,6 +61,7 @@ const RELEASE_ROWS = 2_000;
  */
 export class Claims {
   readonly #options: ClaimsOptions;
+  readonly #rowsMax: number;
   readonly #wakeups: Wakeups;
   readonly #wanted = new Set<string>();
   /** Lanes of which more is held than was made due so far. */
@@ -72,6 +77,7 @@ export class Claims {
 
   constructor(options: ClaimsOptions) {
     this.#options = options;
+    this.#rowsMax = options.rowsMax ?? CLAIM_ROWS_MAX;
     this.#wakeups = new Wakeups(options.clock, (webhookIds) => {
       for (const id of webhookIds) this.#wanted.add(id);
       this.#run();
@@ -126,7 +132,7 @@ export class Claims {
   }
 
   #sweepLater(): void {
-    this.#cancelSweep = this.#options.clock.after(SWEEP_MS, () => {
+    this.#cancelSweep = this.#options.clock.after(this.#options.sweepMs ?? SWEEP_MS, () => {
       this.#sweepDue = true;
       this.#run();
       if (!this.#stopped) this.#sweepLater();
@@ -168,8 +174,10 @@ export class Claims {
   #nextLanes(): Lane[] {
     const now = this.#options.clock.now();
     const chosen: Lane[] = [];
+    // Each of them has a row at least.
+    const lanesMax = Math.min(CLAIM_LANES_MAX, this.#rowsMax);
     for (const webhookId of this.#wanted) {
-      if (chosen.length === CLAIM_LANES_MAX) break;
+      if (chosen.length === lanesMax) break;
       this.#wanted.delete(webhookId);
       const lane = this.#options.lanes.get(webhookId);
       if (lane !== undefined && lane.rowsDueAtMs <= now) chosen.push(lane);
@@ -198,7 +206,7 @@ export class Claims {
   /** What to claim; the other lanes are put off, or left to another node. */
   #rooms(admissions: Admission[]): LaneRoom[] {
     const lanes = Math.max(1, admissions.length);
-    const rowsMax = Math.floor(CLAIM_ROWS_MAX / lanes);
+    const rowsMax = Math.floor(this.#rowsMax / lanes);
     const bytesMax = Math.floor(CLAIM_BYTES_MAX / lanes);
     const rooms: LaneRoom[] = [];
     for (const admission of admissions) {

@@ -24,6 +24,7 @@ import { LaneHandover } from './nodes/lane-handover.ts';
 import { LaneNotices } from './nodes/lane-notices.ts';
 import { LaneOwners } from './nodes/lane-owners.ts';
 import { NodeRegistry } from './nodes/node-registry.ts';
+import { QueueBound } from './queue-bound.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
 import { type ClaimedRow, DeliveryRows, FRESH_MS_MAX, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
@@ -46,6 +47,16 @@ export interface EngineOptions {
   inFlightMax: number;
   /** Deliveries in memory at once; what is more waits in its row. */
   queuedMax: number;
+  /** Waiting deliveries claimed at once. */
+  claimedMax?: number;
+  /** Milliseconds between two looks for rows that this node knows nothing of. */
+  sweepMs?: number;
+  /** Connections to one receiver at once. */
+  connectionsMax?: number;
+  /** Attempts that no delivery has more of. */
+  attemptsMax?: number;
+  /** Deliveries of a tenant that wait or are under way before `refuseWhenFull` refuses more (any number). */
+  tenantQueueMax?: number | undefined;
   /** No other process can be running on this database, so whatever is leased at the start is nobody's. */
   soleNode: boolean;
   /** A receiver answered 410: its webhook must be disabled. */
@@ -97,6 +108,8 @@ export class DeliveryEngine {
   readonly #admission: LaneAdmission;
   readonly #order: OrderKeeper;
   readonly #resumed: ResumedWebhooks;
+  /** undefined: any number of deliveries may wait. */
+  readonly #queueBound: QueueBound | undefined;
   /** Lanes whose pace lets them start later. */
   readonly #rests: Wakeups;
   /** Lanes of which deliveries wait for others to go with. */
@@ -123,7 +136,8 @@ export class DeliveryEngine {
     this.#turns = new Turns(options.inFlightMax);
     this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
     this.#gatherings = new Wakeups(clock, (webhookIds) => this.#gathered(webhookIds));
-    this.#sender = options.sender ?? createSender({ clock, guard: options.guard });
+    this.#sender =
+      options.sender ?? createSender({ clock, guard: options.guard, connectionsMax: options.connectionsMax });
     this.#recorder = new Recorder({
       pool,
       clock,
@@ -211,7 +225,19 @@ export class DeliveryEngine {
       restoreOrder: () => this.#order.restore(),
       alive: () => this.#heartbeat.alive,
       inDoubt: (ordered) => this.#doubtLeases(ordered),
+      rowsMax: options.claimedMax,
+      sweepMs: options.sweepMs,
     });
+    if (options.tenantQueueMax !== undefined) {
+      this.#queueBound = new QueueBound({
+        rows: this.#rows,
+        clock,
+        logger,
+        max: options.tenantQueueMax,
+        everyMs: options.sweepMs ?? QUEUE_CHECK_MS,
+        inHand: (tenantId) => this.#inHand.sizeOf(tenantId),
+      });
+    }
     this.#heartbeat = new Heartbeat({
       rows: this.#rows,
       registry: new NodeRegistry(pool, clock),
@@ -236,6 +262,7 @@ export class DeliveryEngine {
   async start(): Promise<void> {
     await this.#heartbeat.start();
     await this.#circuits.load();
+    await this.#queueBound?.start();
     await this.#claims.start();
     this.#totals.foldLater();
   }
@@ -255,6 +282,7 @@ export class DeliveryEngine {
     const drainedByMs = clock.monotonicMs() + drainMs;
     const endMs = drainedByMs + RECORD_DEADLINE_MS;
     this.#draining = true;
+    this.#queueBound?.stop();
     const claimsEnded = await endsBy(clock, endMs, this.#claims.stop());
     this.#rests.clear();
     this.#gatherings.clear();
@@ -302,6 +330,11 @@ export class DeliveryEngine {
 
   get inFlightMax(): number {
     return this.#inFlightMax;
+  }
+
+  /** @throws AppError 429 when so many deliveries of the tenant wait that no more are taken. Nothing else is refused. */
+  refuseWhenFull(tenantId: string): void {
+    this.#queueBound?.refuseWhenFull(tenantId);
   }
 
   /**
@@ -759,6 +792,7 @@ export class DeliveryEngine {
 const ONE_EVENT = { events: 1, bytes: 0 };
 const NOTHING_WAITS = { peek: () => undefined, shift: () => undefined };
 
+const QUEUE_CHECK_MS = 5_000;
 const UNDER_WAY_MS = 1_000;
 const UNREADABLE_WEBHOOK_MS = 1_000;
 const UNRECORDABLE_AGAIN_MS = 60_000;

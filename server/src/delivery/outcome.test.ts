@@ -67,6 +67,13 @@ test('the last attempt that the policy allows ends dead', () => {
   expect(decide({ attemptNumber: 5 })).toEqual({ status: 'dead', reason: 'attempts_used_up', disableWebhook: false });
 });
 
+test('no delivery has more attempts than are allowed to any', () => {
+  expect(decide({ attemptNumber: 2, attemptsMax: 3 })).toMatchObject({ status: 'failed' });
+  expect(decide({ attemptNumber: 3, attemptsMax: 3 })).toMatchObject({ status: 'dead', reason: 'attempts_used_up' });
+  expect(decide({ attemptNumber: 5, attemptsMax: 50 })).toMatchObject({ status: 'dead' });
+  expect(decide({ attemptNumber: 3, attemptsMax: 3, hasFailover: true })).toMatchObject({ failover: true });
+});
+
 test('a policy that is switched off allows one attempt', () => {
   expect(decide({ policy: { ...POLICY, enabled: false } })).toMatchObject({
     status: 'dead',

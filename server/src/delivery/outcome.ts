@@ -49,6 +49,8 @@ export type DeadReason =
 export interface OutcomeInput {
   result: AttemptResult;
   policy: RetryPolicy;
+  /** Attempts that no delivery has more of, whatever its policy says; absent: as many as the policy says. */
+  attemptsMax?: number | undefined;
   /** 1 for the first attempt. */
   attemptNumber: number;
   trigger: Trigger;
@@ -95,7 +97,7 @@ export function decideOutcome(input: OutcomeInput): Outcome {
   }
   // What tries the receiver for all the others is not used up by it.
   if (input.probeAgainMs !== undefined) return waiting(nowMs + input.probeAgainMs);
-  if (!policy.enabled || attemptNumber >= policy.maxAttempts) {
+  if (!policy.enabled || attemptNumber >= Math.min(policy.maxAttempts, input.attemptsMax ?? policy.maxAttempts)) {
     if (input.hasFailover && trigger !== 'failover') return { status: 'failed', dueAtMs: nowMs, failover: true };
     return { status: 'dead', reason: 'attempts_used_up', disableWebhook: false };
   }

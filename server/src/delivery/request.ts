@@ -31,13 +31,14 @@ export function prepareRequest(
   number: number,
   signing: Signing,
 ): PreparedRequest {
-  const { body, contentType } = shapeForm(target, task.event, number);
+  const { body, contentType, headers } = shapeForm(target, task.event, number);
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
   const deliveryId = formatId('delivery', task.id);
   const own = [target.eventHeader, task.event.type, 'X-Webhook-Delivery', deliveryId];
   own.push('X-Webhook-Attempt', String(number));
   const common = commonHeaders(target, task.event.id, sentBody, contentType, signing.nowMs);
+  if (headers !== undefined) common.push(...headers);
   const recordedHeaders = [recorded(target, own, common)];
   own.push(...common);
   return finish(target, url, own, sentBody, recordedHeaders, `${deliveryId}.${number}`, signing);

@@ -4,6 +4,7 @@ import { formatId, timeOfId } from '../kernel/ids.ts';
 import type { LaneKey } from './lanes/lane.ts';
 import {
   CLAIM_DUE,
+  COUNT_WAITING,
   FREE_LEASES_OF,
   GIVE_UP_LEASES,
   JUDGE_PARKED_KEYS,
@@ -132,6 +133,12 @@ export class DeliveryRows {
       dueAtMs: row.due_at?.getTime(),
       holds: row.holds,
     }));
+  }
+
+  /** Deliveries that wait in rows, by tenant. */
+  async waitingOfTenants(): Promise<Map<string, number>> {
+    const result = await this.#pool.query<{ tenant_id: string; waiting: number }>(COUNT_WAITING);
+    return new Map(result.rows.map((row) => [row.tenant_id, row.waiting]));
   }
 
   /** Makes due what is held or parked and waits for nothing any more, `rowsMax` a lane; gives the numbers by webhook. */

@@ -40,9 +40,14 @@ const SWEEP_MS = 50;
  * Sends over kept-alive HTTP/1.1 connections. Redirects are not followed and content is not decompressed: both would
  * let a receiver choose what this process does next.
  */
-export function createSender(options: { clock: Clock; guard: EgressGuard }): Sender {
-  const { clock, guard } = options;
-  const connections = new Connections({ clock, guard });
+export function createSender(options: {
+  clock: Clock;
+  guard: EgressGuard;
+  /** Connections to one receiver at once (`CONNECTIONS_PER_ORIGIN`). */
+  connectionsMax?: number | undefined;
+}): Sender {
+  const { clock, guard, connectionsMax } = options;
+  const connections = new Connections({ clock, guard, perOriginMax: connectionsMax });
   const destinations = new Destinations(guard);
   const exchanges = new Set<Exchange>();
   let cancelSweep: (() => void) | undefined;

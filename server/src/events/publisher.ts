@@ -51,8 +51,9 @@ export class Publisher {
     this.#options = options;
   }
 
-  /** @throws AppError 422 for an unknown type or data against an enforced schema; 409 for a reused key; 503. */
+  /** @throws AppError 422 for an unknown type or data against an enforced schema; 409 for a reused key; 429; 503. */
   async publish(scope: Scope, requests: PublishRequest[], idempotencyKey?: IdempotencyKey): Promise<PublishResult[]> {
+    this.#options.engine.refuseWhenFull(scope.tenantId);
     // Nothing is planned before everything is checked: planning takes room in the engine, a refusal would leave it taken.
     for (const [at, request] of requests.entries()) {
       const checked = this.#check(scope, request, requests.length > 1 ? `events.${at}.` : '');
@@ -88,6 +89,7 @@ export class Publisher {
       });
     };
     try {
+      this.#options.engine.refuseWhenFull(scope.tenantId);
       const checked = this.#check(scope, request, '');
       if (checked instanceof Promise) {
         publishAfter(checked);

@@ -13,11 +13,16 @@ const EVERY_MS = 3_600_000;
 /** After a failure the task is tried again sooner: partitions stand three days ahead, so there is time. */
 const AFTER_FAILURE_MS = 60_000;
 
-/** Runs every task hourly, the first time after an hour. Every node does it; the tasks do not mind. */
-export function startMaintenance(options: { tasks: MaintenanceTask[]; clock: Clock; logger: Logger }): {
+/** Runs every task, hourly and the first time after an hour unless told otherwise. Every node does it; the tasks do not mind. */
+export function startMaintenance(options: {
+  tasks: MaintenanceTask[];
+  clock: Clock;
+  logger: Logger;
+  everyMs?: number;
+}): {
   stop(): Promise<void>;
 } {
-  const { tasks, clock, logger } = options;
+  const { tasks, clock, logger, everyMs = EVERY_MS } = options;
   let stopped = false;
   let cancel = () => {};
   let running: Promise<void> = Promise.resolve();
@@ -33,7 +38,7 @@ export function startMaintenance(options: { tasks: MaintenanceTask[]; clock: Clo
         logger.error({ task: task.name, code: errorCode(error) }, 'maintenance failed; it is tried again in a minute');
       }
     }
-    later(failed ? AFTER_FAILURE_MS : EVERY_MS);
+    later(failed ? AFTER_FAILURE_MS : everyMs);
   };
   const later = (delayMs: number) => {
     if (stopped) return;
@@ -41,7 +46,7 @@ export function startMaintenance(options: { tasks: MaintenanceTask[]; clock: Clo
       running = runAll();
     });
   };
-  later(EVERY_MS);
+  later(everyMs);
   return {
     async stop() {
       stopped = true;

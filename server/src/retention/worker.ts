@@ -22,7 +22,7 @@ export interface RetentionWorker {
 }
 
 /**
- * Removes what has been kept for long enough: five minutes after the start, and then every hour. Every node tries, and
+ * Removes what has been kept for long enough: five minutes after the start, and then every hour, or `everyMs`. Every node tries, and
  * one is at it at a time. It has a connection of its own while it works.
  */
 export function startRetention(options: {
@@ -30,8 +30,9 @@ export function startRetention(options: {
   clock: Clock;
   logger: Logger;
   removeAuditBefore: RoundOptions['removeAuditBefore'];
+  everyMs?: number;
 }): RetentionWorker {
-  const { clock } = options;
+  const { clock, everyMs = EVERY_MS } = options;
   let stopped = false;
   let cancel = () => {};
   let running: { pace: Pace; ended: Promise<void> } | undefined;
@@ -42,7 +43,7 @@ export function startRetention(options: {
     const pace = new Pace(clock);
     const ended = round(options, pace).finally(() => {
       running = undefined;
-      later(EVERY_MS);
+      later(everyMs);
     });
     running = { pace, ended };
     return true;
@@ -80,7 +81,7 @@ async function round(options: Parameters<typeof startRetention>[0], pace: Pace):
     const report = await runRound({ client, nowMs: clock.now(), pace, logger, removeAuditBefore });
     if (report !== undefined && hasDone(report)) logger.info({ ...report }, 'records whose time is over were removed');
   } catch (error) {
-    logger.error({ code: errorCode(error) }, 'retention failed; it is tried again in an hour');
+    logger.error({ code: errorCode(error) }, 'retention failed; it is tried again at its next time');
   } finally {
     await client.end().catch(() => {
       // It is broken already.

@@ -1,7 +1,15 @@
+import { type CloudEvent, HTTP } from 'cloudevents';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { jsonTexts } from '../kernel/raw-json.arbitrary.ts';
-import { ENVELOPES, type Envelope, isReshapedPerAttempt, type ShapedEvent, shapeBody } from './envelopes.ts';
+import {
+  ENVELOPES,
+  type Envelope,
+  isEnvelopeHeader,
+  isReshapedPerAttempt,
+  type ShapedEvent,
+  shapeBody,
+} from './envelopes.ts';
 
 const EVENT: ShapedEvent = {
   id: 'evt_01h455vb4pex5vsknk084sn02q',
@@ -43,6 +51,7 @@ test.each([
       '"type":"call.ended","time":"2025-08-05T18:00:00.000Z","datacontenttype":"application/json",' +
       '"data":{"b":1.0,"a":12345678901234567890}}',
   ],
+  ['cloudevents_binary', '{"b":1.0,"a":12345678901234567890}'],
   ['raw', '{"b":1.0,"a":12345678901234567890}'],
 ] satisfies [Envelope, string][])('%s is its documented shape around the data as published', (envelope, expected) => {
   expect(text(envelope)).toBe(expected);
@@ -55,6 +64,46 @@ test('only cloudevents has a content type of its own', () => {
   }
 });
 
+describe('CloudEvents', () => {
+  /** As the HTTP binding of the public package reads the request. */
+  function received(envelope: Envelope, changes: Partial<ShapedEvent> = {}) {
+    const { body, contentType, headers = [] } = shape(envelope, changes);
+    const pairs = Array.from({ length: headers.length / 2 }, (_, at) => headers.slice(2 * at, 2 * at + 2));
+    const event = HTTP.toEvent({
+      headers: { ...Object.fromEntries(pairs), 'content-type': contentType },
+      body: body.toString(),
+    });
+    if (Array.isArray(event)) throw new Error('One event was sent, and a batch arrived.');
+    expect((event as CloudEvent).validate()).toBe(true);
+    return event as CloudEvent<unknown>;
+  }
+
+  test.each(['cloudevents', 'cloudevents_binary'] as const)('%s is read by the public package', (envelope) => {
+    const event = received(envelope, { data: Buffer.from('{"call":{"id":"c1","note":"é"}}') });
+    expect(event).toMatchObject({
+      specversion: '1.0',
+      id: EVENT.id,
+      source: EVENT.source,
+      type: 'call.ended',
+      time: EVENT.timestamp,
+      datacontenttype: 'application/json',
+      data: { call: { id: 'c1', note: 'é' } },
+    });
+  });
+
+  test('only the binary mode has headers, and each is there once', () => {
+    for (const envelope of ENVELOPES) {
+      const names = (shape(envelope).headers ?? []).filter((_, at) => at % 2 === 0);
+      expect(names).toEqual(
+        envelope === 'cloudevents_binary' ? ['ce-specversion', 'ce-id', 'ce-source', 'ce-type', 'ce-time'] : [],
+      );
+      expect(names.every((name) => isEnvelopeHeader(envelope, name.toUpperCase()))).toBe(true);
+    }
+    expect(isEnvelopeHeader('cloudevents', 'ce-id')).toBe(false);
+    expect(isEnvelopeHeader('cloudevents_binary', 'cert')).toBe(false);
+  });
+});
+
 test('a body changes with the attempt exactly when the envelope says so', () => {
   for (const envelope of ENVELOPES) {
     expect(text(envelope, {}, 1) !== text(envelope, {}, 2)).toBe(isReshapedPerAttempt(envelope));
@@ -65,7 +114,7 @@ test('texts of the event are escaped and cannot add members', () => {
   const hostile = '","data":{"admin":true},"x":"\\\u2028\0\ud800é';
   const changes = { type: hostile, publicId: hostile, id: hostile, timestamp: hostile, source: hostile };
   for (const envelope of ENVELOPES) {
-    if (envelope === 'raw') continue;
+    if (envelope === 'raw' || envelope === 'cloudevents_binary') continue;
     const parsed = JSON.parse(text(envelope, changes));
     expect(parsed.type ?? parsed.event ?? parsed.event_type).toBe(hostile);
     expect(parsed.timestamp ?? parsed.time).toBe(hostile);

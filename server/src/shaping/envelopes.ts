@@ -2,13 +2,22 @@ import { type Static, Type } from 'typebox';
 import { objectMembers } from '../kernel/raw-json.ts';
 
 /** The forms in which a body can carry an event; which document asks for which is said at each in `shapeBody`. */
-export const ENVELOPES = ['standard', 'event', 'event_type', 'flat', 'cloudevents', 'raw'] as const;
+export const ENVELOPES = [
+  'standard',
+  'event',
+  'event_type',
+  'flat',
+  'cloudevents',
+  'cloudevents_binary',
+  'raw',
+] as const;
 
 export const EnvelopeSchema = Type.Enum([...ENVELOPES], {
   description:
     '`standard` {type, timestamp, data}; `event` {event, timestamp, data}; `event_type` {event_type, event_id, ' +
     'timestamp, data, metadata}; `flat` {event, timestamp, ...data}; `cloudevents` CloudEvents 1.0, structured; ' +
-    '`raw` the data alone. Default `standard`.',
+    '`cloudevents_binary` the data alone, with the rest of a CloudEvent in `ce-` headers; `raw` the data alone. ' +
+    'Default `standard`.',
 });
 
 export type Envelope = Static<typeof EnvelopeSchema>;
@@ -33,11 +42,13 @@ export interface ShapedEvent {
 export interface ShapedBody {
   body: Buffer;
   contentType: string;
+  /** Of the request, name and value in turn; absent: the envelope has none. */
+  headers?: readonly string[];
 }
 
 /**
  * Builds the body of one attempt around the event's data, whose bytes are copied and never written anew. `attempt` is
- * the attempt's number, from 1. `raw` gives the buffer of the event itself: do not write into it.
+ * the attempt's number, from 1. `raw` and `cloudevents_binary` give the buffer of the event itself: do not write into it.
  *
  * Measured for 350 bytes of data: 0.6 us for `standard` and `event`, 0.9 us for `cloudevents`, 1.6 us for `event_type`
  * with metadata and 1.9 us for `flat`, which looks for the members to leave out (18 us for 5.5 kB; the others 2 to 4).
@@ -58,6 +69,8 @@ export function shapeBody(envelope: Envelope, event: ShapedEvent, attempt: numbe
       return json(flatBody(event));
     case 'cloudevents':
       return { body: cloudEventBody(event), contentType: 'application/cloudevents+json' };
+    case 'cloudevents_binary':
+      return { ...json(event.data), headers: cloudEventHeaders(event) };
     case 'raw':
       return json(event.data);
   }
@@ -105,6 +118,20 @@ function cloudEventBody(event: ShapedEvent): Buffer {
     event.data,
     '}',
   );
+}
+
+/**
+ * CloudEvents 1.0.2, HTTP protocol binding, binary mode. `datacontenttype` is the `Content-Type`. No value has to be
+ * percent-encoded (section 3.1.3.2): types keep to the catalogue's grammar, and all others are Posthorn's own.
+ */
+function cloudEventHeaders(event: ShapedEvent): string[] {
+  const { id, source, type, timestamp } = event;
+  return ['ce-specversion', '1.0', 'ce-id', id, 'ce-source', source, 'ce-type', type, 'ce-time', timestamp];
+}
+
+/** Whether a request header is one that an envelope sends, when the webhook has that envelope. */
+export function isEnvelopeHeader(envelope: Envelope, name: string): boolean {
+  return envelope === 'cloudevents_binary' && name.toLowerCase().startsWith('ce-');
 }
 
 const ENVELOPE_NAMES = ['event', 'timestamp'];

@@ -67,7 +67,7 @@ export const DEFAULT_SIGNATURE: SignatureConfig = {
 export function signatureSettingsProblem(settings: SignatureSettings): string | undefined {
   const header = settings.header?.toLowerCase();
   if (header === undefined) return undefined;
-  if (!RESERVED_HEADERS.has(header) && !header.startsWith('webhook-')) return undefined;
+  if (!RESERVED_HEADERS.has(header) && !/^(webhook|ce)-/.test(header)) return undefined;
   return `the header "${settings.header}" has another meaning in a delivery; choose another, such as "X-Webhook-Signature"`;
 }
 

@@ -3,7 +3,7 @@ import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { type FilterSet, storedFilters } from '../routing/filters/filter-set.ts';
 import type { BodyForm } from '../shaping/body-form.ts';
-import type { Envelope } from '../shaping/envelopes.ts';
+import { type Envelope, isEnvelopeHeader } from '../shaping/envelopes.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
 import { type Credentials, credentialsOf } from './auth/credentials.ts';
 import { type AuthSettings, authHeaderOf, NO_AUTH } from './auth/settings.ts';
@@ -88,7 +88,9 @@ export function createTarget(
   const authHeader = headers.ok ? authHeaderOf(headers.auth)?.toLowerCase() : undefined;
   const isTwice = authHeader !== undefined && elsewhere.includes(authHeader);
   if (authHeader !== undefined) elsewhere.push(authHeader);
-  const customHeaders = all.filter(([name]) => !elsewhere.includes(name.toLowerCase())).flat();
+  const customHeaders = all
+    .filter(([name]) => !elsewhere.includes(name.toLowerCase()) && !isEnvelopeHeader(settings.envelope, name))
+    .flat();
   const ownUserAgent = all.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
   return {
     tenantId: row.tenant_id,

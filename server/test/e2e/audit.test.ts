@@ -200,6 +200,10 @@ const EXPECTED: Record<string, Case> = {
     'preset.installed',
     async () => ['/api/v1/event-types/presets/call-center'],
   ],
+  'POST /api/v1/event-types/import': [
+    'event_types.imported',
+    async () => ['/api/v1/event-types/import', { openapi: '3.1.0', webhooks: { imported: { post: {} } } }],
+  ],
   'POST /api/v1/event-types': ['event_type.created', async () => ['/api/v1/event-types', { name: 'made.type' }]],
   'PUT /api/v1/event-types/{name}': [
     'event_type.updated',

@@ -43,4 +43,5 @@ export type FaultyStatement = (typeof FAULTY)[number];
 export const SPARED: Record<string, string> = {
   'read-circuits':
     'a node whose look at a circuit fails knows of it with the next notice; until then C1 does not hold there',
+  'count-waiting': 'it runs only where the queue has a bound, which refuses publishers and moves no row',
 };

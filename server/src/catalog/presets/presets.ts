@@ -20,9 +20,17 @@ export type PresetName =
  * - `event_type`: `{event_type, event_id, timestamp, data, metadata}`;
  * - `flat`: `{event, timestamp, ...data}`, so `data` has no key `event` or `timestamp`;
  * - `cloudevents`: a CloudEvents 1.0 object in structured mode;
+ * - `cloudevents_binary`: `data` alone, with the rest of a CloudEvents 1.0 event in `ce-` headers;
  * - `raw`: `data` alone.
  */
-export type PresetEnvelope = 'standard' | 'event' | 'event_type' | 'flat' | 'cloudevents' | 'raw';
+export type PresetEnvelope =
+  | 'standard'
+  | 'event'
+  | 'event_type'
+  | 'flat'
+  | 'cloudevents'
+  | 'cloudevents_binary'
+  | 'raw';
 
 /**
  * The signature sent beside the Standard Webhooks one, over the bytes of the body: `hmac_sha256_hex` is the bare hex

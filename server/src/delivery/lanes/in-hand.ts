@@ -58,6 +58,11 @@ export class InHand {
     return this.#payloadBytes.taken;
   }
 
+  /** Of one tenant. */
+  sizeOf(tenantId: string): number {
+    return this.#published.takenBy(tenantId) + this.#claimed.takenBy(tenantId);
+  }
+
   ids(): string[] {
     return [...this.#tasks.keys()];
   }
@@ -132,6 +137,10 @@ class Places {
 
   room(tenantId: string): number {
     return Math.ceil((this.#max - this.taken - (this.#ofTenant.get(tenantId)?.taken ?? 0)) / 2);
+  }
+
+  takenBy(tenantId: string): number {
+    return this.#ofTenant.get(tenantId)?.taken ?? 0;
   }
 
   count(tenantId: string, change: number): void {

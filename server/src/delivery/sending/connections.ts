@@ -7,6 +7,8 @@ import { Outbox } from './outbox.ts';
 export interface ConnectionsOptions {
   clock: Clock;
   guard: EgressGuard;
+  /** Connections to one origin at once (`CONNECTIONS_PER_ORIGIN`). */
+  perOriginMax?: number | undefined;
 }
 
 /** Connections to one origin at once; more requests wait in line. */
@@ -32,11 +34,13 @@ export class Connections {
   readonly #unverified = new Map<string, Origin>();
   readonly #all = new Set<Connection>();
   readonly #outbox = new Outbox();
+  readonly #perOriginMax: number;
   #idleCount = 0;
   #stopped = false;
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
+    this.#perOriginMax = options.perOriginMax ?? CONNECTIONS_PER_ORIGIN;
   }
 
   /** Open connections, those without a request among them, and origins in memory. */
@@ -53,8 +57,8 @@ export class Connections {
       return;
     }
     // What is idle here does not suit; it makes room.
-    if (origin.open >= CONNECTIONS_PER_ORIGIN) origin.idle[0]?.discard();
-    if (origin.open < CONNECTIONS_PER_ORIGIN) this.#open(origin, exchange);
+    if (origin.open >= this.#perOriginMax) origin.idle[0]?.discard();
+    if (origin.open < this.#perOriginMax) this.#open(origin, exchange);
     else {
       origin.line.add(exchange);
       exchange.leaveLine = () => origin.line.delete(exchange);

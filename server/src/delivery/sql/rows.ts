@@ -143,6 +143,15 @@ SELECT l.webhook_id, (
 FROM unnest($1::uuid[], $2::uuid[]) AS l (tenant_id, webhook_id)`,
 } as const;
 
+/** How many deliveries of each tenant wait, but for those that are held for a webhook that is not active. */
+export const COUNT_WAITING = {
+  name: 'count-waiting',
+  text: `
+SELECT tenant_id, count(*)::int AS waiting FROM deliveries
+WHERE due_at IS NOT NULL AND status <> 'held'
+GROUP BY tenant_id`,
+} as const;
+
 /**
  * Every lane that has waiting rows, when its first is due, and whether it holds some. It hops from lane to lane in the
  * index, so its cost is that of the lanes, not of the rows that wait in them.

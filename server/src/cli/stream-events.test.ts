@@ -3,11 +3,15 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { systemClock } from '../../kernel/clock.ts';
-import { createApiClient } from '../api-client.ts';
-import { streamSamples } from './stream.ts';
+import { systemClock } from '../kernel/clock.ts';
+import { createApiClient } from './api-client.ts';
+import { streamEvents } from './stream-events.ts';
 
 const samples = ['a', 'b', 'c'].map((eventType) => ({ eventType, data: Buffer.from('{"n":1.0}') }));
+
+function* inTurn() {
+  for (;;) yield* samples;
+}
 
 let server: Server;
 let bodies: string[];
@@ -32,17 +36,17 @@ afterEach(() => {
 function start(signal: AbortSignal, perSecond: number, onPublished: () => void): Promise<void> {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const connection = { url, key: 'k', keySource: '', tenant: undefined, environment: undefined };
-  return streamSamples({
+  return streamEvents({
     client: createApiClient(connection),
     clock: systemClock,
-    samples,
+    events: inTurn(),
     perSecond,
     signal,
     onPublished,
   });
 }
 
-test('samples are published in turn, as they are spelled, until the signal; each accepted one is counted', async () => {
+test('events are published one after the other, as they are spelled, until the signal; each accepted one is counted', async () => {
   const stop = new AbortController();
   let published = 0;
   await start(stop.signal, 500, () => {
@@ -63,4 +67,16 @@ test('a request that fails ends the stream with its failure', async () => {
 test('a signal that came before ends it without a request', async () => {
   await start(AbortSignal.abort(), 500, () => {});
   expect(bodies).toEqual([]);
+});
+
+test('it ends after the last event, when all have their answers', async () => {
+  let published = 0;
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = createApiClient({ url, key: 'k', keySource: '', tenant: undefined, environment: undefined });
+  const onPublished = () => {
+    published += 1;
+  };
+  const signal = new AbortController().signal;
+  await streamEvents({ client, clock: systemClock, events: samples, perSecond: 500, signal, onPublished });
+  expect([bodies.length, published]).toEqual([3, 3]);
 });
