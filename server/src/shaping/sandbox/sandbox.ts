@@ -1,0 +1,126 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Clock } from '../../kernel/clock.ts';
+import { RecentEntries } from '../../kernel/recent-entries.ts';
+import type { Program, ProgramFault, ProgramInput, RunResult } from '../program.ts';
+import { capMemory } from './capped-wasm.ts';
+import { type Order, ThreadSeat } from './thread-seat.ts';
+
+export interface Sandbox {
+  /** Calls `done` once, later, unless the sandbox is stopped before. */
+  run(tenantId: string, program: Program, input: ProgramInput, done: (result: RunResult) => void): void;
+  /** What is wrong with a program, as far as can be said without an event; undefined: nothing. */
+  check(tenantId: string, program: Program): Promise<ProgramFault | undefined>;
+  /** Since the start, for the metrics. */
+  readonly counters: Readonly<SandboxCounters>;
+  stop(): Promise<void>;
+}
+
+export interface SandboxCounters {
+  runs: number;
+  faults: number;
+  /** Threads that were ended because a program did not. */
+  killed: number;
+}
+
+/** A run that takes so long is slow: a template of ten lines takes less than 0.1 ms, a transform 1 ms. */
+const SLOW_MS = 25;
+const VERY_SLOW_MS = 100;
+
+/** How long a tenant of whom a program went to its limit, or near it, has none among the quick ones. */
+const PROBATION_MS = 60_000;
+
+const PROVEN_MAX = 20_000;
+
+const MINIJINJA_BYTES_MAX = 64 * 1024 * 1024;
+
+/**
+ * Runs what tenants wrote, in threads of their own: nothing of it can reach into this process, hold it up, or use up its
+ * memory.
+ *
+ * There are two threads. In the one all programs are tried; those that are quick go to the other from then on. So what
+ * loops for ever takes time from what is tried, and from what else was slow, and never from programs that have proven
+ * themselves. Within a thread tenants take turns.
+ */
+export function createSandbox({ clock }: { clock: Clock }): Sandbox {
+  const counters: SandboxCounters = { runs: 0, faults: 0, killed: 0 };
+  const seat = (ordersAtOnce: number) =>
+    new ThreadSeat({
+      clock,
+      minijinja: minijinjaModule,
+      ordersAtOnce,
+      onKilled: () => {
+        counters.killed += 1;
+      },
+    });
+  const quick = seat(ORDERS_AT_ONCE);
+  const trial = seat(1);
+  const proven = new RecentEntries<true>(PROVEN_MAX);
+  const onProbation = new Map<string, number>();
+
+  const isProven = (tenantId: string, key: string): boolean => {
+    const untilMs = onProbation.get(tenantId);
+    if (untilMs !== undefined) {
+      if (clock.monotonicMs() < untilMs) return false;
+      onProbation.delete(tenantId);
+    }
+    return proven.get(key) !== undefined;
+  };
+
+  const learn = (tenantId: string, key: string, result: RunResult, tookMs: number): void => {
+    const atLimit = !result.ok && result.fault.kind === 'limit';
+    if (tookMs < SLOW_MS && !atLimit) {
+      proven.set(key, true);
+      return;
+    }
+    proven.delete(key);
+    if (atLimit || tookMs >= VERY_SLOW_MS) onProbation.set(tenantId, clock.monotonicMs() + PROBATION_MS);
+  };
+
+  return {
+    counters,
+    run(tenantId, program, input, done) {
+      const key = `${tenantId}/${program.key}`;
+      const order: Order = {
+        tenantId,
+        program,
+        input,
+        onDone(outcome) {
+          if (outcome.kind !== 'run') return;
+          learn(tenantId, key, outcome.result, outcome.tookMs);
+          counters.runs += 1;
+          if (!outcome.result.ok) counters.faults += 1;
+          done(outcome.result);
+        },
+      };
+      (isProven(tenantId, key) ? quick : trial).add(order);
+    },
+    check(tenantId, program) {
+      return new Promise((resolve) => {
+        trial.add({
+          tenantId,
+          program,
+          input: null,
+          onDone: (outcome) => resolve(outcome.kind === 'check' ? outcome.fault : undefined),
+        });
+      });
+    },
+    async stop() {
+      await Promise.all([quick.stop(), trial.stop()]);
+    },
+  };
+}
+
+/** A message has that many at most: what is told of the first waits for some of the others. */
+const ORDERS_AT_ONCE = 32;
+
+let module: WebAssembly.Module | undefined;
+
+/** Compiled once for all threads, when the first of them starts: it takes 10 ms. */
+function minijinjaModule(): WebAssembly.Module {
+  if (module === undefined) {
+    const file = createRequire(import.meta.url).resolve('minijinja-js/dist/web/minijinja_js_bg.wasm');
+    module = new WebAssembly.Module(capMemory(readFileSync(file), MINIJINJA_BYTES_MAX));
+  }
+  return module;
+}
