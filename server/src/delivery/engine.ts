@@ -4,11 +4,12 @@ import type { Clock } from '../kernel/clock.ts';
 import { endsBy } from '../kernel/deadline.ts';
 import type { IdSource } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
+import type { Sandbox } from '../shaping/sandbox/sandbox.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { LaneAdmission } from './admission.ts';
-import { type AttemptEnd, Attempts } from './attempts.ts';
+import { type AttemptEnd, Attempts, type Cancelled } from './attempts.ts';
 import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
 import { GiveBacks } from './give-backs.ts';
@@ -23,6 +24,7 @@ import { LaneHandover } from './nodes/lane-handover.ts';
 import { LaneNotices } from './nodes/lane-notices.ts';
 import { LaneOwners } from './nodes/lane-owners.ts';
 import { NodeRegistry } from './nodes/node-registry.ts';
+import { isOwnFault } from './outcome.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
 import { type ClaimedRow, DeliveryRows, FRESH_MS_MAX, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
@@ -39,6 +41,8 @@ export interface EngineOptions {
   random: () => number;
   directory: WebhookDirectory;
   guard: EgressGuard;
+  /** Runs templates and transforms. The engine does not stop it. */
+  sandbox: Pick<Sandbox, 'run'>;
   /** Requests under way at once. */
   inFlightMax: number;
   /** Deliveries in memory at once; what is more waits in its row. */
@@ -334,7 +338,9 @@ export class DeliveryEngine {
     this.#inHand.hold(task);
     return new Promise((resolve) => {
       this.#testers.set(task.id, resolve);
-      this.#attempts.make(task, target, { kind: 'test' }, ({ record }) => this.#recorder.add(record));
+      this.#attempts.make(task, target, { kind: 'test' }, ({ record }) => {
+        if (record !== null) this.#recorder.add(record);
+      });
     });
   }
 
@@ -485,9 +491,21 @@ export class DeliveryEngine {
     }
     this.#underWay.set(task.id, task);
     this.#attempts.make(task, target, route, (end) => {
+      if (end.record === null) {
+        this.#cancelledByTransform(lane, task, end);
+        this.#endTurn(turn, 0);
+        return;
+      }
       this.#attempted(lane, target, end);
       this.#endTurn(turn, end.record.durationMs);
     });
+  }
+
+  #cancelledByTransform(lane: Lane, task: DeliveryTask, { route }: Cancelled): void {
+    this.#underWay.delete(task.id);
+    // It has tried nothing: another may.
+    if (route.kind === 'probe') void this.#circuits.returnProbe(lane);
+    this.#giveBack({ task, to: 'discarded', reason: 'cancelled_by_transform', atMs: this.#options.clock.now() });
   }
 
   /** Where the attempt goes; undefined: nowhere now, by this node. */
@@ -509,7 +527,7 @@ export class DeliveryEngine {
   #attempted(lane: Lane, target: WebhookTarget, { record, route }: AttemptEnd): void {
     const failed = record.outcome.status !== 'delivered';
     lane.learn(!failed, record.durationMs);
-    if (target.circuitBreaker !== null && route.kind !== 'failover' && record.errorClass !== 'internal') {
+    if (target.circuitBreaker !== null && route.kind !== 'failover' && !isOwnFault(record.errorClass)) {
       this.#circuits.note({ lane, breaker: target.circuitBreaker, failed, probe: route.kind === 'probe' });
     }
     this.#recorder.add(record);

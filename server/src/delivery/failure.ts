@@ -4,7 +4,7 @@ import { EgressProxyError } from '../webhooks/egress/proxy.ts';
 import { NameLookupError } from '../webhooks/egress/resolver.ts';
 import type { AttemptResult, ErrorClass } from './outcome.ts';
 
-type FailureClass = Exclude<ErrorClass, 'response' | 'dns' | 'blocked'>;
+type FailureClass = Exclude<ErrorClass, 'response' | 'dns' | 'blocked' | 'template'>;
 
 type Failure = Extract<AttemptResult, { kind: 'failed' }>;
 

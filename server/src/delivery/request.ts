@@ -1,5 +1,14 @@
 import { formatId } from '../kernel/ids.ts';
-import { shapeBody } from '../shaping/envelopes.ts';
+import { type ShapedBody, shapeBody } from '../shaping/envelopes.ts';
+import { ProgramError } from '../shaping/program.ts';
+import {
+  HEADERS_MAX,
+  type HeaderList,
+  headerProblem,
+  maskHeaders,
+  pairs,
+  SET_BY_POSTHORN,
+} from '../webhooks/headers.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { OutgoingRequest } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
@@ -10,18 +19,30 @@ export interface PreparedRequest extends OutgoingRequest {
   recordedHeaders: string;
 }
 
-/** Builds the signed request of an attempt to the webhook's URL or its failover URL. `nowMs` is the time it is signed with. */
+/** What a template made for a request. */
+export interface ShapedRequest {
+  /** null: the webhook's envelope makes the body. */
+  body: ShapedBody | null;
+  /** Name and value in turn; they take the place of the webhook's own of the same name. */
+  headers: readonly string[];
+}
+
+/**
+ * Builds the signed request of an attempt to the webhook's URL or its failover URL. `nowMs` is the time it is signed with.
+ *
+ * @throws ProgramError for headers that a template must not set.
+ */
 export function prepareRequest(
   task: DeliveryTask,
   target: WebhookTarget,
   url: URL,
   number: number,
   nowMs: number,
+  shaped?: ShapedRequest,
 ): PreparedRequest {
-  const { body, contentType } = shapeBody(target.envelope, task.event, number);
+  const { body, contentType } = shaped?.body ?? shapeBody(target.envelope, task.event, number);
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
-  const fixed = fixedHeaders(target);
   const own = [
     target.eventHeader,
     task.event.type,
@@ -31,6 +52,7 @@ export function prepareRequest(
     String(number),
     ...target.signer.sign(task.event.id, Math.floor(nowMs / 1000), sentBody),
   ];
+  const fixed = shaped === undefined ? fixedHeaders(target) : shapedHeaders(target, own, shaped.headers);
   if (sentBody.length > 0) own.push('content-type', contentType);
   return {
     url,
@@ -43,6 +65,40 @@ export function prepareRequest(
     ipWhitelist: target.ipWhitelist,
     recordedHeaders: `{${jsonMembers(own)},${fixed.recorded}}`,
   };
+}
+
+/** The webhook's fixed headers with those that a template made. `own`: the headers that Posthorn sets itself. */
+function shapedHeaders(target: WebhookTarget, own: readonly string[], given: readonly string[]): FixedHeaders {
+  const made = readHeaders(given, new Set(pairs(own).map(([name]) => name.toLowerCase())));
+  const others = (headers: HeaderList) =>
+    pairs(headers)
+      .filter(([name]) => !made.has(name.toLowerCase()))
+      .flat();
+  const userAgent = made.has('user-agent') ? [] : ['user-agent', target.userAgent];
+  const list = [...made.values()].flat();
+  return {
+    sent: [...userAgent, ...others(target.customHeaders), ...list],
+    recorded: jsonMembers([...userAgent, ...others(target.maskedHeaders), ...maskHeaders(list)]),
+  };
+}
+
+/** By their names in lower case; the last of a name counts, and one whose value is empty is left out. */
+function readHeaders(given: readonly string[], taken: ReadonlySet<string>): Map<string, [string, string]> {
+  const made = new Map<string, [string, string]>();
+  for (const [name, text] of pairs(given)) {
+    const value = text.trim();
+    const path = `headers.${name.slice(0, 100)}`;
+    const problem = taken.has(name.toLowerCase()) ? SET_BY_POSTHORN : headerProblem(name, value);
+    if (problem !== undefined) {
+      throw new ProgramError({ kind: 'output', message: `A header cannot be sent: it ${problem}.`, path });
+    }
+    if (value === '') made.delete(name.toLowerCase());
+    else made.set(name.toLowerCase(), [name, value]);
+  }
+  if (made.size > HEADERS_MAX) {
+    throw new ProgramError({ kind: 'limit', message: `There are more than ${HEADERS_MAX} headers.` });
+  }
+  return made;
 }
 
 /** The headers that are the same for all requests to a webhook, and as members of the JSON object that is recorded. */

@@ -54,6 +54,8 @@ export const AttemptShown = Type.Object(
     request_headers: { ...headers, description: 'Values of secret headers are masked.' },
     request_body: { ...nullable.text, description: 'As sent; null once the payload is erased.' },
     payload: { ...nullable.text, description: 'The same as `request_body` (whatsapp-crm.md).' },
+    template_id: { ...nullable.text, description: 'The stored template that shaped the request.' },
+    template_version: nullable.number,
     request_truncated: Type.Boolean({ description: 'The body goes on beyond what is shown.' }),
     response_status: nullable.number,
     response_headers: Type.Union([headers, Type.Null()]),

@@ -1,4 +1,5 @@
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
+import { changeTransformation, contentProblem } from '../shaping/transformation.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import { isWithinWhitelist, literalOf, readCidr } from './egress/ip-whitelist.ts';
@@ -35,6 +36,7 @@ export function applyChange(current: WebhookSettings, body: WebhookChange, envir
     headers: changeHeaderList(current, body, problems),
     preset: changed(current.preset, body.preset, null),
     envelope: changed(current.envelope, body.envelope, null),
+    transformation: changeTransformationOf(current, body, problems),
     signature: changeSignature(current, body, problems),
     retryPolicy: changeRetryPolicy(current, body, problems),
     timeoutSeconds: changed(current.timeoutSeconds, body.timeout_seconds, null),
@@ -103,6 +105,14 @@ function changeHeaderList(current: WebhookSettings, body: WebhookChange, problem
   if (result.ok) return result.headers;
   problems.push(...result.problems);
   return current.headers;
+}
+
+function changeTransformationOf(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
+  const transformation = changeTransformation(current.transformation, body.transformation);
+  if (body.transformation == null || transformation === null) return transformation;
+  const problem = contentProblem(transformation);
+  if (problem !== undefined) problems.push({ ...problem, path: `transformation.${problem.path}` });
+  return transformation;
 }
 
 function changeSignature(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): SignatureSettings {

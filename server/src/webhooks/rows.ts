@@ -8,6 +8,7 @@ import { AppError } from '../kernel/errors.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { patternsMatching } from '../routing/subscription-index.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
+import type { Transformation } from '../shaping/transformation.ts';
 import type { SignatureSettings } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import { uncounted } from './counts.ts';
@@ -138,6 +139,7 @@ export function readSettings(row: WebhookRow, box: SecretBox): WebhookSettings {
     statusReason: row.status_reason,
     httpMethod: row.http_method as HttpMethod,
     headers: openHeaders(row, box),
+    transformation: readTransformation(row),
     maxConcurrency: row.max_concurrency,
     rateLimitPerMinute: row.rate_limit_per_minute,
     ...readLaneSettings(row),
@@ -166,6 +168,10 @@ export function readLaneSettings(row: WebhookRow) {
     ordering: (row.ordering ?? {}) as OrderingFields,
     circuitBreaker: (row.circuit_breaker ?? {}) as CircuitBreakerFields,
   };
+}
+
+export function readTransformation(row: WebhookRow): Transformation | null {
+  return row.transformation as Transformation | null;
 }
 
 export function openHeaders(row: WebhookRow, box: SecretBox): HeaderList {
@@ -203,6 +209,7 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
     headers_box: headers.length === 0 ? null : box.seal(JSON.stringify(headers), headersPlace(tenantId, id)),
     preset: settings.preset,
     envelope: settings.envelope,
+    transformation: settings.transformation === null ? null : JSON.stringify(settings.transformation),
     signature: jsonOrNull(signature),
     retry_policy: jsonOrNull(retryPolicy),
     timeout_seconds: settings.timeoutSeconds,

@@ -1,6 +1,7 @@
 import type { Preset } from '../catalog/presets/presets.ts';
 import { findPreset, presets } from '../catalog/presets/presets.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
+import type { Transformation } from '../shaping/transformation.ts';
 import { DEFAULT_SIGNATURE, type SignatureConfig, type SignatureSettings } from '../signing/config.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import type { HeaderList } from './headers.ts';
@@ -29,6 +30,8 @@ export interface WebhookSettings {
   /** null: the environment's. */
   preset: string | null;
   envelope: Envelope | null;
+  /** null: the envelope alone. */
+  transformation: Transformation | null;
   signature: SignatureSettings;
   retryPolicy: RetryPolicyFields;
   timeoutSeconds: number | null;
@@ -61,6 +64,7 @@ export const BLANK_WEBHOOK: WebhookSettings = {
   headers: [],
   preset: null,
   envelope: null,
+  transformation: null,
   signature: {},
   retryPolicy: {},
   timeoutSeconds: null,

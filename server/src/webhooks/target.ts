@@ -2,12 +2,16 @@ import { errorCode } from '../db/pool.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
+import type { Program } from '../shaping/program.ts';
+import { createShaping, type Shaping } from '../shaping/shaping.ts';
+import type { StoredTemplate } from '../shaping/stored-templates.ts';
+import { isTemplated } from '../shaping/transformation.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
 import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts';
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
 import { type Ordering, resolveOrdering } from './ordering.ts';
 import type { RetryPolicy } from './retry-policy.ts';
-import { openHeaders, readLaneSettings, readOwnSettings, type WebhookRow } from './rows.ts';
+import { openHeaders, readLaneSettings, readOwnSettings, readTransformation, type WebhookRow } from './rows.ts';
 import { type LiveSecret, openKeys } from './secrets.ts';
 import { type HttpMethod, resolveSettings, type WebhookStatus } from './settings.ts';
 
@@ -27,6 +31,8 @@ export interface WebhookTarget {
   /** `customHeaders` as attempts record them: credentials masked. */
   readonly maskedHeaders: HeaderList;
   readonly envelope: Envelope;
+  /** What shapes its requests beyond the envelope, in the sandbox; null: nothing. */
+  readonly shaping: Shaping | null;
   readonly retryPolicy: RetryPolicy;
   readonly timeoutMs: number;
   /** Requests at once; null: as many as the engine gives. */
@@ -71,8 +77,9 @@ export function createTarget(
   // The webhook may have had them before its preset came to use the same names.
   const elsewhere = ['user-agent', eventHeader.toLowerCase()];
   if (signature.method !== 'none') elsewhere.push(signature.header.toLowerCase());
-  const customHeaders = all.filter(([name]) => !elsewhere.includes(name.toLowerCase())).flat();
-  const ownUserAgent = all.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
+  const fixed = all.filter(([, value]) => !isTemplated(value));
+  const customHeaders = fixed.filter(([name]) => !elsewhere.includes(name.toLowerCase())).flat();
+  const ownUserAgent = fixed.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
   return {
     tenantId: row.tenant_id,
     environmentId: row.environment_id,
@@ -84,6 +91,7 @@ export function createTarget(
     customHeaders,
     maskedHeaders: maskHeaders(customHeaders),
     envelope: settings.envelope,
+    shaping: createShaping(readTransformation(row), templatedHeaders(all, elsewhere), []),
     retryPolicy: settings.retryPolicy,
     timeoutMs: settings.timeoutSeconds * 1000,
     maxConcurrency: row.max_concurrency,
@@ -102,6 +110,20 @@ export function createTarget(
       return prepareSigner(signature, openKeys(secrets, row.tenant_id, options.box));
     }),
   };
+}
+
+function templatedHeaders(all: readonly [name: string, value: string][], elsewhere: string[]): Program['headers'] {
+  return all.filter(([name, value]) => {
+    const key = name.toLowerCase();
+    return isTemplated(value) && (key === 'user-agent' || !elsewhere.includes(key));
+  });
+}
+
+/** The same target with the stored templates that its webhook names. */
+export function withTemplates(target: WebhookTarget, templates: readonly StoredTemplate[]): WebhookTarget {
+  if (target.shaping === null) return target;
+  const { transformation, headers } = target.shaping;
+  return { ...target, shaping: createShaping(transformation, headers, templates) };
 }
 
 function readHeaders(

@@ -1,9 +1,8 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import { systemClock } from '../../kernel/clock.ts';
 import { createProgram, type Json, type Program, type ProgramInput, type RunResult } from '../program.ts';
 import { createSandbox } from './sandbox.ts';
 
-const sandbox = createSandbox({ clock: systemClock });
+const sandbox = createSandbox();
 afterAll(() => sandbox.stop());
 
 const EVENT: ProgramInput = {

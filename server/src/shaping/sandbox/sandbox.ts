@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { Clock } from '../../kernel/clock.ts';
+import { type Clock, systemClock } from '../../kernel/clock.ts';
 import { RecentEntries } from '../../kernel/recent-entries.ts';
 import type { Program, ProgramFault, ProgramInput, RunResult } from '../program.ts';
 import { capMemory } from './capped-wasm.ts';
@@ -41,8 +41,10 @@ const MINIJINJA_BYTES_MAX = 64 * 1024 * 1024;
  * There are two threads. In the one all programs are tried; those that are quick go to the other from then on. So what
  * loops for ever takes time from what is tried, and from what else was slow, and never from programs that have proven
  * themselves. Within a thread tenants take turns.
+ *
+ * `clock`: by which programs are given their time. They use it up in real time, whatever the rest of the program goes by.
  */
-export function createSandbox({ clock }: { clock: Clock }): Sandbox {
+export function createSandbox(clock: Clock = systemClock): Sandbox {
   const counters: SandboxCounters = { runs: 0, faults: 0, killed: 0 };
   const seat = (ordersAtOnce: number) =>
     new ThreadSeat({
