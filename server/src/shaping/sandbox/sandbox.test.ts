@@ -334,3 +334,69 @@ describe('what would harm the process harms that run alone', () => {
     expect(await bodyOf(javaScript('() => ({ body: 1 })'))).toBe('1');
   });
 });
+
+describe('others', () => {
+  const loop = (n: number) => javaScript(`() => { for (;;); /* ${n} */ }`);
+  const percentile = (times: number[], share: number) =>
+    times.toSorted((a, b) => a - b)[Math.floor(times.length * share)] ?? 0;
+
+  /** How long runs of a proven program take, one after the other. */
+  async function timed(count: number): Promise<number[]> {
+    const program = jinja({ a: '{{ data.lead.name|upper }}' });
+    const times: number[] = [];
+    for (let at = 0; at < count; at += 1) {
+      const startedMs = performance.now();
+      await run(program, {}, 'quiet');
+      times.push(performance.now() - startedMs);
+    }
+    return times.slice(10);
+  }
+
+  test('are as quick as ever while programs of a tenant loop for ever', async () => {
+    const alone = percentile(await timed(400), 0.99);
+    let looping = true;
+    const loops = Array.from({ length: 4 }, async (_, n) => {
+      while (looping) await run(loop(n), {}, 'hostile');
+    });
+    const beside = percentile(await timed(400), 0.99);
+    looping = false;
+    await Promise.all(loops);
+    // The machine has other work, too: a thread that loops uses a processor up.
+    expect(beside).toBeLessThan(Math.max(20, alone * 5));
+  });
+
+  test('that are new wait for one run of each tenant, not for all that waits', async () => {
+    const hostile = Array.from({ length: 12 }, (_, n) => run(loop(n), {}, 'hostile'));
+    const order: string[] = [];
+    for (const each of hostile) void each.then(() => order.push('hostile'));
+    await run(jinja({ new: '{{ data.lead.id }} now' }), {}, 'newcomer').then(() => order.push('newcomer'));
+    expect(order.filter((who) => who === 'hostile').length).toBeLessThanOrEqual(2);
+    await Promise.all(hostile);
+  });
+
+  test('of the same tenant get their turns as well', async () => {
+    const own = jinja({ new: '{{ data.lead.id }} too' });
+    const looping = loop(99);
+    const hostile = Array.from({ length: 12 }, () => run(looping, {}, 'tenant'));
+    let ended = 0;
+    for (const each of hostile) void each.then(() => (ended += 1));
+    await run(own, {}, 'tenant');
+    expect(ended).toBeLessThanOrEqual(2);
+    await Promise.all(hostile);
+  });
+
+  test('of the batch in which one hangs are done all the same', async () => {
+    // Its engine looks at no clock while it copies: the thread has to be ended.
+    const text = JSON.stringify({ big: 'x'.repeat(900_000), hang: false });
+    const program = jinja({
+      a: '{% if data.hang %}{% for i in range(9999) %}{% set y = data.big|upper|lower|replace("x", "y") %}{% endfor %}{% endif %}x',
+    });
+    await run(program, { data: text }, 'batch');
+    const runs = [false, true, false, false].map((hang) =>
+      run(program, { data: text.replace('false', String(hang)) }, 'batch'),
+    );
+    const results = await Promise.all(runs);
+    expect(results.map(({ ok }) => ok)).toEqual([true, false, true, true]);
+    expect(sandbox.counters.killed).toBeGreaterThan(0);
+  });
+});

@@ -27,8 +27,11 @@ export interface SandboxCounters {
 const SLOW_MS = 25;
 const VERY_SLOW_MS = 100;
 
-/** How long a tenant of whom a program went to its limit, or near it, has none among the quick ones. */
+/** How long a program that went to its limit, or near it, is not among the quick ones. */
 const PROBATION_MS = 60_000;
+
+/** So many times within that time among the quick ones, and none of its tenant is for so long. */
+const STRIKES_MAX = 3;
 
 const PROVEN_MAX = 20_000;
 
@@ -40,7 +43,7 @@ const MINIJINJA_BYTES_MAX = 64 * 1024 * 1024;
  *
  * There are two threads. In the one all programs are tried; those that are quick go to the other from then on. So what
  * loops for ever takes time from what is tried, and from what else was slow, and never from programs that have proven
- * themselves. Within a thread tenants take turns.
+ * themselves. Within a thread tenants take turns, and a tenant's programs do.
  *
  * `clock`: by which programs are given their time. They use it up in real time, whatever the rest of the program goes by.
  */
@@ -57,50 +60,31 @@ export function createSandbox(clock: Clock = systemClock): Sandbox {
     });
   const quick = seat(ORDERS_AT_ONCE);
   const trial = seat(1);
-  const proven = new RecentEntries<true>(PROVEN_MAX);
-  const onProbation = new Map<string, number>();
-
-  const isProven = (tenantId: string, key: string): boolean => {
-    const untilMs = onProbation.get(tenantId);
-    if (untilMs !== undefined) {
-      if (clock.monotonicMs() < untilMs) return false;
-      onProbation.delete(tenantId);
-    }
-    return proven.get(key) !== undefined;
-  };
-
-  const learn = (tenantId: string, key: string, result: RunResult, tookMs: number): void => {
-    const atLimit = !result.ok && result.fault.kind === 'limit';
-    if (tookMs < SLOW_MS && !atLimit) {
-      proven.set(key, true);
-      return;
-    }
-    proven.delete(key);
-    if (atLimit || tookMs >= VERY_SLOW_MS) onProbation.set(tenantId, clock.monotonicMs() + PROBATION_MS);
-  };
+  const standing = new Standing(clock);
 
   return {
     counters,
     run(tenantId, program, input, done) {
-      const key = `${tenantId}/${program.key}`;
+      const owners = [tenantId, program.key] as const;
+      const isQuick = standing.isQuick(owners);
       const order: Order = {
-        tenantId,
+        owners,
         program,
         input,
         onDone(outcome) {
           if (outcome.kind !== 'run') return;
-          learn(tenantId, key, outcome.result, outcome.tookMs);
+          standing.learn(owners, outcome.result, outcome.tookMs, isQuick);
           counters.runs += 1;
           if (!outcome.result.ok) counters.faults += 1;
           done(outcome.result);
         },
       };
-      (isProven(tenantId, key) ? quick : trial).add(order);
+      (isQuick ? quick : trial).add(order);
     },
     check(tenantId, program) {
       return new Promise((resolve) => {
         trial.add({
-          tenantId,
+          owners: [tenantId, program.key],
           program,
           input: null,
           onDone: (outcome) => resolve(outcome.kind === 'check' ? outcome.fault : undefined),
@@ -111,6 +95,54 @@ export function createSandbox(clock: Clock = systemClock): Sandbox {
       await Promise.all([quick.stop(), trial.stop()]);
     },
   };
+}
+
+type Owners = Order['owners'];
+
+/** Which programs have proven to be quick. */
+class Standing {
+  readonly #clock: Clock;
+  readonly #proven = new RecentEntries<true>(PROVEN_MAX);
+  /** Until when programs, and tenants, have to be tried. */
+  readonly #onProbation = new RecentEntries<number>(PROVEN_MAX);
+  readonly #strikes = new RecentEntries<{ count: number; sinceMs: number }>(PROVEN_MAX);
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  isQuick([tenantId, program]: Owners): boolean {
+    const key = `${tenantId}/${program}`;
+    if (this.#proven.get(key) === undefined) return false;
+    return !this.#isOnProbation(tenantId) && !this.#isOnProbation(key);
+  }
+
+  learn([tenantId, program]: Owners, result: RunResult, tookMs: number, amongQuick: boolean): void {
+    const key = `${tenantId}/${program}`;
+    const atLimit = !result.ok && result.fault.kind === 'limit';
+    if (tookMs < SLOW_MS && !atLimit) {
+      this.#proven.set(key, true);
+      return;
+    }
+    this.#proven.delete(key);
+    if (!atLimit && tookMs < VERY_SLOW_MS) return;
+    const nowMs = this.#clock.monotonicMs();
+    this.#onProbation.set(key, nowMs + PROBATION_MS);
+    if (!amongQuick) return;
+    const before = this.#strikes.get(tenantId);
+    const isNew = before === undefined || nowMs - before.sinceMs > PROBATION_MS;
+    const strikes = isNew ? { count: 1, sinceMs: nowMs } : { ...before, count: before.count + 1 };
+    this.#strikes.set(tenantId, strikes);
+    if (strikes.count >= STRIKES_MAX) this.#onProbation.set(tenantId, nowMs + PROBATION_MS);
+  }
+
+  #isOnProbation(key: string): boolean {
+    const untilMs = this.#onProbation.get(key);
+    if (untilMs === undefined) return false;
+    if (this.#clock.monotonicMs() < untilMs) return true;
+    this.#onProbation.delete(key);
+    return false;
+  }
 }
 
 /** A message has that many at most: what is told of the first waits for some of the others. */

@@ -6,7 +6,8 @@ import type { Done, Job, Report, ThreadData, Work } from './messages.ts';
 
 /** Something to do that waits for its turn, or is being done. */
 export interface Order {
-  tenantId: string;
+  /** The tenant, and its program: turns go by them. */
+  owners: readonly [tenantId: string, program: string];
   program: Program;
   /** null: it is to be checked only. */
   input: ProgramInput | null;
