@@ -73,9 +73,10 @@ function textOf(bytes: Buffer | null): string | null {
  * bytes, which are stored once for all attempts.
  */
 function requestBodyOf(row: AttemptRow): string | null {
+  if (row.data === null || row.occurred_at === null) return null;
   if (row.request_body !== null) return row.request_body.toString('utf8');
-  // Nothing was sent where the template failed, and what it made is gone with the event.
-  if (row.error_class === 'template' || row.data === null || row.occurred_at === null) return null;
+  // Nothing was sent where the template failed.
+  if (row.error_class === 'template') return null;
   if (row.http_method === 'GET') return '';
   const id = formatId('event', row.event_id);
   const event = {

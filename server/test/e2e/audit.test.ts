@@ -53,6 +53,11 @@ const post = async (path: string, body?: unknown): Promise<Answer['body']> => (a
 const webhook = (fields: object = {}) =>
   post('/api/v1/webhooks', { name: 'W', url: receiver.url, events: ['order.*'], ...fields });
 
+async function template(): Promise<string> {
+  made += 1;
+  return (await post('/api/v1/templates', { name: `audited-${made}`, template: { a: 1 } })).id;
+}
+
 /** A delivery of a webhook whose receiver fails, in the status. */
 async function failing(status: 'dead' | 'failed', retry: object) {
   receiver.onRequest = (request) => request.respond(request.path === '/failing' ? 500 : 200);
@@ -214,6 +219,27 @@ const EXPECTED: Record<string, Case> = {
     'webhook.tested',
     async () => [`/api/v1/webhooks/${(await webhook()).id}/test`, { payload: { personal: 'data' } }],
   ],
+  'POST /api/v1/templates': [
+    'template.created',
+    async () => ['/api/v1/templates', { name: 'audited', template: { a: '{{ data.a }}' } }],
+  ],
+  'PUT /api/v1/templates/{id}': [
+    'template.updated',
+    async () => [`/api/v1/templates/${await template()}`, { template: { a: 2 } }],
+  ],
+  'PATCH /api/v1/templates/{id}': [
+    'template.updated',
+    async () => [`/api/v1/templates/${await template()}`, { description: 'Patched' }],
+  ],
+  'POST /api/v1/templates/{id}/rollback': [
+    'template.rolled_back',
+    async () => {
+      const id = await template();
+      await ask('PATCH', `/api/v1/templates/${id}`, { template: { a: 2 } });
+      return [`/api/v1/templates/${id}/rollback`, { version: 1 }];
+    },
+  ],
+  'DELETE /api/v1/templates/{id}': ['template.deleted', async () => [`/api/v1/templates/${await template()}`]],
   'POST /api/v1/webhooks/{id}/recover': [
     'replay.created',
     async () => [`/api/v1/webhooks/${(await webhook()).id}/recover`, { since: range.since }],
@@ -259,7 +285,9 @@ const EXPECTED: Record<string, Case> = {
 };
 
 /** Publishing: what was published is on record itself. */
-const NOT_RECORDED = ['POST /api/v1/events', 'POST /api/v1/events/batch'];
+const PUBLISHING = ['POST /api/v1/events', 'POST /api/v1/events/batch'];
+/** Beside it, what changes and sends nothing. */
+const NOT_RECORDED = [...PUBLISHING, 'POST /api/v1/templates/{id}/test'];
 
 /** The newest entries of the tenant and of the platform. */
 async function newest(chain: 'tenant' | 'platform', query = ''): Promise<Answer['body'][]> {
@@ -290,7 +318,14 @@ describe('every changing route', () => {
     expect(JSON.stringify(own)).not.toContain('personal');
   });
 
-  test.each(NOT_RECORDED)('but not %s', async (route) => {
+  test('but not the trial of a template', async () => {
+    const id = await template();
+    const before = (await newest('tenant'))[0].id;
+    await post(`/api/v1/templates/${id}/test`, { sample: {} });
+    expect((await newest('tenant'))[0].id).toBe(before);
+  });
+
+  test.each(PUBLISHING)('but not %s', async (route) => {
     const one = { event_type: 'not.recorded', data: {} };
     const before = (await newest('tenant'))[0].id;
     await post(route.replace('POST ', ''), route.endsWith('batch') ? { events: [one] } : one);

@@ -6,6 +6,8 @@ export interface ThreadData {
   minijinja: WebAssembly.Module;
   /** The number of the job that is being run, 0 for none; the thread writes, and who watches over it reads. */
   running: Int32Array;
+  /** It gives way to all else that the machine has to do. */
+  givesWay: boolean;
 }
 
 /** One thing to do. `number` counts from 1 in each thread. */

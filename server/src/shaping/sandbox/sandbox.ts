@@ -49,17 +49,17 @@ const MINIJINJA_BYTES_MAX = 64 * 1024 * 1024;
  */
 export function createSandbox(clock: Clock = systemClock): Sandbox {
   const counters: SandboxCounters = { runs: 0, faults: 0, killed: 0 };
-  const seat = (ordersAtOnce: number) =>
+  const seat = (options: { ordersAtOnce: number; givesWay: boolean }) =>
     new ThreadSeat({
+      ...options,
       clock,
       minijinja: minijinjaModule,
-      ordersAtOnce,
       onKilled: () => {
         counters.killed += 1;
       },
     });
-  const quick = seat(ORDERS_AT_ONCE);
-  const trial = seat(1);
+  const quick = seat({ ordersAtOnce: ORDERS_AT_ONCE, givesWay: false });
+  const trial = seat({ ordersAtOnce: 1, givesWay: true });
   const standing = new Standing(clock);
 
   return {

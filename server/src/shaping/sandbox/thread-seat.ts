@@ -21,6 +21,8 @@ export type Outcome =
 export interface SeatOptions {
   clock: Clock;
   minijinja: () => WebAssembly.Module;
+  /** Its threads give way to all else that the machine has to do. */
+  givesWay: boolean;
   /** Orders that a thread is given at once. */
   ordersAtOnce: number;
   /** Told of each order that took so long that its thread had to be ended. */
@@ -87,8 +89,8 @@ export class ThreadSeat {
   }
 
   #start(): Thread {
-    const { clock, minijinja, onKilled } = this.#options;
-    const thread: Thread = new Thread(clock, minijinja(), {
+    const { minijinja, onKilled } = this.#options;
+    const thread: Thread = new Thread(this.#options, minijinja(), {
       onIdle: () => this.#send(),
       onGone: (left, began) => {
         if (this.#thread === thread) this.#thread = undefined;
@@ -137,10 +139,10 @@ class Thread {
   /** The job that ran when it was last looked, and since when it has been seen to. */
   #seen = { number: 0, sinceMs: 0 };
 
-  constructor(clock: Clock, minijinja: WebAssembly.Module, events: ThreadEvents) {
+  constructor({ clock, givesWay }: SeatOptions, minijinja: WebAssembly.Module, events: ThreadEvents) {
     this.#clock = clock;
     this.#events = events;
-    const workerData: ThreadData = { minijinja, running: this.#running };
+    const workerData: ThreadData = { minijinja, running: this.#running, givesWay };
     this.#worker = new Worker(new URL('./thread.ts', import.meta.url), {
       workerData,
       resourceLimits: RESOURCE_LIMITS,

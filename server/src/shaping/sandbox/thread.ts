@@ -1,3 +1,4 @@
+import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Program, ProgramError, type ProgramFault, type RunResult, SHAPED_BYTES_MAX } from '../program.ts';
 import { InputValues } from './input-values.ts';
@@ -10,7 +11,10 @@ import type { Done, Job, Report, ThreadData, Work } from './messages.ts';
  * what breaks an engine, which is told, and then the thread is replaced.
  */
 
-const { minijinja, running } = workerData as ThreadData;
+const { minijinja, running, givesWay } = workerData as ThreadData;
+
+// On Linux a thread has a priority of its own, and 0 names the caller; elsewhere it would be the whole process's.
+if (givesWay && process.platform === 'linux') setPriority(0, 5);
 
 /** A thread whose engine has grown to this is replaced, since its memory never shrinks. */
 const MEMORY_BYTES_KEPT = 32 * 1024 * 1024;
