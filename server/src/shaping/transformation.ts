@@ -98,8 +98,13 @@ export function contentProblem({
   if (depthOf(template) > TEMPLATE_DEPTH_MAX) {
     return { path, message: `must be nested at most ${TEMPLATE_DEPTH_MAX} deep` };
   }
-  if (Buffer.byteLength(JSON.stringify(template)) > TEMPLATE_BYTES_MAX) {
+  const json = JSON.stringify(template);
+  if (Buffer.byteLength(json) > TEMPLATE_BYTES_MAX) {
     return { path, message: `must be at most ${TEMPLATE_BYTES_MAX} bytes of JSON` };
+  }
+  // PostgreSQL can read neither out of JSON; JSON.stringify writes both as escapes.
+  if (/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/.test(json)) {
+    return { path, message: 'must have no NUL characters and no halves of surrogate pairs' };
   }
   if (typeof template === 'string' && template.trim() === '') return { path, message: 'must not be empty' };
   if (language === 'javascript' && typeof template !== 'string') {

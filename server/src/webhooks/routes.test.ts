@@ -39,6 +39,7 @@ describe('creating a webhook', () => {
       headers: {},
       preset: 'standard',
       envelope: 'standard',
+      transformation: null,
       signature: { standard: true, asymmetric: false, method: 'none', header: 'X-Webhook-Signature' },
       signature_method: 'none',
       retry_policy: expect.objectContaining({ enabled: true, max_attempts: 8 }),

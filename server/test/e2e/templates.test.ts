@@ -112,6 +112,8 @@ describe('a webhook’s own template', () => {
     [{ template: { a: 1 }, language: 'javascript' }, { path: 'transformation.template' }],
     [{ template: 'no-such-template' }, { path: 'transformation.template' }],
     [{ enabled: true }, { path: 'transformation.template' }],
+    [{ template: { a: '\u0000' } }, { path: 'transformation.template' }],
+    [{ template: '() => "\ud800"', language: 'javascript' }, { path: 'transformation.template' }],
     [{ template: { a: 'x'.repeat(65_536) } }, { path: 'transformation.template' }],
     [{ template: JSON.parse(`${'['.repeat(60)}${']'.repeat(60)}`) }, { path: 'transformation.template' }],
   ])('is refused where it cannot be: %#', async (transformation, problem) => {
@@ -355,7 +357,8 @@ describe('a stored template', () => {
     const { id } = await createTemplate({ template: { a: 1 } });
     const never = formatId('template', createIdSource()());
     const tenant = await ask('POST', '/api/v1/tenants', { name: 'Other', slug: 'other' }, 201);
-    for (const headers of [{ 'x-tenant-id': tenant.id }, { 'x-environment': 'staging' }]) {
+    const elsewhere: Record<string, string>[] = [{ 'x-tenant-id': tenant.id }, { 'x-environment': 'staging' }];
+    for (const headers of elsewhere) {
       for (const [method, path, body] of [
         ['GET', ''],
         ['PATCH', '', { template: { a: 2 } }],
@@ -386,7 +389,7 @@ test('a template that is changed on one node shapes what the other sends', async
   await publish();
   await lastBody(1);
   await queryDatabase(
-    posthorn.database.connectionString,
+    posthorn.database.connection,
     `WITH v AS (INSERT INTO template_versions SELECT tenant_id, template_id, 2,
          '{"template":{"v":2},"language":"jinja","native":false,"content_type":"application/json"}', created_at
        FROM template_versions RETURNING tenant_id),
@@ -414,7 +417,7 @@ test('what a template made of an event goes with its payload', async () => {
   const [attempt] = await attemptsOf(id);
   expect(attempt.request_body).toBeNull();
   expect(attempt.request_headers).toEqual({});
-  const kept = await queryDatabase(posthorn.database.connectionString, 'SELECT a::text FROM attempts a');
+  const kept = await queryDatabase(posthorn.database.connection, 'SELECT a::text FROM attempts a');
   expect(JSON.stringify(kept)).not.toMatch(/anna|ANNA|616e6e61|414e4e41/);
 });
 
