@@ -55,6 +55,8 @@ import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
 import { registerRetentionRoutes } from './retention/routes.ts';
+import { createSandbox } from './shaping/sandbox/sandbox.ts';
+import { registerTemplateRoutes } from './templates/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
@@ -175,6 +177,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     failuresPerMinute: config.authFailuresPerMinute,
   });
 
+  const sandbox = createSandbox();
   const engine = new DeliveryEngine({
     pool: enginePool,
     clock,
@@ -183,6 +186,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     random: Math.random,
     directory: webhooks,
     guard,
+    sandbox,
     inFlightMax: config.maxInFlight,
     queuedMax: config.maxQueued,
     soleNode: options.soleNode,
@@ -265,7 +269,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   };
   registerJwtIssuerRoutes(http, { db, clock, newId, audit, box, judgeUrl, onChange: applyChange });
   registerEventTypeRoutes(http, { db, clock, audit, onChange: applyChange });
-  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
+  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf, sandbox });
+  registerTemplateRoutes(http, { ...webhookStore, eventTypes, maskerOf, sandbox });
   registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(
     http.server,
@@ -324,6 +329,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
     stopAuthenticator: async () => {
       await sender.stop();
+      await sandbox.stop();
       await authenticator.stop();
     },
     stopLimits: () => limits.stop(),

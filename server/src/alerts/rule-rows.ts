@@ -1,5 +1,4 @@
 import { type Selectable, sql } from 'kysely';
-import type { Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
@@ -143,9 +142,6 @@ export function lockEnvironment(trx: Database, scope: Scope) {
 export function scopeOf(row: { tenant_id: string; environment_id: string }): Scope {
   return { tenantId: row.tenant_id, environmentId: row.environment_id };
 }
-
-/** Of changes in one transaction, the last is the log's entry. */
-export type RuleRecording = Recording<{ before: RuleRow | undefined; after: RuleRow | undefined }>;
 
 /** The rule that is due for the longest time and that no other node has in hand. For all tenants but suspended ones. */
 export async function takeDueRule(trx: Database, now: Date): Promise<RuleRow | undefined> {
