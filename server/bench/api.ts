@@ -11,6 +11,8 @@ export interface NewWebhook {
   paused?: boolean;
   /** false: it is sent to however often it fails. */
   circuitBreaker?: boolean;
+  /** What makes its bodies. */
+  template?: object;
 }
 
 /** Requests under way at once when many things are made. */
@@ -62,12 +64,13 @@ export class Api {
     const ids: string[] = [];
     const numbered = webhooks.map((webhook, index) => ({ webhook, index }));
     await inParallel(numbered, async ({ webhook, index }) => {
-      const { tenant, eventType, url, paused = false, circuitBreaker = true } = webhook;
+      const { tenant, eventType, url, paused = false, circuitBreaker = true, template } = webhook;
       const created = await this.#call('POST', '/api/v1/webhooks', this.headersOf(tenant), {
         name: `${eventType} ${index}`,
         url,
         events: [eventType],
         status: paused ? 'paused' : 'active',
+        ...(template !== undefined && { transformation: { template } }),
         ...(!circuitBreaker && { circuit_breaker: { enabled: false } }),
       });
       ids[index] = parseId('webhook', String(created.id)) ?? '';

@@ -28,7 +28,7 @@ export async function prepareAudience(
   posthorn: Posthorn,
   sinkPort: number,
   name: string,
-  { audience, webhooks }: LoadShape,
+  { audience, webhooks, template }: LoadShape,
 ): Promise<Audience> {
   const eventType = audience === 'types' ? `bench.${TURN}` : 'bench.event';
   const tenant = audience === 'tenants' ? `${name}-${TURN}` : name;
@@ -40,7 +40,18 @@ export async function prepareAudience(
       tenant: of(tenant, turn),
       eventType: of(eventType, turn),
       url: `http://127.0.0.1:${sinkPort}/w/${turn}`,
+      ...(template !== undefined && { template: TEMPLATE }),
     })),
   );
   return { eventType, headers: posthorn.api.headersOf(tenant), webhookIds, arrived: 0, failedAttempts: 0 };
 }
+
+/** Paths, an expression for the engine, and the data with its marker. */
+const TEMPLATE = {
+  kind: '{{ event_type|upper }}',
+  order: { id: '{{ data.order_id }}', customer: '{{ data.customer.name }} <{{ data.customer.email }}>' },
+  total: '{{ data.total }} {{ data.currency }}',
+  skus: '{% for item in data["items"] %}{{ item.sku }} {% endfor %}',
+  at: '{{ timestamp }}',
+  bench: '{{ data.bench }}',
+};

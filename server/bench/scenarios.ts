@@ -1,6 +1,7 @@
 export const SCENARIO_NAMES = [
   'floor',
   'single',
+  'template',
   'batch',
   'latency',
   'fanout',
@@ -111,6 +112,8 @@ export interface LoadShape {
   audience: AudienceKind;
   /** All webhooks of the audience. */
   webhooks: number;
+  /** Their bodies are made by a template. */
+  template?: true;
   connections: number;
   /** Undefined: closed loop, as fast as the answers come. */
   requestsPerSecond?: number;
@@ -158,6 +161,12 @@ export function scenariosOf(sizes: Sizes, processes: number): Scenario[] {
     { ...single, name: 'floor', label: 'floor', target: 'relay', base: undefined },
     ...(processes > 1 ? [{ ...single, label: 'single, 1 process', processes: 1 }] : []),
     single,
+    {
+      ...single,
+      name: 'template',
+      label: 'payload template',
+      load: { ...SINGLE, template: true },
+    },
     { ...single, name: 'batch', label: 'batch of 100', load: BATCH },
     { ...single, name: 'latency', label: 'latency', base: { target: 'relay', load: latency }, load: latency },
     fanout(single, 1, 64),

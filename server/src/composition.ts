@@ -57,6 +57,8 @@ import { disableFailingWebhooks } from './operations/failing-webhooks.ts';
 import { registerHealthRoutes } from './operations/health.ts';
 import { type MetricsSnapshot, registerMetricsRoute } from './operations/metrics.ts';
 import { registerRetentionRoutes } from './retention/routes.ts';
+import { createSandbox } from './shaping/sandbox/sandbox.ts';
+import { registerTemplateRoutes } from './templates/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
@@ -182,6 +184,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     failuresPerMinute: config.authFailuresPerMinute,
   });
 
+  const sandbox = createSandbox();
   const engine = new DeliveryEngine({
     pool: enginePool,
     clock,
@@ -190,6 +193,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     random: Math.random,
     directory: webhooks,
     guard,
+    sandbox,
     inFlightMax: config.maxInFlight,
     queuedMax: config.maxQueued,
     claimedMax: config.batchSize,
@@ -279,7 +283,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerEventTypeRoutes(http, { db, clock, audit, onChange: applyChange });
   registerImportRoute(http, { db, clock, audit, onChange: applyChange });
   registerDocumentRoutes(http, { db, userAgent });
-  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf });
+  registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf, sandbox });
+  registerTemplateRoutes(http, { ...webhookStore, eventTypes, maskerOf, sandbox });
   registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(
     http.server,
@@ -338,6 +343,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
     stopAuthenticator: async () => {
       await sender.stop();
+      await sandbox.stop();
       await authenticator.stop();
     },
     stopLimits: () => limits.stop(),

@@ -21,6 +21,7 @@ const FLOORS = [
   ['catalog'],
   ['signing', 'shaping', 'routing'],
   ['webhooks'],
+  ['templates'],
   ['delivery'],
   ['events'],
   ['analytics'],

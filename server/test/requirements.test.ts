@@ -6,7 +6,7 @@ const DOCUMENTS = new URL('../../../shared/requirements/', import.meta.url);
 const NAMES = ['isp-communications', 'isp-framework', 'call-center', 'support-autoresponder', 'whatsapp-crm'];
 
 /** What is built beside this, or after it. */
-const PENDING = ['filters', 'templates', 'options', 'analytics', 'alerts', 'catalogue'];
+const PENDING = ['catalogue'];
 const LATER = ['services', 'sources', 'dashboard', 'SDK'];
 
 const TEXT = readFileSync(new URL('../../docs/requirements.md', import.meta.url), 'utf8');

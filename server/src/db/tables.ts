@@ -10,6 +10,8 @@ export interface Tables {
   event_types: EventTypesTable;
   webhooks: WebhooksTable;
   webhook_secrets: WebhookSecretsTable;
+  templates: TemplatesTable;
+  template_versions: TemplateVersionsTable;
   webhook_totals: WebhookTotalsTable;
   events: EventsTable;
   event_keys: EventKeysTable;
@@ -173,6 +175,29 @@ interface WebhooksTable {
   compression: ColumnType<string, string | undefined, string>;
   batching: Json<unknown> | null;
   auth_box: Buffer | null;
+  transformation: Json<unknown> | null;
+}
+
+interface TemplatesTable {
+  tenant_id: string;
+  id: string;
+  environment_id: string;
+  name: string;
+  /** null: for all event types. */
+  event_type: string | null;
+  description: string | null;
+  version: number;
+  last_version: number;
+  created_at: Timestamp;
+  updated_at: Timestamp;
+}
+
+interface TemplateVersionsTable {
+  tenant_id: string;
+  template_id: string;
+  version: number;
+  content: Json<unknown>;
+  created_at: Timestamp;
 }
 
 interface WebhookSecretsTable {
@@ -271,6 +296,9 @@ interface AttemptsTable {
   error_class: string | null;
   error_message: string | null;
   duration_ms: number;
+  request_body: Buffer | null;
+  template_id: string | null;
+  template_version: number | null;
 }
 
 interface DeadLettersTable {

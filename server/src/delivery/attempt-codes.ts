@@ -17,7 +17,7 @@ import type { ErrorClass } from './outcome.ts';
 export const KEYS = { durationMs: -1, dead: 0, results: 1_000, ofClass: 1_000 } as const;
 
 /** The place of each error class in a result. Places go on; none is given again. */
-const CLASS_PLACES: Record<ErrorClass | 'template', number> = {
+const CLASS_PLACES: Record<ErrorClass, number> = {
   dns: 1,
   connect: 2,
   tls: 3,

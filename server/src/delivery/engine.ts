@@ -4,11 +4,12 @@ import type { Clock } from '../kernel/clock.ts';
 import { endsBy } from '../kernel/deadline.ts';
 import type { IdSource } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
+import type { Sandbox } from '../shaping/sandbox/sandbox.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { LaneAdmission } from './admission.ts';
-import { type AttemptEnd, Attempts, type Load, type Route } from './attempts.ts';
+import { type AttemptEnd, Attempts, type Cancelled, type Load, type Route } from './attempts.ts';
 import { gatherBatch } from './batch.ts';
 import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
@@ -24,6 +25,7 @@ import { LaneHandover } from './nodes/lane-handover.ts';
 import { LaneNotices } from './nodes/lane-notices.ts';
 import { LaneOwners } from './nodes/lane-owners.ts';
 import { NodeRegistry } from './nodes/node-registry.ts';
+import { isOwnFault } from './outcome.ts';
 import { QueueBound } from './queue-bound.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
 import { type ClaimedRow, DeliveryRows, FRESH_MS_MAX, type GiveUp } from './rows.ts';
@@ -43,6 +45,8 @@ export interface EngineOptions {
   random: () => number;
   directory: WebhookDirectory;
   guard: EgressGuard;
+  /** Runs templates and transforms. The engine does not stop it. */
+  sandbox: Pick<Sandbox, 'run'>;
   /** Requests under way at once. */
   inFlightMax: number;
   /** Deliveries in memory at once; what is more waits in its row. */
@@ -421,7 +425,7 @@ export class DeliveryEngine {
       this.#testers.set(task.id, resolve);
       const make = (token: TokenResult | undefined) => {
         const load = { tasks: [task], batch };
-        this.#attempts.make(load, target, { kind: 'test' }, token, ({ records }) => this.#record(records));
+        this.#attempts.make(load, target, { kind: 'test' }, token, ({ records }) => this.#record(records ?? []));
       };
       const token = this.#tokenFor(target, undefined);
       if (token instanceof Promise) void token.then(make);
@@ -600,6 +604,11 @@ export class DeliveryEngine {
     const load = this.#load(turn, task, target, route);
     this.#enterWay(load.tasks);
     this.#attempts.make(load, target, route, token, (end) => {
+      if (end.records === null) {
+        this.#cancelledByTransform(lane, load.tasks, end);
+        this.#endTurn(turn, 0);
+        return;
+      }
       this.#attempted(lane, target, end);
       this.#endTurn(turn, end.durationMs);
     });
@@ -667,6 +676,16 @@ export class DeliveryEngine {
     if (request.left > 0) this.#sharing -= 1;
   }
 
+  #cancelledByTransform(lane: Lane, tasks: readonly DeliveryTask[], { route }: Cancelled): void {
+    // It has tried nothing: another may.
+    if (route.kind === 'probe') void this.#circuits.returnProbe(lane);
+    const atMs = this.#options.clock.now();
+    for (const task of tasks) {
+      this.#leaveWay(task);
+      this.#giveBack({ task, to: 'discarded', reason: 'cancelled_by_transform', atMs });
+    }
+  }
+
   /** Where the attempt goes; undefined: nowhere now, by this node. */
   #route(lane: Lane, task: DeliveryTask, target: WebhookTarget) {
     if (target.bound && (lane.leaving || !this.#owners.owns(target.id))) return undefined;
@@ -687,7 +706,7 @@ export class DeliveryEngine {
     const { route, succeeded } = end;
     lane.learn(succeeded, end.durationMs);
     // What tried the receiver has to say something, else nothing tries it again.
-    const counts = !end.tellsNothing || (route.kind === 'probe' && end.records[0]?.errorClass !== 'internal');
+    const counts = !end.tellsNothing || (route.kind === 'probe' && !isOwnFault(end.records[0]?.errorClass ?? null));
     if (target.circuitBreaker !== null && route.kind !== 'failover' && counts) {
       this.#circuits.note({ lane, breaker: target.circuitBreaker, failed: !succeeded, probe: route.kind === 'probe' });
     }

@@ -4,7 +4,7 @@ import { EgressProxyError } from '../webhooks/egress/proxy.ts';
 import { NameLookupError } from '../webhooks/egress/resolver.ts';
 import type { ErrorClass, Failure } from './outcome.ts';
 
-type FailureClass = Exclude<ErrorClass, 'response' | 'dns' | 'blocked'>;
+type FailureClass = Exclude<ErrorClass, 'response' | 'dns' | 'blocked' | 'template'>;
 
 /**
  * Gives what a socket or the egress guard failed with its class and a text of our own. The error's own text is

@@ -115,14 +115,17 @@ test('a probe uses up nothing, unless the receiver refuses the delivery for good
   expect(decide({ ...probe, policy, result: answered(400) })).toMatchObject({ reason: 'status_not_retryable' });
 });
 
-test('an internal fault has a cap of its own, whatever the policy and the failover URL', () => {
-  const fault: AttemptResult = { kind: 'failed', errorClass: 'internal', message: 'Fault.' };
+test.each([
+  ['an internal fault', 'internal', 'internal_fault'],
+  ['a fault of a template', 'template', 'template_fault'],
+] as const)('%s has a cap of its own, whatever the policy and the failover URL', (_what, errorClass, reason) => {
+  const fault: AttemptResult = { kind: 'failed', errorClass, message: 'Fault.' };
   const policies = [POLICY, { ...POLICY, enabled: false }, { ...POLICY, maxAttempts: 50 }];
   for (const policy of policies) {
     const at = (attemptNumber: number) => decide({ result: fault, policy, attemptNumber, hasFailover: true });
     expect(at(1)).toMatchObject({ status: 'failed', failover: false });
     expect(at(INTERNAL_ATTEMPTS_MAX - 1)).toMatchObject({ status: 'failed', failover: false });
-    expect(at(INTERNAL_ATTEMPTS_MAX)).toEqual({ status: 'dead', reason: 'internal_fault', disableWebhook: false });
+    expect(at(INTERNAL_ATTEMPTS_MAX)).toEqual({ status: 'dead', reason, disableWebhook: false });
   }
 });
 

@@ -2,8 +2,25 @@ import type { RetryPolicy } from '../webhooks/retry-policy.ts';
 import { retryDelayMs } from './retry-schedule.ts';
 import type { Trigger } from './task.ts';
 
-/** Why an attempt brought no 2xx answer. `response`: the receiver answered, with another status. */
-export type ErrorClass = 'dns' | 'connect' | 'tls' | 'timeout' | 'reset' | 'blocked' | 'response' | 'internal';
+/**
+ * Why an attempt brought no 2xx answer. `response`: the receiver answered, with another status. `template`: the
+ * webhook's template or transform failed. `internal`: a fault of ours.
+ */
+export type ErrorClass =
+  | 'dns'
+  | 'connect'
+  | 'tls'
+  | 'timeout'
+  | 'reset'
+  | 'blocked'
+  | 'response'
+  | 'template'
+  | 'internal';
+
+/** There was no request, so it says nothing of the receiver. */
+export function isOwnFault(errorClass: ErrorClass | null): boolean {
+  return errorClass === 'internal' || errorClass === 'template';
+}
 
 /** What came of one request, before anything is decided. */
 export type AttemptResult =
@@ -35,6 +52,7 @@ export type Outcome =
  * - `status_not_retryable`: the policy names the statuses to retry on, and this one is not among them
  * - `gone`: the receiver answered 410, which also disables the webhook
  * - `internal_fault`: no request could be made of it, again and again
+ * - `template_fault`: the webhook's template or transform failed, again and again
  * - `unrecordable`: the database refuses what came of an attempt
  * - `test`: a test is never retried
  */
@@ -43,6 +61,7 @@ export type DeadReason =
   | 'status_not_retryable'
   | 'gone'
   | 'internal_fault'
+  | 'template_fault'
   | 'unrecordable'
   | 'test';
 
@@ -84,7 +103,7 @@ export function decideOutcome(input: OutcomeInput): Outcome {
   const { result, policy, attemptNumber, trigger, nowMs } = input;
   if (result.kind === 'answered' && result.status >= 200 && result.status < 300) return { status: 'delivered' };
   if (trigger === 'test') return { status: 'dead', reason: 'test', disableWebhook: false };
-  if (result.kind === 'failed' && result.errorClass === 'internal') return afterInternalFault(input);
+  if (result.kind === 'failed' && isOwnFault(result.errorClass)) return afterOwnFault(input, result.errorClass);
   // At the failover URL, 410 says nothing of the webhook itself.
   if (result.kind === 'answered' && result.status === GONE && trigger !== 'failover') {
     return { status: 'dead', reason: 'gone', disableWebhook: true };
@@ -110,9 +129,11 @@ function waiting(dueAtMs: number): Outcome {
 }
 
 /** It is no fault of the receiver, so neither its policy nor its failover URL has a say. */
-function afterInternalFault({ policy, attemptNumber, nowMs, random }: OutcomeInput): Outcome {
-  if (attemptNumber >= INTERNAL_ATTEMPTS_MAX)
-    return { status: 'dead', reason: 'internal_fault', disableWebhook: false };
+function afterOwnFault({ policy, attemptNumber, nowMs, random }: OutcomeInput, errorClass: ErrorClass): Outcome {
+  if (attemptNumber >= INTERNAL_ATTEMPTS_MAX) {
+    const reason = errorClass === 'template' ? 'template_fault' : 'internal_fault';
+    return { status: 'dead', reason, disableWebhook: false };
+  }
   return waiting(nowMs + retryDelayMs(policy, attemptNumber, random));
 }
 

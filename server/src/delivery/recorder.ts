@@ -28,6 +28,11 @@ export interface AttemptRecord {
   /** JSON object of the headers sent, secrets masked. */
   requestHeaders: string;
   envelope: string;
+  /** The body where a template made it; null: the envelope made it, or there was none. */
+  requestBody: Buffer | null;
+  /** The stored template that shaped it, by UUID. */
+  templateId: string | null;
+  templateVersion: number | null;
   responseStatus: number | null;
   /** JSON object of the headers received. */
   responseHeaders: string | null;
@@ -88,7 +93,7 @@ export class Recorder {
       commit: (records) => this.#writeByDay(records),
       pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
       weightMax: BATCH_WEIGHT_MAX,
-      weigh: (record) => 1 + (record.responseBody?.length ?? 0) / 1024,
+      weigh: (record) => 1 + ((record.responseBody?.length ?? 0) + (record.requestBody?.length ?? 0)) / 1024,
     });
   }
 
@@ -171,6 +176,7 @@ export class Recorder {
       ...record,
       outcome: { status: 'dead', reason: 'unrecordable', disableWebhook: false },
       requestHeaders: '{}',
+      requestBody: null,
       responseHeaders: null,
       responseBody: null,
       responseTruncated: record.responseBody !== null,
@@ -184,7 +190,7 @@ export class Recorder {
 
 /** What the statements that record take. */
 class RecordRows {
-  readonly #attempts = new CopyRows(20);
+  readonly #attempts = new CopyRows(23);
   readonly #outcomes = new RowArray(16);
 
   of(records: AttemptRecord[], leaseOf: (task: DeliveryTask) => number) {
@@ -221,6 +227,9 @@ class RecordRows {
     row.text(record.errorClass);
     row.text(record.errorMessage);
     row.int(record.durationMs);
+    row.bytes(record.requestBody);
+    row.uuid(record.templateId);
+    row.int(record.templateVersion);
   }
 
   #addOutcome(record: AttemptRecord, lease: number): void {

@@ -1,8 +1,18 @@
 import { createHash } from 'node:crypto';
 import { formatId } from '../kernel/ids.ts';
 import { MASK } from '../masking/rules.ts';
-import { shapeForm } from '../shaping/body-form.ts';
+import { shapeForm, spellBody } from '../shaping/body-form.ts';
+import type { ShapedBody } from '../shaping/envelopes.ts';
+import { ProgramError } from '../shaping/program.ts';
 import { authHeaderNameOf } from '../webhooks/auth/credentials.ts';
+import {
+  HEADERS_MAX,
+  type HeaderList,
+  headerProblem,
+  maskHeaders,
+  pairs,
+  SET_BY_POSTHORN,
+} from '../webhooks/headers.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { type Batch, batchBody } from './batch.ts';
 import type { OutgoingRequest } from './sender.ts';
@@ -23,25 +33,42 @@ export interface Signing {
   token: string | undefined;
 }
 
-/** Builds the signed request of an attempt to the webhook's URL or its failover URL. */
+/** What a template made for a request. */
+export interface ShapedRequest {
+  /** null: the webhook's envelope makes the body. */
+  body: ShapedBody | null;
+  /** Name and value in turn; they take the place of the webhook's own of the same name. */
+  headers: readonly string[];
+}
+
+/**
+ * Builds the signed request of an attempt to the webhook's URL or its failover URL.
+ *
+ * @throws ProgramError for headers that a template must not set.
+ */
 export function prepareRequest(
   task: DeliveryTask,
   target: WebhookTarget,
   url: URL,
   number: number,
   signing: Signing,
+  shaped?: ShapedRequest,
 ): PreparedRequest {
-  const { body, contentType, headers } = shapeForm(target, task.event, number);
+  const made = shaped?.body ?? undefined;
+  const form = made === undefined ? shapeForm(target, task.event, number) : spellBody(target, made);
+  const { body, contentType } = form;
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
   const deliveryId = formatId('delivery', task.id);
   const own = [target.eventHeader, task.event.type, 'X-Webhook-Delivery', deliveryId];
   own.push('X-Webhook-Attempt', String(number));
   const common = commonHeaders(target, task.event.id, sentBody, contentType, signing.nowMs);
-  if (headers !== undefined) common.push(...headers);
-  const recordedHeaders = [recorded(target, own, common)];
+  if (form.headers !== undefined) common.push(...form.headers);
+  const fixed =
+    shaped === undefined ? fixedHeaders(target) : shapedHeaders(target, [...own, ...common], shaped.headers);
+  const recordedHeaders = [recorded(fixed, own, common)];
   own.push(...common);
-  return finish(target, url, own, sentBody, recordedHeaders, `${deliveryId}.${number}`, signing);
+  return finish(target, url, own, fixed, sentBody, recordedHeaders, `${deliveryId}.${number}`, signing);
 }
 
 /**
@@ -61,13 +88,14 @@ export function prepareBatch(batch: Batch, target: WebhookTarget, url: URL, sign
   own.push('X-Webhook-Event-Ids', eventIds);
   const common = ['X-Webhook-Batch-Size', String(batch.tasks.length)];
   common.push(...commonHeaders(target, id, body, contentType, signing.nowMs));
+  const fixed = fixedHeaders(target);
   // Of the lists each attempt has its own part: all of them in all attempts would be up to 600 KB a batch.
   const recordedHeaders = batch.tasks.map((task, at) => {
     const part = [target.eventHeader, task.event.type, 'X-Webhook-Delivery', formatId('delivery', task.id)];
-    return recorded(target, [...part, 'X-Webhook-Attempt', String(numbers[at])], common);
+    return recorded(fixed, [...part, 'X-Webhook-Attempt', String(numbers[at])], common);
   });
   own.push(...common);
-  return finish(target, url, own, body, recordedHeaders, `${id}.${signing.nowMs}`, signing);
+  return finish(target, url, own, fixed, body, recordedHeaders, `${id}.${signing.nowMs}`, signing);
 }
 
 /** What the header with the event type says of a batch that has several. */
@@ -87,9 +115,9 @@ function commonHeaders(target: WebhookTarget, id: string, body: Buffer, contentT
   return headers;
 }
 
-function recorded(target: WebhookTarget, own: readonly string[], common: readonly string[]): string {
+function recorded(fixed: FixedHeaders, own: readonly string[], common: readonly string[]): string {
   const members = common.length === 0 ? jsonMembers(own) : `${jsonMembers(own)},${jsonMembers(common)}`;
-  return `{${members},${fixedHeaders(target).recorded}}`;
+  return `{${members},${fixed.recorded}}`;
 }
 
 /** `jti`: the id of a token that is made for this request. */
@@ -97,6 +125,7 @@ function finish(
   target: WebhookTarget,
   url: URL,
   headers: string[],
+  fixed: FixedHeaders,
   body: Buffer,
   recordedHeaders: string[],
   jti: string,
@@ -112,7 +141,7 @@ function finish(
     url,
     method: target.method,
     headers,
-    fixedHeaders: fixedHeaders(target).sent,
+    fixedHeaders: fixed.sent,
     body: body.length > 0 ? body : null,
     timeoutMs: target.timeoutMs,
     verifyTls: target.verifyTls,
@@ -121,6 +150,47 @@ function finish(
     recordedHeaders,
     compresses: body.length > 0 && target.compression === 'gzip',
   };
+}
+
+/**
+ * The webhook's fixed headers with those that a template made. `own`: the headers that Posthorn sets itself. Neither they
+ * nor the webhook's credential can be set by a template.
+ */
+function shapedHeaders(target: WebhookTarget, own: readonly string[], given: readonly string[]): FixedHeaders {
+  const taken = new Set(pairs(own).map(([name]) => name.toLowerCase()));
+  const authHeader = authHeaderNameOf(target.credentials);
+  if (authHeader !== undefined) taken.add(authHeader.toLowerCase());
+  const made = readHeaders(given, taken);
+  const others = (headers: HeaderList) =>
+    pairs(headers)
+      .filter(([name]) => !made.has(name.toLowerCase()))
+      .flat();
+  const userAgent = made.has('user-agent') ? [] : ['user-agent', target.userAgent];
+  const list = [...made.values()].flat();
+  const { sent, recorded } = credentialHeaders(target);
+  return {
+    sent: [...userAgent, ...others(target.customHeaders), ...list, ...sent],
+    recorded: jsonMembers([...userAgent, ...others(target.maskedHeaders), ...maskHeaders(list), ...recorded]),
+  };
+}
+
+/** By their names in lower case; the last of a name counts, and one whose value is empty is left out. */
+function readHeaders(given: readonly string[], taken: ReadonlySet<string>): Map<string, [string, string]> {
+  const made = new Map<string, [string, string]>();
+  for (const [name, text] of pairs(given)) {
+    const value = text.trim();
+    const path = `headers.${name.slice(0, 100)}`;
+    const problem = taken.has(name.toLowerCase()) ? SET_BY_POSTHORN : headerProblem(name, value);
+    if (problem !== undefined) {
+      throw new ProgramError({ kind: 'output', message: `A header cannot be sent: it ${problem}.`, path });
+    }
+    if (value === '') made.delete(name.toLowerCase());
+    else made.set(name.toLowerCase(), [name, value]);
+  }
+  if (made.size > HEADERS_MAX) {
+    throw new ProgramError({ kind: 'limit', message: `There are more than ${HEADERS_MAX} headers.` });
+  }
+  return made;
 }
 
 /** The headers that are the same for all requests to a webhook, and as members of the JSON object that is recorded. */
@@ -134,18 +204,24 @@ const fixedOf = new WeakMap<WebhookTarget, FixedHeaders>();
 function fixedHeaders(target: WebhookTarget): FixedHeaders {
   let fixed = fixedOf.get(target);
   if (fixed === undefined) {
-    const { credentials } = target;
     const userAgent = ['user-agent', target.userAgent];
-    const credential = credentials.kind === 'header' ? [credentials.name, credentials.value] : [];
-    const authHeader = authHeaderNameOf(credentials);
-    const masked = authHeader === undefined ? [] : [authHeader, MASK];
+    const { sent, recorded } = credentialHeaders(target);
     fixed = {
-      sent: [...userAgent, ...target.customHeaders, ...credential],
-      recorded: jsonMembers([...userAgent, ...target.maskedHeaders, ...masked]),
+      sent: [...userAgent, ...target.customHeaders, ...sent],
+      recorded: jsonMembers([...userAgent, ...target.maskedHeaders, ...recorded]),
     };
     fixedOf.set(target, fixed);
   }
   return fixed;
+}
+
+/** The webhook's credential where it is the same for all requests, and as attempts record it, masked. */
+function credentialHeaders({ credentials }: WebhookTarget): { sent: readonly string[]; recorded: readonly string[] } {
+  const name = authHeaderNameOf(credentials);
+  return {
+    sent: credentials.kind === 'header' ? [credentials.name, credentials.value] : [],
+    recorded: name === undefined ? [] : [name, MASK],
+  };
 }
 
 /** Names in lower case. None comes twice: a target names no header of its own that it sets elsewhere. */

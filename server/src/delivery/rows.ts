@@ -22,7 +22,10 @@ export type GiveUp =
   | { task: DeliveryTask; to: 'held' }
   /** Until its predecessor has ended. */
   | { task: DeliveryTask; to: 'parked' }
-  | { task: DeliveryTask; to: 'discarded'; reason: 'webhook_deleted' | 'payload_erased'; atMs: number };
+  | { task: DeliveryTask; to: 'discarded'; reason: DiscardReason; atMs: number };
+
+/** `cancelled_by_transform`: the webhook's transform wants nothing to be sent of the event. */
+export type DiscardReason = 'webhook_deleted' | 'payload_erased' | 'cancelled_by_transform';
 
 export interface WaitingLane extends LaneKey {
   /** undefined: all that waits is held. */

@@ -15,7 +15,8 @@ export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: 
       ? { text: null, cut: keptCut }
       : // What was sent has the event's values at their places.
         masker.body(text, { kind, charactersMax: bodyCharactersMax, keptCut, ...(kind === 'answered' && { hidden }) });
-  const request = show(requestBodyOf(row), 'sent', false);
+  // A template puts the event's values at other places, as a receiver's answer does.
+  const request = show(requestBodyOf(row), row.request_body === null ? 'sent' : 'answered', false);
   const response = show(textOf(row.response_body), 'answered', row.response_truncated);
   const headers = (text: string) => masker.headers(JSON.parse(text), hidden);
   const requestHeaders = headers(row.request_headers);
@@ -30,6 +31,8 @@ export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: 
     is_success: row.error_class === null,
     url: masker.text(row.url, hidden),
     http_method: row.http_method,
+    template_id: row.template_id === null ? null : formatId('template', row.template_id),
+    template_version: row.template_version,
     request_headers: requestHeaders,
     request_body: request.text,
     payload: request.text,
@@ -67,11 +70,14 @@ function textOf(bytes: Buffer | null): string | null {
 }
 
 /**
- * The body as it was sent, or this delivery's part of a batch: the envelope of the attempt around the event's bytes,
- * which are stored once for all attempts.
+ * The body as it was sent, before compression, or this delivery's part of a batch: what a template made is stored;
+ * otherwise it is the envelope of the attempt around the event's bytes, which are stored once for all attempts.
  */
 function requestBodyOf(row: AttemptRow): string | null {
   if (row.data === null || row.occurred_at === null) return null;
+  if (row.request_body !== null) return row.request_body.toString('utf8');
+  // Nothing was sent where the template failed.
+  if (row.error_class === 'template') return null;
   if (row.http_method === 'GET') return '';
   const id = formatId('event', row.event_id);
   const event = {

@@ -57,6 +57,8 @@ export const AttemptShown = Type.Object(
       description: 'As sent, before compression; of a batch this delivery’s element. Null once the payload is erased.',
     },
     payload: { ...nullable.text, description: 'The same as `request_body` (whatsapp-crm.md).' },
+    template_id: { ...nullable.text, description: 'The stored template that shaped the request.' },
+    template_version: nullable.number,
     request_truncated: Type.Boolean({
       description: 'The body goes on beyond what is shown, or was a batch of several.',
     }),

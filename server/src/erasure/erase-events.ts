@@ -90,10 +90,12 @@ export async function eraseAttempts(
   touched: Set<string>,
 ): Promise<number> {
   const erased = await sql<Touched>`
-    UPDATE attempts SET request_headers = '{}', response_headers = NULL, response_body = NULL, error_message = NULL
+    UPDATE attempts SET request_headers = '{}', response_headers = NULL, response_body = NULL, error_message = NULL,
+      request_body = NULL
     WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
       AND delivery_id = ANY (${[...deliveryIds]}::uuid[])
       AND (request_headers <> '{}' OR response_headers IS NOT NULL OR response_body IS NOT NULL
+        OR request_body IS NOT NULL
         OR error_message IS NOT NULL)
     RETURNING tableoid::regclass::text AS "table"`.execute(trx);
   note(touched, erased.rows);

@@ -5,7 +5,7 @@ import type { Scope } from '../http/caller.ts';
 import { notify } from '../tenants/queries.ts';
 
 /**
- * Removes what an event carried; its type, time and deliveries stay on record. Deliveries of it that wait or are held
+ * Removes what an event carried, and what templates made of it; its type, time and deliveries stay on record. Deliveries of it that wait or are held
  * end as discarded in the same commit; one that a node has in memory may still be sent. An ordering key that a dead one
  * of them parks goes on. Gives false for an event that is not there.
  */
@@ -25,6 +25,14 @@ export function erasePayload(
       .where('id', '=', id)
       .executeTakeFirst();
     if (erased.numUpdatedRows === 0n) return false;
+    await trx
+      .updateTable('attempts')
+      .set({ request_body: null, request_headers: '{}' })
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('event_id', '=', id)
+      .where('request_body', 'is not', null)
+      .execute();
     const deliveries = await trx
       .selectFrom('deliveries')
       .select('id')

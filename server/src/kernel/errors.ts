@@ -2,6 +2,9 @@
 export interface FieldProblem {
   path: string;
   message: string;
+  /** Where in a text that is the field's value, from 1. */
+  line?: number;
+  column?: number;
 }
 
 export interface AppErrorOptions {

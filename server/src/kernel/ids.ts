@@ -18,6 +18,7 @@ export const ID_PREFIXES = {
   delivery: 'dlv',
   attempt: 'att',
   eventType: 'ety',
+  template: 'tpl',
   replay: 'rpl',
   erasure: 'ers',
   audit: 'aud',

@@ -156,6 +156,36 @@ test('with the defaults payloads and attempts go after 30 days, and whole days o
   expect(names).toContain('events_20260401');
 });
 
+test('what a template made of an event goes with its payload, from attempts of all days; other attempts stay as they are', async () => {
+  const scope = await addEnvironment({ payload_days: 1, attempt_days: 20, event_days: 30 });
+  const [blanked, waiting, plain] = [
+    await addEvent(scope, 3),
+    await addEvent(scope, 3, { status: 'failed', due: new Date(NOON).toISOString() }),
+    await addEvent(scope, 3),
+  ];
+  const later = await addEvent(scope, 0);
+  await client.query(`UPDATE attempts SET event_id = $1, delivery_id = $1 WHERE id = $2`, [blanked, later]);
+  await client.query(
+    `UPDATE attempts SET request_body = 'made', request_headers = '{"x-mail":"made"}' WHERE id = ANY ($1)`,
+    [[blanked, waiting, later]],
+  );
+  await client.query(`UPDATE attempts SET request_headers = '{"x-a":"1"}' WHERE id = $1`, [plain]);
+  await round();
+  const { rows } = await client.query(
+    `SELECT id, request_body::text AS body, request_headers AS headers FROM attempts WHERE tenant_id = $1`,
+    [scope.tenantId],
+  );
+  const made = { body: '\\x6d616465', headers: '{"x-mail":"made"}' };
+  const expected = [
+    { id: blanked, body: null, headers: '{}' },
+    { id: later, body: null, headers: '{}' },
+    { id: waiting, ...made },
+    { id: plain, body: null, headers: '{"x-a":"1"}' },
+  ];
+  const byId = (a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1);
+  expect(rows.sort(byId)).toEqual(expected.sort(byId));
+});
+
 test('a day goes as a table only when the longest retention is over; until then the rows of the others go', async () => {
   const short = await addEnvironment({ payload_days: 1, attempt_days: 1, event_days: 2 });
   const long = await addEnvironment({ payload_days: 80, attempt_days: 80, event_days: 80 });

@@ -40,7 +40,7 @@ export async function environmentsIn(client: pg.ClientBase, partition: string): 
 }
 
 /**
- * Blanks what events carried. One of which a delivery waits or is held keeps it. A publish makes an event's deliveries with
+ * Blanks what events carried, and what templates made of it. One of which a delivery waits or is held keeps it. A publish makes an event's deliveries with
  * it, so they are in the partitions of its day and of the next one (`deliveries`).
  */
 export async function blankPayloads(
@@ -64,6 +64,10 @@ export async function blankPayloads(
       UPDATE ${partitions.events} e SET data = NULL, metadata = NULL FROM looked
       WHERE e.tenant_id = $1 AND e.environment_id = $2 AND e.id = looked.id AND looked.has ${kept.join(' ')}
       RETURNING e.id
+    ),
+    shaped AS (
+      UPDATE attempts a SET request_body = NULL, request_headers = '{}' FROM changed
+      WHERE a.tenant_id = $1 AND a.environment_id = $2 AND a.event_id = changed.id AND a.request_body IS NOT NULL
     )
     SELECT count(*) AS looked, (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS cursor,
       (SELECT count(*) FROM changed) AS changed,

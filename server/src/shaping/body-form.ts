@@ -1,5 +1,6 @@
 import { type Envelope, type ShapedBody, type ShapedEvent, shapeBody } from './envelopes.ts';
 import { respell } from './respell.ts';
+import { isJson } from './transformation.ts';
 
 /** How the body of an attempt is made: in which envelope, and in whose spelling. */
 export interface BodyForm {
@@ -25,4 +26,14 @@ export function shapeNamedForm(name: string, event: ShapedEvent, attempt: number
 export function shapeForm({ envelope, bodySpelling }: BodyForm, event: ShapedEvent, attempt: number): ShapedBody {
   const shaped = shapeBody(envelope, event, attempt);
   return bodySpelling === 'published' ? shaped : { ...shaped, body: respell(shaped.body) };
+}
+
+/** A body that a template made, in the spelling of the form. One that is no JSON, or nests too deep, stays as it is. */
+export function spellBody({ bodySpelling }: Pick<BodyForm, 'bodySpelling'>, shaped: ShapedBody): ShapedBody {
+  if (bodySpelling === 'published' || !isJson(shaped.contentType)) return shaped;
+  try {
+    return { ...shaped, body: respell(shaped.body) };
+  } catch {
+    return shaped;
+  }
 }

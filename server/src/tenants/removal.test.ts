@@ -15,7 +15,17 @@ import { DEFAULT_SETTINGS } from './types.ts';
 
 const TABLES = [
   ...['tenants', 'environments', 'api_keys', 'event_types', 'webhooks', 'webhook_secrets', 'webhook_totals'],
-  ...['lanes', 'circuits', 'parked_keys', 'portal_revocations', 'replay_jobs', 'retention_cursors', 'erasure_jobs'],
+  ...[
+    'templates',
+    'template_versions',
+    'lanes',
+    'circuits',
+    'parked_keys',
+    'portal_revocations',
+    'replay_jobs',
+    'retention_cursors',
+    'erasure_jobs',
+  ],
   ...['api_key_old_secrets', 'jwt_issuers', 'rate_limits', 'daily_usage', 'audit_chains', 'audit_log'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
   ...['rollups_minute', 'rollups_hour', 'rollups_day'],
@@ -86,6 +96,10 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
         VALUES (${tenantId}, ${webhookId}, ${newId()}, 'symmetric', 'x', now())`,
     sql`INSERT INTO webhook_totals (tenant_id, webhook_id, last_triggered_at)
         VALUES (${tenantId}, ${webhookId}, now())`,
+    sql`INSERT INTO templates (tenant_id, environment_id, id, name, version, last_version, created_at, updated_at)
+        VALUES (${scope}, ${webhookId}, ${id}, 1, 1, now(), now())`,
+    sql`INSERT INTO template_versions (tenant_id, template_id, version, content, created_at)
+        VALUES (${tenantId}, ${webhookId}, 1, '{}', now())`,
     sql`INSERT INTO lanes (tenant_id, webhook_id, paced_until) VALUES (${tenantId}, ${webhookId}, now())`,
     sql`INSERT INTO circuits (tenant_id, environment_id, webhook_id, state, opened_at, reopens_at, reason)
         VALUES (${scope}, ${webhookId}, 'open', now(), now(), 'r')`,

@@ -2,6 +2,7 @@ import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
 import { filtersOf } from '../routing/filters/schema.ts';
+import { changeTransformation, contentProblem, isTemplated } from '../shaping/transformation.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
 import { type AuthSettings, authHeaderOf, changeAuth } from './auth/settings.ts';
 import { type BatchingFields, resolveBatching } from './batching.ts';
@@ -42,6 +43,7 @@ export function applyChange(current: WebhookSettings, body: WebhookChange, envir
     compression: changed(current.compression, body.compression, BLANK_WEBHOOK.compression),
     preset: changed(current.preset, body.preset, null),
     envelope: changed(current.envelope, body.envelope, null),
+    transformation: changeTransformationOf(current, body, problems),
     signature: changeSignature(current, body, problems),
     retryPolicy: changeRetryPolicy(current, body, problems),
     timeoutSeconds: changed(current.timeoutSeconds, body.timeout_seconds, null),
@@ -121,6 +123,14 @@ function changeAuthSettings(current: WebhookSettings, body: WebhookChange, probl
   if (result.ok) return result.auth;
   problems.push(...result.problems);
   return current.auth;
+}
+
+function changeTransformationOf(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
+  const transformation = changeTransformation(current.transformation, body.transformation);
+  if (body.transformation == null || transformation === null) return transformation;
+  const problem = contentProblem(transformation);
+  if (problem !== undefined) problems.push({ ...problem, path: `transformation.${problem.path}` });
+  return transformation;
 }
 
 function changeSignature(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): SignatureSettings {
@@ -219,11 +229,20 @@ function headerClashes(settings: WebhookSettings, environmentPreset: string): Fi
   return problems;
 }
 
-/** Options that go with a body, or with TLS, where there is none. */
-function optionClashes({ httpMethod, batching, auth, url, failoverUrl }: WebhookSettings): FieldProblem[] {
+/** Options that go with a body, or with TLS, where there is none; and batches of what is not made of envelopes. */
+function optionClashes(settings: WebhookSettings): FieldProblem[] {
+  const { httpMethod, batching, auth, url, failoverUrl, transformation, headers } = settings;
   const problems: FieldProblem[] = [];
-  if (httpMethod === 'GET' && resolveBatching(batching) !== null) {
-    problems.push({ path: 'batching.enabled', message: 'does not go with GET, which carries no body' });
+  if (resolveBatching(batching) !== null) {
+    const path = 'batching.enabled';
+    if (httpMethod === 'GET') problems.push({ path, message: 'does not go with GET, which carries no body' });
+    if (transformation?.enabled === true) {
+      problems.push({ path, message: 'does not go with "transformation": a batch has envelopes' });
+    }
+    const templated = pairs(headers).find(([, value]) => isTemplated(value));
+    if (templated !== undefined) {
+      problems.push({ path, message: `does not go with headers.${templated[0]}, a template for each event` });
+    }
   }
   for (const [path, text] of Object.entries({ url, failover_url: failoverUrl })) {
     if (auth.type === 'mtls' && text !== null && new URL(text).protocol !== 'https:') {

@@ -6,9 +6,11 @@ import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import { createSubscriptionIndex, type SubscriptionIndex } from '../routing/subscription-index.ts';
+import { namedTemplate } from '../shaping/shaping.ts';
+import { readStoredTemplates, type StoredTemplate } from '../shaping/stored-templates.ts';
 import { sealedIn } from './rows.ts';
 import { liveSecrets } from './secrets.ts';
-import { createTarget, type WebhookTarget } from './target.ts';
+import { createTarget, type WebhookTarget, withTemplates } from './target.ts';
 
 /** The webhooks of one environment as they were read. */
 export interface EnvironmentWebhooks {
@@ -27,6 +29,10 @@ interface WebhookEntry {
   /** As its row says. */
   own: WebhookTarget;
   events: readonly string[];
+  /** The stored template that it names. */
+  template: string | undefined;
+  /** The versions of it that `own` has; a template changes without its webhooks. */
+  templateVersions: string;
   /** The transaction that wrote the row. Every change of a webhook or of its secrets writes the row anew. */
   version: string;
   validUntilMs: number;
@@ -77,11 +83,27 @@ export async function readEnvironment(
     const entries = await readEntries(options, scope, missing.slice(at, at + STRETCH), preset, nowMs);
     for (const entry of entries) found.set(entry.target.id, entry);
   }
-  return assemble(
-    preset,
-    suspended,
-    listed.flatMap(({ id }) => found.get(id) ?? []),
-  );
+  const entries = listed.flatMap(({ id }) => found.get(id) ?? []);
+  return assemble(preset, suspended, await withStoredTemplates(db, scope, entries));
+}
+
+/** Where no webhook names a stored template, nothing is read. */
+async function withStoredTemplates(db: Database, scope: Scope, entries: WebhookEntry[]): Promise<WebhookEntry[]> {
+  const names = new Set(entries.flatMap(({ template }) => template ?? []));
+  if (names.size === 0) return entries;
+  const templates = await readStoredTemplates(db, scope, names);
+  return entries.map((entry) => {
+    if (entry.template === undefined) return entry;
+    const stored = templates.get(entry.template) ?? [];
+    const templateVersions = versionsOf(stored);
+    if (templateVersions === entry.templateVersions) return entry;
+    const own = withTemplates(entry.own, stored);
+    return { ...entry, own, target: own, templateVersions };
+  });
+}
+
+function versionsOf(templates: readonly StoredTemplate[]): string {
+  return templates.map(({ id, eventType, version }) => `${id}/${eventType ?? ''}@${version}`).join();
 }
 
 /** Rows read and opened at a stretch; between two stretches other work has its turn. */
@@ -112,6 +134,8 @@ async function readEntries(
       target,
       own: target,
       events: row.events,
+      template: target.shaping === null ? undefined : namedTemplate(target.shaping),
+      templateVersions: '',
       version: row.version,
       validUntilMs: Math.min(...own.map(({ expiresAt }) => expiresAt?.getTime() ?? Number.POSITIVE_INFINITY)),
     };

@@ -5,8 +5,8 @@ import { isSecretHeader } from '../masking/secret-names.ts';
 /** A webhook's own request headers: name and value in turn, names as they were written, each once. */
 export type HeaderList = readonly string[];
 
-const HEADERS_MAX = 50;
-const HEADER_VALUE_MAX = 4_096;
+export const HEADERS_MAX = 50;
+export const HEADER_VALUE_MAX = 4_096;
 
 /**
  * The headers after a change. Names are compared without regard to case; null removes a header, and the mask keeps a
@@ -78,11 +78,13 @@ const RESERVED: ReadonlySet<string> = new Set([
 /** RFC 9110, section 5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;
 
-/** What is wrong with a header of a webhook's own; `value` null: it is removed. */
+export const SET_BY_POSTHORN = 'is a header that Posthorn sets itself';
+
+/** What is wrong with a header; `value` null: it is removed, undefined: none is known. */
 export function headerProblem(name: string, value: string | null | undefined): string | undefined {
   if (!TOKEN.test(name)) return "is not a header name: letters, digits and !#$%&'*+.^_`|~- are allowed";
   // Removing a header that cannot be there is harmless, but means that something else was meant.
-  if (isReservedHeader(name)) return 'is a header that Posthorn sets itself';
+  if (isReservedHeader(name)) return SET_BY_POSTHORN;
   if (value === undefined) return `is not set, so ${MASK} stands for nothing here; give the value itself`;
   if (value === null) return undefined;
   if (value.length > HEADER_VALUE_MAX) return `must be at most ${HEADER_VALUE_MAX} characters`;

@@ -1,7 +1,19 @@
 import { checkEventPatterns } from '../catalog/check-event-patterns.ts';
 import type { EventTypeDirectory } from '../catalog/directory.ts';
+import type { Database } from '../db/pool.ts';
 import type { Scope } from '../http/caller.ts';
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
+import type { Sandbox } from '../shaping/sandbox/sandbox.ts';
+import { readStoredTemplates } from '../shaping/stored-templates.ts';
+import {
+  changeTransformation,
+  contentProblem,
+  fieldProblem,
+  isTemplated,
+  programOf,
+  storedName,
+  type Transformation,
+} from '../shaping/transformation.ts';
 import type { TenantDirectory } from '../tenants/directory.ts';
 import type { EgressGuard } from './egress/guard.ts';
 import { type IpWhitelist, literalOf, OUTSIDE_WHITELIST, readCidr } from './egress/ip-whitelist.ts';
@@ -14,13 +26,25 @@ export interface WebhookJudge {
   guard: EgressGuard;
   eventTypes: EventTypeDirectory;
   tenants: TenantDirectory;
+  sandbox: Pick<Sandbox, 'check'>;
+  db: Database;
 }
 
 /** What a webhook says of where its requests go. */
 type Destinations = Pick<WebhookSettings, 'url' | 'failoverUrl' | 'ipWhitelist'>;
 
+type JudgedFields =
+  | 'url'
+  | 'failover_url'
+  | 'ip_whitelist'
+  | 'auth'
+  | 'events'
+  | 'transformation'
+  | 'headers'
+  | 'custom_headers';
+
 /**
- * Judges the URLs and the events of a request; what it does not mention is not judged again, but for URLs under a new
+ * Judges the URLs, the events and the templates of a request; what it does not mention is not judged again, but for URLs under a new
  * `ip_whitelist`. A name that cannot be resolved is accepted: it may come later, and every connect judges it.
  *
  * @param current what the webhook says so far; undefined: it is being made.
@@ -29,8 +53,8 @@ type Destinations = Pick<WebhookSettings, 'url' | 'failoverUrl' | 'ipWhitelist'>
 export async function judgeInput(
   judge: WebhookJudge,
   scope: Scope,
-  body: Pick<WebhookChange, 'url' | 'failover_url' | 'ip_whitelist' | 'auth' | 'events'>,
-  current?: Destinations,
+  body: Pick<WebhookChange, JudgedFields>,
+  current?: Destinations & { transformation: Transformation | null },
 ): Promise<void> {
   const whitelist = whitelistAfter(body.ip_whitelist, current);
   const problems = [
@@ -39,6 +63,7 @@ export async function judgeInput(
     // Tokens come from elsewhere than where requests go, so the list does not count for them.
     ...(await judgeDestination(judge, 'auth.token_url', body.auth?.token_url, undefined, NO_WHITELIST)),
     ...(await judgeEvents(judge, scope, body.events)),
+    ...(await judgeTransformation(judge, scope, body, current?.transformation ?? null)),
   ];
   if (problems.length > 0) throw invalidFields(problems);
 }
@@ -88,4 +113,33 @@ async function judgeEvents(
   // Operational events are in no catalogue, and are as well known as all events are.
   const patterns = events.map((pattern) => (isOperationalPattern(pattern) ? '*' : pattern));
   return checkEventPatterns(eventTypes, scope, patterns, settings.allow_unknown_event_types);
+}
+
+/** Whether the sandbox can read it, and whether a stored template that it names is there. */
+async function judgeTransformation(
+  { sandbox, db }: WebhookJudge,
+  scope: Scope,
+  body: Pick<WebhookChange, JudgedFields>,
+  current: Transformation | null,
+): Promise<FieldProblem[]> {
+  const problems: FieldProblem[] = [];
+  const transformation = changeTransformation(current, body.transformation);
+  // What `contentProblem` finds is said with the other settings.
+  if (body.transformation != null && transformation !== null && contentProblem(transformation) === undefined) {
+    const name = storedName(transformation.template);
+    if (name === undefined) {
+      const fault = await sandbox.check(scope.tenantId, programOf(transformation, []));
+      if (fault !== undefined) problems.push(fieldProblem('transformation', fault));
+    } else if (!(await readStoredTemplates(db, scope, new Set([name]))).has(name)) {
+      problems.push({ path: 'transformation.template', message: `names no stored template: there is no "${name}"` });
+    }
+  }
+  const headers = Object.entries(body.headers ?? body.custom_headers ?? {}).flatMap(([name, value]) =>
+    value !== null && isTemplated(value) ? [[name, value] as const] : [],
+  );
+  if (headers.length > 0) {
+    const fault = await sandbox.check(scope.tenantId, programOf(null, headers));
+    if (fault !== undefined) problems.push(fieldProblem('', fault));
+  }
+  return problems;
 }

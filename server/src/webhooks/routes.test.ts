@@ -41,6 +41,7 @@ describe('creating a webhook', () => {
       compression: 'none',
       preset: 'standard',
       envelope: 'standard',
+      transformation: null,
       signature: {
         standard: true,
         asymmetric: false,

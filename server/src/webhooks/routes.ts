@@ -16,7 +16,14 @@ import {
   type WebhookStore,
 } from './commands.ts';
 import { judgeInput, type WebhookJudge } from './judge-input.ts';
-import { type CountedWebhookRow, findWebhook, listWebhooks, readOwnSettings, sealedIn } from './rows.ts';
+import {
+  type CountedWebhookRow,
+  findWebhook,
+  listWebhooks,
+  readOwnSettings,
+  readTransformation,
+  sealedIn,
+} from './rows.ts';
 import { WebhookChange, WebhookCreated, WebhookInput, WebhookShown } from './schema.ts';
 import { registerSecretRoutes } from './secret-routes.ts';
 import { type LiveSecret, liveSecrets } from './secrets.ts';
@@ -107,7 +114,8 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
       const row = await findWebhook(deps.db, request.caller, id);
       if (row === undefined) throw notFound('webhook');
       const { url, failover_url: failoverUrl, ip_whitelist: ipWhitelist } = row;
-      await judgeInput(deps, request.caller, request.body, { url, failoverUrl, ipWhitelist });
+      const transformation = readTransformation(row);
+      await judgeInput(deps, request.caller, request.body, { url, failoverUrl, ipWhitelist, transformation });
       await changeWebhook(deps, auditorOf(request), id, request.body);
       return readShown(deps, request.caller, id);
     },

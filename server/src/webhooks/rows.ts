@@ -9,6 +9,7 @@ import type { SecretBox } from '../kernel/secret-box.ts';
 import type { Filter, FilterMode } from '../routing/filters/filter.ts';
 import { patternsMatching } from '../routing/subscription-index.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
+import type { Transformation } from '../shaping/transformation.ts';
 import type { SignatureSettings } from '../signing/config.ts';
 import { type AuthSettings, NO_AUTH } from './auth/settings.ts';
 import type { BatchingFields } from './batching.ts';
@@ -145,6 +146,7 @@ export function readSettings(row: WebhookRow, box: SecretBox): WebhookSettings {
     headers: openHeaders(row, box),
     auth: openAuth(row, box),
     compression: row.compression as Compression,
+    transformation: readTransformation(row),
     maxConcurrency: row.max_concurrency,
     rateLimitPerMinute: row.rate_limit_per_minute,
     ...readLaneSettings(row),
@@ -183,6 +185,10 @@ export function readFilters(row: WebhookRow) {
     filters: (row.filters ?? []) as readonly Filter[],
     filterMode: (row.filter_mode ?? 'all') as FilterMode,
   };
+}
+
+export function readTransformation(row: WebhookRow): Transformation | null {
+  return row.transformation as Transformation | null;
 }
 
 export function openHeaders(row: WebhookRow, box: SecretBox): HeaderList {
@@ -232,6 +238,7 @@ function toColumns(settings: WebhookSettings, tenantId: string, id: string, box:
     compression: settings.compression,
     preset: settings.preset,
     envelope: settings.envelope,
+    transformation: settings.transformation === null ? null : JSON.stringify(settings.transformation),
     signature: jsonOrNull(signature),
     retry_policy: jsonOrNull(retryPolicy),
     timeout_seconds: settings.timeoutSeconds,

@@ -2,6 +2,7 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { presets } from '../catalog/presets/presets.ts';
 import { FilterModeSchema, FiltersInput, FiltersShown } from '../routing/filters/schema.ts';
 import { EnvelopeSchema } from '../shaping/envelopes.ts';
+import { TransformationInput, TransformationShown } from '../shaping/transformation.ts';
 import { SignatureSettingsSchema } from '../signing/config.ts';
 import { DisplayName } from '../tenants/types.ts';
 import { AuthInput, AuthShown } from './auth/settings.ts';
@@ -27,7 +28,8 @@ const headersInput = Type.Unsafe<Record<string, string | null> | null>({
   type: ['object', 'null'],
   additionalProperties: { type: ['string', 'null'] },
   description:
-    'Request headers of its own, merged by name: null removes one. Values of names that look like credentials are ' +
+    'Request headers of its own, merged by name: null removes one. A value with `{{ … }}` in it is a Jinja2 template. ' +
+    'Values of names that look like credentials are ' +
     'answered as "***"; sent back, the mask keeps the value.',
 });
 
@@ -120,6 +122,7 @@ const optionalInput = {
   signature: optionalOrNull(signatureInput),
   preset: optionalOrNull(fields.preset),
   envelope: optionalOrNull(EnvelopeSchema),
+  transformation: optionalOrNull(TransformationInput),
   retry_policy: optionalOrNull(RetryPolicyInput),
   retry_count: optionalOrNull(fields.retry_count),
   timeout_seconds: optionalOrNull(fields.timeout_seconds),
@@ -194,6 +197,7 @@ export const WebhookShown = Type.Object({
   compression: fields.compression,
   preset: fields.preset,
   envelope: EnvelopeSchema,
+  transformation: orNull(TransformationShown),
   signature: Type.Required(SignatureSettingsSchema),
   signature_method: signatureFields.method,
   signing_public_key: Type.Optional(

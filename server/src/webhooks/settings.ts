@@ -2,6 +2,7 @@ import type { Preset } from '../catalog/presets/presets.ts';
 import { findPreset, presets } from '../catalog/presets/presets.ts';
 import type { Filter, FilterMode } from '../routing/filters/filter.ts';
 import type { Envelope } from '../shaping/envelopes.ts';
+import type { Transformation } from '../shaping/transformation.ts';
 import { DEFAULT_SIGNATURE, type SignatureConfig, type SignatureSettings } from '../signing/config.ts';
 import { type AuthSettings, NO_AUTH } from './auth/settings.ts';
 import type { BatchingFields } from './batching.ts';
@@ -37,6 +38,8 @@ export interface WebhookSettings {
   /** null: the environment's. */
   preset: string | null;
   envelope: Envelope | null;
+  /** null: the envelope alone. */
+  transformation: Transformation | null;
   signature: SignatureSettings;
   retryPolicy: RetryPolicyFields;
   timeoutSeconds: number | null;
@@ -75,6 +78,7 @@ export const BLANK_WEBHOOK: WebhookSettings = {
   compression: 'none',
   preset: null,
   envelope: null,
+  transformation: null,
   signature: {},
   retryPolicy: {},
   timeoutSeconds: null,

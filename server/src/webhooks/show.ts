@@ -1,6 +1,8 @@
 import { formatId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
 import type { Masker } from '../masking/masker.ts';
+import type { Json } from '../shaping/program.ts';
+import type { Transformation } from '../shaping/transformation.ts';
 import { publicKeyOf } from '../signing/key-pairs.ts';
 import { showAuth } from './auth/settings.ts';
 import { showBatching } from './batching.ts';
@@ -70,6 +72,7 @@ export function showSettings(own: WebhookSettings, environmentPreset: string, ma
     compression: own.compression,
     preset: settings.preset.name,
     envelope: settings.envelope,
+    transformation: showTransformation(own.transformation, masker),
     signature: settings.signature,
     signature_method: settings.signature.method,
     retry_policy: showRetryPolicy(settings.retryPolicy),
@@ -87,6 +90,11 @@ export function showSettings(own: WebhookSettings, environmentPreset: string, ma
     filters: [...own.filters],
     filter_mode: own.filterMode,
   };
+}
+
+function showTransformation(own: Transformation | null, masker: Masker) {
+  if (own === null || masker.reveals) return own;
+  return { ...own, template: JSON.parse(masker.json(JSON.stringify(own.template))) as Json };
 }
 
 /** The answer of `/secret`. `asymmetric`: whether the webhook signs with its key pair. */

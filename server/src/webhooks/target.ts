@@ -4,6 +4,10 @@ import type { SecretBox } from '../kernel/secret-box.ts';
 import { type FilterSet, storedFilters } from '../routing/filters/filter-set.ts';
 import type { BodyForm } from '../shaping/body-form.ts';
 import { type Envelope, isEnvelopeHeader } from '../shaping/envelopes.ts';
+import type { Program } from '../shaping/program.ts';
+import { createShaping, type Shaping } from '../shaping/shaping.ts';
+import type { StoredTemplate } from '../shaping/stored-templates.ts';
+import { isTemplated } from '../shaping/transformation.ts';
 import { prepareSigner, type Signer } from '../signing/signer.ts';
 import { type Credentials, credentialsOf } from './auth/credentials.ts';
 import { type AuthSettings, authHeaderOf, NO_AUTH } from './auth/settings.ts';
@@ -12,7 +16,15 @@ import { type CircuitBreaker, resolveCircuitBreaker } from './circuit-breaker.ts
 import { type HeaderList, maskHeaders, pairs } from './headers.ts';
 import { type Ordering, resolveOrdering } from './ordering.ts';
 import type { RetryPolicy } from './retry-policy.ts';
-import { openAuth, openHeaders, readFilters, readLaneSettings, readOwnSettings, type WebhookRow } from './rows.ts';
+import {
+  openAuth,
+  openHeaders,
+  readFilters,
+  readLaneSettings,
+  readOwnSettings,
+  readTransformation,
+  type WebhookRow,
+} from './rows.ts';
 import { type LiveSecret, openKeys } from './secrets.ts';
 import { type Compression, type HttpMethod, resolveSettings, type WebhookStatus } from './settings.ts';
 
@@ -36,6 +48,8 @@ export interface WebhookTarget {
   readonly compression: Compression;
   readonly envelope: Envelope;
   readonly bodySpelling: BodyForm['bodySpelling'];
+  /** What shapes its requests beyond the envelope, in the sandbox; null: nothing. */
+  readonly shaping: Shaping | null;
   readonly retryPolicy: RetryPolicy;
   readonly timeoutMs: number;
   /** Requests at once; null: as many as the engine gives. */
@@ -88,10 +102,12 @@ export function createTarget(
   const authHeader = headers.ok ? authHeaderOf(headers.auth)?.toLowerCase() : undefined;
   const isTwice = authHeader !== undefined && elsewhere.includes(authHeader);
   if (authHeader !== undefined) elsewhere.push(authHeader);
-  const customHeaders = all
+  const fixed = all.filter(([, value]) => !isTemplated(value));
+  const customHeaders = fixed
     .filter(([name]) => !elsewhere.includes(name.toLowerCase()) && !isEnvelopeHeader(settings.envelope, name))
     .flat();
-  const ownUserAgent = all.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
+  const ownUserAgent = fixed.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
+  const shaping = createShaping(readTransformation(row), templatedHeaders(all, elsewhere), []);
   return {
     tenantId: row.tenant_id,
     environmentId: row.environment_id,
@@ -107,12 +123,14 @@ export function createTarget(
     compression: row.compression as Compression,
     envelope: settings.envelope,
     bodySpelling: signature.body_spelling,
+    shaping,
     retryPolicy: settings.retryPolicy,
     timeoutMs: settings.timeoutSeconds * 1000,
     maxConcurrency: row.max_concurrency,
     rateLimitPerMinute: row.rate_limit_per_minute,
     ordering,
-    batching: row.http_method === 'GET' ? null : resolveBatching(lane.batching),
+    // Neither goes with it (`change.ts` refuses both).
+    batching: row.http_method === 'GET' || shaping !== null ? null : resolveBatching(lane.batching),
     bound: row.rate_limit_per_minute !== null || row.max_concurrency !== null || ordering !== null,
     circuitBreaker: resolveCircuitBreaker(lane.circuitBreaker),
     failoverUrl: row.failover_url === null ? null : new URL(row.failover_url),
@@ -131,6 +149,20 @@ export function createTarget(
       return prepareSigner(signature, openKeys(secrets, row.tenant_id, options.box));
     }),
   };
+}
+
+function templatedHeaders(all: readonly [name: string, value: string][], elsewhere: string[]): Program['headers'] {
+  return all.filter(([name, value]) => {
+    const key = name.toLowerCase();
+    return isTemplated(value) && (key === 'user-agent' || !elsewhere.includes(key));
+  });
+}
+
+/** The same target with the stored templates that its webhook names. */
+export function withTemplates(target: WebhookTarget, templates: readonly StoredTemplate[]): WebhookTarget {
+  if (target.shaping === null) return target;
+  const { transformation, headers } = target.shaping;
+  return { ...target, shaping: createShaping(transformation, headers, templates) };
 }
 
 function readSealed(

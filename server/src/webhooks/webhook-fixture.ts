@@ -11,6 +11,7 @@ import { unauthorized } from '../kernel/errors.ts';
 import { createIdSource, type IdSource } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
+import { createSandbox } from '../shaping/sandbox/sandbox.ts';
 import { createTenantDirectory } from '../tenants/directory.ts';
 import { createMaskerOf } from '../tenants/masker-of.ts';
 import { createTestDatabase } from '../testing/database.ts';
@@ -90,6 +91,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
   });
   const eventTypes = createEventTypeDirectory({ db, clock });
   const tenants = createTenantDirectory({ db, clock });
+  const sandbox = createSandbox();
   registerWebhookRoutes(app, {
     db,
     clock,
@@ -101,6 +103,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     eventTypes,
     tenants,
     maskerOf: createMaskerOf(tenants),
+    sandbox,
   });
 
   return {
@@ -148,6 +151,7 @@ export async function openWebhookFixture(resolve: Resolve = nothingFound): Promi
     },
     async close() {
       await app.close();
+      await sandbox.stop();
       await handle.close();
       await database.drop();
     },

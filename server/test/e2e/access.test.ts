@@ -114,6 +114,7 @@ describe('what belongs to another tenant', () => {
   const BODIES: Record<string, object> = {
     'POST /api/v1/webhooks/{id}/recover': { since: '2026-01-01T00:00:00Z' },
     'PUT /endpoints/{id}/status': { status: 'paused' },
+    'POST /api/v1/templates/{id}/rollback': { version: 1 },
   };
   /** Of the victim too, but nothing that a path names. */
   let dead: string;
@@ -184,6 +185,8 @@ describe('what belongs to another tenant', () => {
     OWNED['/api/v1/deliveries'] = { theirs: delivery.id, nobodys: formatId('delivery', newId()) };
     OWNED['/api/v1/replays'] = { theirs: replay.id, nobodys: formatId('replay', newId()) };
     OWNED['/api/v1/erasures'] = { theirs: erasure.id, nobodys: formatId('erasure', newId()) };
+    const template = await ask('POST', '/api/v1/templates', { name: 'own', template: { a: '{{ data.secret }}' } });
+    OWNED['/api/v1/templates'] = { theirs: template.id, nobodys: formatId('template', newId()) };
     const {
       data: [entry],
     } = await ask('GET', '/api/v1/audit');

@@ -48,6 +48,11 @@ const post = async (path: string, body?: unknown): Promise<Answer['body']> => (a
 const webhook = (fields: object = {}) =>
   post('/api/v1/webhooks', { name: 'W', url: receiver.url, events: ['order.*'], ...fields });
 
+async function template(): Promise<string> {
+  made += 1;
+  return (await post('/api/v1/templates', { name: `audited-${made}`, template: { a: 1 } })).id;
+}
+
 /** A delivery of a webhook whose receiver fails, in the status. */
 async function failing(status: 'dead' | 'failed', retry: object) {
   receiver.onRequest = (request) => request.respond(request.path === '/failing' ? 500 : 200);
@@ -251,6 +256,30 @@ const EXPECTED: Record<string, Case> = {
     'webhook.tested',
     async () => [`/api/v1/webhooks/${(await webhook()).id}/test`, { payload: { personal: 'data' } }],
   ],
+  'POST /api/v1/templates': [
+    'template.created',
+    async () => {
+      made += 1;
+      return ['/api/v1/templates', { name: `audited-${made}`, template: { a: '{{ data.a }}' } }];
+    },
+  ],
+  'PUT /api/v1/templates/{id}': [
+    'template.updated',
+    async () => [`/api/v1/templates/${await template()}`, { template: { a: 2 } }],
+  ],
+  'PATCH /api/v1/templates/{id}': [
+    'template.updated',
+    async () => [`/api/v1/templates/${await template()}`, { description: 'Patched' }],
+  ],
+  'POST /api/v1/templates/{id}/rollback': [
+    'template.rolled_back',
+    async () => {
+      const id = await template();
+      await ask('PATCH', `/api/v1/templates/${id}`, { template: { a: 2 } });
+      return [`/api/v1/templates/${id}/rollback`, { version: 1 }];
+    },
+  ],
+  'DELETE /api/v1/templates/{id}': ['template.deleted', async () => [`/api/v1/templates/${await template()}`]],
   'POST /api/v1/webhooks/{id}/recover': [
     'replay.created',
     async () => [`/api/v1/webhooks/${(await webhook()).id}/recover`, { since: range.since }],
@@ -328,6 +357,8 @@ const NOT_RECORDED: Record<string, object> = {
   'POST /events/publish': unrecorded,
   'POST /api/v1/events/batch': { events: [unrecorded] },
   'POST /api/v1/filters/test': { filters: [], data: {} },
+  'POST /api/v1/templates/{id}/test': { sample: {} },
+  'POST /templates/{id}/test': { sample: {} },
 };
 
 /** The newest entries of the tenant and of the platform. */
@@ -360,8 +391,10 @@ describe('every changing route', () => {
   });
 
   test.each(Object.entries(NOT_RECORDED))('but not %s', async (route, body) => {
+    const path = route.replace('POST ', '');
+    const whole = path.includes('{id}') ? path.replace('{id}', await template()) : path;
     const before = (await newest('tenant'))[0].id;
-    await post(route.replace('POST ', ''), body);
+    await post(whole, body);
     expect((await newest('tenant'))[0].id).toBe(before);
   });
 });

@@ -140,6 +140,7 @@ async function plant(): Promise<Record<string, string>> {
   const login = { name: 'Login', issuer: 'https://login.example', audience: 'posthorn', secret: 's'.repeat(32) };
   const issuer = await posthorn.call('POST', '/api/v1/jwt-issuers', login);
   expect(issuer.status, issuer.text).toBe(201);
+  const template = await ask('POST', '/api/v1/templates', { name: 'own', template: { a: '{{ data.who }}' } });
   const [entry] = (await ask('GET', '/api/v1/audit')).data;
   return {
     '/api/v1/webhooks/events': type.name,
@@ -151,6 +152,7 @@ async function plant(): Promise<Record<string, string>> {
     '/api/v1/erasures': erasure.id,
     '/api/v1/alerts/rules': rule.id,
     '/api/v1/alerts/incidents': incidents.data[0].id,
+    '/api/v1/templates': template.id,
     '/api/v1/audit': entry.id,
     '/api/v1/api-keys': key.id,
     '/api/v1/jwt-issuers': issuer.body.id,

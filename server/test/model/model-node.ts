@@ -10,6 +10,7 @@ import type { Clock } from '../../src/kernel/clock.ts';
 import type { IdSource } from '../../src/kernel/ids.ts';
 import { createLogger } from '../../src/kernel/logger.ts';
 import type { SecretBox } from '../../src/kernel/secret-box.ts';
+import { createSandbox } from '../../src/shaping/sandbox/sandbox.ts';
 import { disableWebhook, type WebhookStore } from '../../src/webhooks/commands.ts';
 import { createWebhookDirectory, type WebhookDirectory } from '../../src/webhooks/directory.ts';
 import { createEgressGuard } from '../../src/webhooks/egress/guard.ts';
@@ -81,6 +82,7 @@ export class ModelNode {
       random: () => 0.5,
       directory: webhooks,
       guard: createEgressGuard({ allow: [], requireHttps: false, clock }),
+      sandbox: createSandbox(),
       inFlightMax: surroundings.inFlightMax,
       queuedMax: surroundings.queuedMax,
       soleNode: false,

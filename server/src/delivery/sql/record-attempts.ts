@@ -29,7 +29,7 @@ export function copyAttempts(table: string) {
 COPY ${table} (
   tenant_id, environment_id, id, delivery_id, event_id, webhook_id, event_type, number, trigger, url, http_method,
   request_headers, envelope, response_status, response_headers, response_body, response_truncated, error_class,
-  error_message, duration_ms
+  error_message, duration_ms, request_body, template_id, template_version
 ) FROM STDIN (FORMAT binary)`,
   };
 }
@@ -116,8 +116,8 @@ FROM (
       sum(duration_ms)::bigint AS response_time_ms,
       max(ended_at) AS last_at,
       max(ended_at) FILTER (WHERE status = 'delivered' AND trigger <> 'failover') AS last_success_at,
-      min(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS first_failure_at,
-      max(ended_at) FILTER (WHERE status <> 'delivered' AND error_class <> 'internal') AS last_failure_at
+      min(ended_at) FILTER (WHERE status <> 'delivered' AND error_class NOT IN ('internal', 'template')) AS first_failure_at,
+      max(ended_at) FILTER (WHERE status <> 'delivered' AND error_class NOT IN ('internal', 'template')) AS last_failure_at
     FROM moved
     GROUP BY tenant_id, webhook_id
   ) c

@@ -1,0 +1,402 @@
+import { afterAll, describe, expect, test } from 'vitest';
+import { createProgram, type Json, type Program, type ProgramInput, type RunResult } from '../program.ts';
+import { createSandbox } from './sandbox.ts';
+
+const sandbox = createSandbox();
+afterAll(() => sandbox.stop());
+
+const EVENT: ProgramInput = {
+  eventType: 'lead.created',
+  eventId: 'evt_1',
+  timestamp: '2025-08-05T17:30:00Z',
+  data: JSON.stringify({
+    lead: { id: 'lead_123', name: 'John "Jack" O\\Neill\n', score: 85, email: 'john@example.com' },
+    agent: { name: 'Sarah & Søn' },
+    tags: ['new', 'vip'],
+    big: 'BIG',
+    none: null,
+    yes: true,
+  }).replace('"BIG"', '{"b":9007199254740993,"a":1.50,"c":12345678901234567890123}'),
+  metadata: '{"source_service":"leads"}',
+  attempt: 1,
+};
+
+function run(program: Program, changes: Partial<ProgramInput> = {}, tenantId = 'acme'): Promise<RunResult> {
+  return new Promise((resolve) => sandbox.run(tenantId, program, { ...EVENT, ...changes }, resolve));
+}
+
+const jinja = (template: Json, options: { native?: boolean; json?: boolean } = {}) =>
+  createProgram({ language: 'jinja', template, native: false, json: true, ...options }, []);
+const javaScript = (template: string) => createProgram({ language: 'javascript', template, json: true }, []);
+
+async function bodyOf(program: Program, changes?: Partial<ProgramInput>): Promise<string | null> {
+  const result = await run(program, changes);
+  if (!result.ok) throw new Error(JSON.stringify(result.fault));
+  return result.shaped.body;
+}
+
+async function faultOf(program: Program, changes?: Partial<ProgramInput>) {
+  const result = await run(program, changes);
+  if (result.ok) throw new Error(`no fault: ${JSON.stringify(result.shaped)}`);
+  return result.fault;
+}
+
+describe('a template that is a JSON object', () => {
+  test('renders its strings as text, and leaves all else as it is', async () => {
+    const template = {
+      crm_lead: {
+        external_id: '{{ data.lead.id }}',
+        contact_name: '{{ data.lead.name }}',
+        lead_score: '{{ data.lead.score }}',
+        assigned_rep: 'by {{ data.agent.name }}!',
+        'of {{ event_type }}': '{{ data.lead.name|upper }}',
+      },
+      timestamp: '{{ timestamp }}',
+      source: 'vocelio_ai_platform',
+      value: 1,
+      short: true,
+      nothing: null,
+      list: ['{{ metadata.source_service }}', {}, []],
+    };
+    expect(JSON.parse((await bodyOf(jinja(template))) ?? '')).toEqual({
+      crm_lead: {
+        external_id: 'lead_123',
+        contact_name: 'John "Jack" O\\Neill\n',
+        lead_score: '85',
+        assigned_rep: 'by Sarah & Søn!',
+        'of lead.created': 'JOHN "JACK" O\\NEILL\n',
+      },
+      timestamp: '2025-08-05T17:30:00Z',
+      source: 'vocelio_ai_platform',
+      value: 1,
+      short: true,
+      nothing: null,
+      list: ['leads', {}, []],
+    });
+  });
+
+  test('in native mode a string that is one expression gives the value itself', async () => {
+    const template = {
+      score: '{{ data.lead.score }}',
+      more: '{{ data.lead.score + 1 }}',
+      text: '{{ data.lead.score }} points',
+      lead: '{{ data.tags }}',
+      first: '{{ data.tags|first }}',
+      yes: '{{ data.yes }}',
+      none: '{{ data.none }}',
+      missing: '{{ data.nope.deeper }}',
+      absent: '{{ data.nope|default("x") }}',
+    };
+    expect(JSON.parse((await bodyOf(jinja(template, { native: true }))) ?? '')).toEqual({
+      score: 85,
+      more: 86,
+      text: '85 points',
+      lead: ['new', 'vip'],
+      first: 'new',
+      yes: true,
+      none: null,
+      missing: null,
+      absent: 'x',
+    });
+  });
+
+  test('a value that a path names keeps its key order and the spelling of its numbers', async () => {
+    expect(await bodyOf(jinja({ v: '{{ data.big }}', t: '{{ data.big.a }}' }, { native: true }))).toBe(
+      '{"v":{"b":9007199254740993,"a":1.50,"c":12345678901234567890123},"t":1.50}',
+    );
+    expect(await bodyOf(jinja({ v: '{{ data.big.a }} {{ data["big"].b }}' }))).toBe('{"v":"1.50 9007199254740993"}');
+  });
+
+  test('64-bit integers go through expressions unharmed', async () => {
+    expect(await bodyOf(jinja({ v: '{{ data.big.b + 1 }}' }, { native: true }))).toBe('{"v":9007199254740994}');
+  });
+
+  test('what is missing is empty, and so is null, in a text', async () => {
+    expect(await bodyOf(jinja({ v: '[{{ data.a.b.c }}{{ data.none }}{{ data.none or none }}]' }))).toBe('{"v":"[]"}');
+  });
+
+  test('a name that one string sets is not seen in the next', async () => {
+    const template = { a: '{% set x = 1 %}{{ x }}', b: '[{{ x }}]' };
+    expect(await bodyOf(jinja(template))).toBe('{"a":"1","b":"[]"}');
+  });
+
+  test('tags, raw text, comments and the white space between them', async () => {
+    const template = {
+      loop: '{% for tag in data.tags -%}\n {{ tag }}"\n{%- endfor %}',
+      raw: '{% raw %}{{ "x" }}\n{% endraw %}{# not "seen" #}',
+      macro: '{% macro m(x) %}<{{ x }}>{% endmacro %}{{ m(data.lead.name) }}',
+      block: '{% set x %}{{ data.tags[0] }}"{% endset %}{{ x|upper }}',
+    };
+    expect(JSON.parse((await bodyOf(jinja(template))) ?? '')).toEqual({
+      loop: 'new"vip"',
+      raw: '{{ "x" }}\n',
+      macro: '<John "Jack" O\\Neill\n>',
+      block: 'NEW"',
+    });
+  });
+});
+
+describe('a template that is a text of JSON', () => {
+  test.each([
+    ['{"name": "{{ data.lead.name }}", "score": {{ data.lead.score }}}', { name: 'John "Jack" O\\Neill\n', score: 85 }],
+    ['{"name": {{ data.lead.name }}}', { name: 'John "Jack" O\\Neill\n' }],
+    [
+      '{"name": {{ data.lead.name|tojson }}, "in": "{{ data.tags|tojson }}"}',
+      { name: 'John "Jack" O\\Neill\n', in: '["new","vip"]' },
+    ],
+    ['{"name": "{{ data.lead.name|upper }} {{ data.agent.name }}"}', { name: 'JOHN "JACK" O\\NEILL\n Sarah & Søn' }],
+    ['[{% for t in data.tags %}"{{ t }}"{{ "," if not loop.last }}{% endfor %}]', ['new', 'vip']],
+    ['[{% for t in data.tags %}{{ t }}{% if not loop.last %},{% endif %}{% endfor %}]', ['new', 'vip']],
+    ['{"q": "\\"{{ data.tags[0] }}\\"", "t": "{{ "a" }}"}', { q: '"new"', t: 'a' }],
+    ['{{ data.tags }}', ['new', 'vip']],
+  ] as const)('%s', async (template, expected) => {
+    expect(JSON.parse((await bodyOf(jinja(template))) ?? '')).toEqual(expected);
+  });
+
+  test('no value can break out of its text, whatever it holds', async () => {
+    const hostile = [
+      '","admin":true,"x":"',
+      '\\',
+      '\u0001#0\u0002',
+      '\u0002',
+      '{{ 1 }}',
+      '</script>\u2028',
+      '\ud800',
+      '\\u003c',
+    ];
+    const templates = [
+      '{"a": "{{ data.x }}"}',
+      '{"a": "{{ data.x|string }}"}',
+      '{"a": "{{ data.x or data.y|tojson }}"}',
+      '{"a": "{% set x = data.x %}{{ x }}"}',
+      '{"a": "{% macro m() %}{{ data.x }}{% endmacro %}{{ m() }}"}',
+      '{"a": {{ data.x|string }}}',
+    ];
+    for (const x of hostile) {
+      for (const template of templates) {
+        const body = await bodyOf(jinja(template), { data: JSON.stringify({ x }) });
+        // A lone half of a surrogate pair does not survive UTF-8.
+        const parsed = JSON.parse(body ?? '');
+        expect(Object.keys(parsed)).toEqual(['a']);
+        if (x !== '\ud800') expect(parsed.a).toBe(x);
+      }
+    }
+  });
+
+  test('what turns out not to be JSON is a fault', async () => {
+    expect(await faultOf(jinja('{"a": {{ data.lead.id|safe }}}'))).toMatchObject({
+      kind: 'output',
+      message: expect.stringContaining('not JSON'),
+    });
+  });
+});
+
+test('a body that is no JSON, and headers, are text', async () => {
+  const program = createProgram(
+    {
+      language: 'jinja',
+      template: 'name={{ data.lead.name }}&n={{ data.lead.score + 1 }}\n',
+      native: false,
+      json: false,
+    },
+    [
+      ['X-Lead', '{{ data.lead.id }}'],
+      ['X-More', 'a {{ data.tags|join("+") }} {% if attempt > 1 %}again{% endif %}'],
+    ],
+  );
+  const result = await run(program, { attempt: 2 });
+  expect(result).toEqual({
+    ok: true,
+    shaped: {
+      body: 'name=John "Jack" O\\Neill\n&n=86\n',
+      headers: ['X-Lead', 'lead_123', 'X-More', 'a new+vip again'],
+    },
+  });
+});
+
+describe('a fault says where it is', () => {
+  test.each([
+    [{ a: { b: 'x\n {{ data.lead.id + 1 }}' } }, 'failed', { path: 'template.a.b', line: 2, column: 5 }],
+    ['{"a":\n  {{ data.tags|map("nope")|list }}}', 'failed', { path: 'template', line: 2, column: 16 }],
+    [{ a: '{% for %}' }, 'syntax', { path: 'template.a', line: 1 }],
+    [{ a: '\n{{ data.' }, 'syntax', { path: 'template.a' }],
+  ] as const)('%j', async (template, kind, place) => {
+    expect(await faultOf(jinja(template as Json))).toMatchObject({ kind, ...place });
+  });
+
+  test('and tells nothing of the event but in its detail', async () => {
+    const fault = await faultOf(jinja({ a: '{{ [1]|map(data.lead.email)|list }}' }));
+    expect(JSON.stringify({ ...fault, detail: '' })).not.toContain('john');
+    const thrown = await faultOf(javaScript('(event) => {\n  throw new TypeError(event.data.lead.email);\n}'));
+    expect(thrown).toMatchObject({ kind: 'failed', line: 2, detail: 'TypeError: john@example.com' });
+    expect(JSON.stringify({ ...thrown, detail: '' })).not.toContain('john');
+  });
+});
+
+describe('a check', () => {
+  test.each<[Program, object]>([
+    [jinja({ a: '{{ x|nope }}' }), { path: 'template.a', line: 1, column: 6, message: 'There is no filter "nope".' }],
+    [jinja('a\n {{ x + }}'), { path: 'template', line: 2, column: 9 }],
+    [jinja({ a: ['{% include "x" %}'] }), { path: 'template.a.0', message: 'There is no tag "include" here.' }],
+    [jinja({ 'k{{': 1 }), { path: 'template.k{{' }],
+    [createProgram(null, [['X-A', '{{ }}']]), { path: 'headers.X-A', line: 1 }],
+    [javaScript('(event) =>\n ({ body: }'), { path: 'template', line: 2 }],
+    [javaScript('{ body: 1 }'), { path: 'template', kind: 'syntax' }],
+  ])('finds what is wrong: %#', async (program, fault) => {
+    expect(await sandbox.check('acme', program)).toMatchObject(fault);
+  });
+
+  test('finds nothing in what is right', async () => {
+    for (const program of [jinja({ a: '{{ data.x|upper }}' }), javaScript('(event) => ({ body: event.data })')]) {
+      expect(await sandbox.check('acme', program)).toBeUndefined();
+    }
+  });
+});
+
+describe('a transform', () => {
+  test('makes body, headers, URL, or ends the delivery', async () => {
+    const source =
+      'function (event) { return { body: { id: event.data.lead.id, type: event.event_type, by: event.metadata },' +
+      ' headers: { "X-Id": event.event_id, "X-N": 1 }, url: "https://example.com/" + event.attempt } }';
+    expect(await run(javaScript(source))).toEqual({
+      ok: true,
+      shaped: {
+        body: '{"id":"lead_123","type":"lead.created","by":{"source_service":"leads"}}',
+        headers: ['X-Id', 'evt_1', 'X-N', '1'],
+        url: 'https://example.com/1',
+      },
+    });
+    expect(await run(javaScript('() => ({ cancel: true })'))).toEqual({
+      ok: true,
+      shaped: { body: null, headers: [], cancel: true },
+    });
+    expect(await run(javaScript('() => ({ body: null })'))).toMatchObject({ shaped: { body: 'null' } });
+    expect(await run(javaScript('() => ({ body: "{}" })'))).toMatchObject({ shaped: { body: '{}' } });
+  });
+
+  test.each([
+    ['() => 1', 'output'],
+    ['() => null', 'output'],
+    ['() => []', 'output'],
+    ['async () => ({})', 'output'],
+    ['() => ({ body: "not json" })', 'output'],
+    ['() => ({ url: 1 })', 'output'],
+    ['() => ({ headers: { a: {} } })', 'output'],
+    ['() => process.exit()', 'failed'],
+    ['() => require("fs")', 'failed'],
+    ['() => { throw { get name() { return {} } } }', 'failed'],
+  ])('%s is a fault', async (source, kind) => {
+    expect(await faultOf(javaScript(source))).toMatchObject({ kind });
+  });
+
+  test('leaves nothing behind for the next run', async () => {
+    const source =
+      '(event) => { globalThis.n = (globalThis.n ?? 0) + 1; Object.prototype.hacked = 1; ' +
+      'JSON.stringify = () => "x"; Array.isArray = () => true; return { body: globalThis.n } }';
+    for (let at = 0; at < 3; at += 1) expect(await bodyOf(javaScript(source))).toBe('1');
+    expect(await bodyOf(javaScript('() => ({ body: { a: typeof ({}).hacked } })'))).toBe('{"a":"undefined"}');
+  });
+});
+
+describe('what would harm the process harms that run alone', () => {
+  const nested = `${'['.repeat(5_000)}${']'.repeat(5_000)}`;
+  test.each([
+    ['an endless loop', jinja('{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}')],
+    ['a memory bomb', jinja('{{ "x" * 1000000000 }}')],
+    [
+      'a growing text',
+      jinja('{% set n = namespace(x="x" * 1000) %}{% for a in range(30) %}{% set n.x = n.x ~ n.x %}{% endfor %}'),
+    ],
+    ['a recursion', jinja('{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}')],
+    ['huge output', jinja({ a: '{{ "x" * 2000000 }}' })],
+    [
+      'slow steps',
+      jinja(
+        '{% set x = "a" * 3000000 %}{% for i in range(9999) %}{% set y = x|upper|lower|replace("a", "b") %}{% endfor %}',
+      ),
+    ],
+    ['a deep expression', jinja(`{{ ${'('.repeat(9_000)}1${')'.repeat(9_000)} }}`)],
+    ['deep data', jinja({ a: '{{ data|string|length }}' }), nested],
+    ['an endless loop of JavaScript', javaScript('() => { for (;;); }')],
+    ['one that catches', javaScript('() => { for (;;) { try { for (;;); } catch {} finally { continue } } }')],
+    ['a memory bomb of JavaScript', javaScript('() => { const a = []; for (;;) a.push(new Array(1e6).fill(a)); }')],
+    ['a text bomb of JavaScript', javaScript('() => ({ body: "x".repeat(5e8) })')],
+    ['a recursion of JavaScript', javaScript('() => { const f = () => f() + 1; return { body: f() }; }')],
+    ['a deep value', javaScript('() => { let a = []; for (let i = 0; i < 1e6; i++) a = [a]; return { body: a }; }')],
+    ['huge output of JavaScript', javaScript('() => ({ body: "1".repeat(2e6) })')],
+    ['a slow pattern', javaScript('() => ({ body: /^(a+)+$/.test("a".repeat(40) + "b") })')],
+  ] as [string, Program, string?][])('%s', async (_what, program, data) => {
+    const startedMs = performance.now();
+    const outcome = await run(program, data === undefined ? {} : { data }, 'hostile');
+    if (data === undefined) expect(outcome).toMatchObject({ ok: false, fault: { kind: 'limit' } });
+    expect(performance.now() - startedMs).toBeLessThan(5_000);
+    expect(await bodyOf(jinja({ a: '{{ data.tags|first }}' }))).toBe('{"a":"new"}');
+    expect(await bodyOf(javaScript('() => ({ body: 1 })'))).toBe('1');
+  });
+});
+
+describe('others', () => {
+  const loop = (n: number) => javaScript(`() => { for (;;); /* ${n} */ }`);
+  const percentile = (times: number[], share: number) =>
+    times.toSorted((a, b) => a - b)[Math.floor(times.length * share)] ?? 0;
+
+  /** How long runs of a proven program take, one after the other. */
+  async function timed(count: number): Promise<number[]> {
+    const program = jinja({ a: '{{ data.lead.name|upper }}' });
+    const times: number[] = [];
+    for (let at = 0; at < count; at += 1) {
+      const startedMs = performance.now();
+      await run(program, {}, 'quiet');
+      times.push(performance.now() - startedMs);
+    }
+    return times.slice(10);
+  }
+
+  test('are as quick as ever while programs of a tenant loop for ever', async () => {
+    const alone = percentile(await timed(400), 0.99);
+    let looping = true;
+    const loops = Array.from({ length: 4 }, async (_, n) => {
+      while (looping) await run(loop(n), {}, 'hostile');
+    });
+    const beside = percentile(await timed(400), 0.99);
+    looping = false;
+    await Promise.all(loops);
+    // The machine has other work, too: a thread that loops uses a processor up.
+    expect(beside).toBeLessThan(Math.max(20, alone * 5));
+  });
+
+  test('that are new wait for one run of each tenant, not for all that waits', async () => {
+    const hostile = Array.from({ length: 12 }, (_, n) => run(loop(n), {}, 'hostile'));
+    const order: string[] = [];
+    for (const each of hostile) void each.then(() => order.push('hostile'));
+    await run(jinja({ new: '{{ data.lead.id }} now' }), {}, 'newcomer').then(() => order.push('newcomer'));
+    expect(order.filter((who) => who === 'hostile').length).toBeLessThanOrEqual(2);
+    await Promise.all(hostile);
+  });
+
+  test('of the same tenant get their turns as well', async () => {
+    const own = jinja({ new: '{{ data.lead.id }} too' });
+    const looping = loop(99);
+    const hostile = Array.from({ length: 12 }, () => run(looping, {}, 'tenant'));
+    let ended = 0;
+    for (const each of hostile) void each.then(() => (ended += 1));
+    await run(own, {}, 'tenant');
+    expect(ended).toBeLessThanOrEqual(2);
+    await Promise.all(hostile);
+  });
+
+  test('of the batch in which one hangs are done all the same', async () => {
+    // Its engine looks at no clock while it copies: the thread has to be ended.
+    const text = JSON.stringify({ big: 'x'.repeat(900_000), hang: false });
+    const program = jinja({
+      a: '{% if data.hang %}{% for i in range(9999) %}{% set y = data.big|upper|lower|replace("x", "y") %}{% endfor %}{% endif %}x',
+    });
+    await run(program, { data: text }, 'batch');
+    const runs = [false, true, false, false].map((hang) =>
+      run(program, { data: text.replace('false', String(hang)) }, 'batch'),
+    );
+    const results = await Promise.all(runs);
+    expect(results.map(({ ok }) => ok)).toEqual([true, false, true, true]);
+    expect(sandbox.counters.killed).toBeGreaterThan(0);
+  });
+});

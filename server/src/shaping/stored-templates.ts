@@ -1,0 +1,54 @@
+import { type SqlBool, sql } from 'kysely';
+import type { Database } from '../db/pool.ts';
+import type { Scope } from '../http/caller.ts';
+import { formatId } from '../kernel/ids.ts';
+import type { TemplateContent } from './transformation.ts';
+
+/** A stored template at the version that is in force. */
+export interface StoredTemplate {
+  /** UUID. */
+  id: string;
+  name: string;
+  /** null: for all event types that have none of their own. */
+  eventType: string | null;
+  version: number;
+  content: TemplateContent;
+}
+
+/** Those that webhooks name, by the name or the TypeID that they have for them. */
+export async function readStoredTemplates(
+  db: Database,
+  scope: Scope,
+  names: ReadonlySet<string>,
+): Promise<Map<string, StoredTemplate[]>> {
+  const found = new Map<string, StoredTemplate[]>();
+  if (names.size === 0) return found;
+  const ids = [...names].filter((name) => name.startsWith('tpl_'));
+  const rows = await db
+    .selectFrom('templates as t')
+    .innerJoin('template_versions as v', (join) =>
+      join
+        .onRef('v.tenant_id', '=', 't.tenant_id')
+        .onRef('v.template_id', '=', 't.id')
+        .onRef('v.version', '=', 't.version'),
+    )
+    .select(['t.id', 't.name', 't.event_type', 't.version', 'v.content'])
+    .where('t.tenant_id', '=', scope.tenantId)
+    .where('t.environment_id', '=', scope.environmentId)
+    // Ids are few, and are looked for among all of the environment's.
+    .$if(ids.length === 0, (query) => query.where(sql<SqlBool>`t.name = ANY (${[...names]}::text[])`))
+    .execute();
+  for (const row of rows) {
+    const template: StoredTemplate = {
+      id: row.id,
+      name: row.name,
+      eventType: row.event_type,
+      version: row.version,
+      content: row.content as TemplateContent,
+    };
+    for (const name of [row.name, formatId('template', row.id)]) {
+      if (names.has(name)) found.set(name, [...(found.get(name) ?? []), template]);
+    }
+  }
+  return found;
+}
