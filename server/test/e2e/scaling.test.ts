@@ -2,9 +2,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import { systemClock } from '../../src/kernel/clock.ts';
 import { eventually } from '../../src/testing/eventually.ts';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
+import { OPERATOR_KEY, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { queryDatabase } from '../program/folder.ts';
+import { publishPlainly } from './plain-publish.ts';
 
 /** The names of call-center.md, "Scaling Configuration": each changes what it says. */
 
@@ -176,6 +177,8 @@ describe('max_queue_size', () => {
     const { posthorn } = await start(BOUND);
     for (let n = 0; n < 5; n += 1) expect((await publish(posthorn, { event_id: `e${n}` })).status).toBe(202);
     expect(refusedWith(await publish(posthorn))).toEqual([429, 'queue_full', '5']);
+    const plain = await publishPlainly(posthorn.url, OPERATOR_KEY, { event_type: 'call.ended', data: 1 });
+    expect([plain.status, plain.body.error.code, plain.headers['retry-after']]).toEqual([429, 'queue_full', '5']);
     expect(refusedWith(await publish(posthorn, {}, { 'idempotency-key': 'again' }))).toEqual([429, 'queue_full', '5']);
     const batch = await posthorn.call('POST', '/api/v1/events/batch', { events: [{ event_type: 'a', data: 1 }] });
     expect(refusedWith(batch)).toEqual([429, 'queue_full', '5']);
