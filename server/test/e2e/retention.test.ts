@@ -95,7 +95,7 @@ test('days are dropped and payloads blanked while events are published and deliv
   const shown = await posthorn.call('GET', `/api/v1/events?until=${new Date(todayMs).toISOString()}`);
   const one = await posthorn.call('GET', `/api/v1/events/${shown.body.data[0].id}`);
   expect(one.body).toMatchObject({ data: null, metadata: null, event_type: 'a.b' });
-});
+}, 60_000);
 
 test('the result of an attempt whose day went meanwhile is recorded all the same, and others with it', async () => {
   const webhook = await posthorn.call('POST', '/api/v1/webhooks', {
