@@ -7,7 +7,10 @@ export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
       resolve();
       return;
     }
+    // A clock's timers do not keep a process alive, and a command that pauses has something left to do.
+    const hold = setInterval(() => {}, HOLD_MS);
     const end = () => {
+      clearInterval(hold);
       cancel();
       signal?.removeEventListener('abort', end);
       resolve();
@@ -16,3 +19,5 @@ export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
     signal?.addEventListener('abort', end);
   });
 }
+
+const HOLD_MS = 2 ** 30;
