@@ -338,8 +338,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
       void live.recheck();
       void capacity.refresh();
-      engine.circuitsChanged();
-      engine.lookForDue();
+      engine.noticesMissed();
     },
     stopAuthenticator: async () => {
       await sender.stop();

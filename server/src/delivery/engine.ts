@@ -126,6 +126,8 @@ export class DeliveryEngine {
   readonly #shared = new WeakMap<DeliveryTask, { left: number }>();
   /** How many more deliveries are under way than requests. */
   #sharing = 0;
+  /** Deliveries may have ended of which this node was not told. */
+  #unheard = false;
   readonly #testers = new Map<string, (record: AttemptRecord) => void>();
   #inFlightMax: number;
   #draining = false;
@@ -226,7 +228,10 @@ export class DeliveryEngine {
         for (const lane of lanes) this.#inHand.lane(lane).sequences?.claimBegins();
       },
       take: (claimed) => this.#take(claimed),
-      restoreOrder: () => this.#order.restore(),
+      restoreOrder: async () => {
+        await this.#dropEnded();
+        await this.#order.restore();
+      },
       alive: () => this.#heartbeat.alive,
       inDoubt: (ordered) => this.#doubtLeases(ordered),
       rowsMax: options.claimedMax,
@@ -383,6 +388,13 @@ export class DeliveryEngine {
     this.#claims.sweepSoon();
   }
 
+  /** Notices may have been missed, whatever they said: what this node holds is compared with the rows soon. */
+  noticesMissed(): void {
+    this.#unheard = true;
+    this.circuitsChanged();
+    this.lookForDue();
+  }
+
   /** A webhook became active. Its receiver may have just come back: it begins with few requests at once. */
   resumed(webhookId: string): void {
     this.#resumed.note(webhookId);
@@ -431,6 +443,20 @@ export class DeliveryEngine {
       if (token instanceof Promise) void token.then(make);
       else make(token);
     });
+  }
+
+  /** Lets go of what is queued here and was cancelled, or ended otherwise, without a word that reached this node. */
+  async #dropEnded(): Promise<void> {
+    if (!this.#unheard) return;
+    // What is missed from here on is for the next time.
+    this.#unheard = false;
+    try {
+      const ended = await this.#rows.endedOf(this.#inHand.tasks().filter(({ id }) => !this.#underWay.has(id)));
+      if (ended.length > 0) this.cancelled(ended);
+    } catch (error) {
+      this.#unheard = true;
+      throw error;
+    }
   }
 
   #becomeNode(nodeId: number): void {

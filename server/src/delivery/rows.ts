@@ -5,6 +5,7 @@ import type { LaneKey } from './lanes/lane.ts';
 import {
   CLAIM_DUE,
   COUNT_WAITING,
+  FIND_ENDED,
   FREE_LEASES_OF,
   GIVE_UP_LEASES,
   JUDGE_PARKED_KEYS,
@@ -191,6 +192,20 @@ export class DeliveryRows {
       values: [lane.tenantId, lane.webhookId, textArray(keys), rowsMax, new Date(nowMs)],
     });
     return new Set(result.rows.map((row) => row.ordering_key));
+  }
+
+  /** The ids of those that have ended. */
+  async endedOf(tasks: DeliveryTask[]): Promise<string[]> {
+    if (tasks.length === 0) return [];
+    const result = await this.#pool.query<{ id: string }>({
+      ...FIND_ENDED,
+      values: [
+        uuidArray(tasks.map(({ tenantId }) => tenantId)),
+        uuidArray(tasks.map(({ environmentId }) => environmentId)),
+        uuidArray(tasks.map(({ id }) => id)),
+      ],
+    });
+    return result.rows.map(({ id }) => id);
   }
 
   async giveUp(leases: GiveUp[]): Promise<void> {

@@ -313,6 +313,51 @@ describe('when the first of a key cannot be delivered', () => {
     expect(receiver.requests.map((request) => sentOf(request).n)).toEqual([0, 1, 2]);
   });
 
+  test.for([
+    ['skips dead ones', { on_dead: 'skip' }],
+    ['keeps no order', { enabled: false }],
+  ] as const)('a webhook that %s since a request began parks no key when that request fails', async ([, ordering]) => {
+    const webhook = await ordered({
+      ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' },
+      retry_policy: ONCE,
+    });
+    const begun = Promise.withResolvers<() => void>();
+    receiver.onRequest = (request) =>
+      sentOf(request).n === 0 ? begun.resolve(() => request.respond(500)) : request.respond(200);
+    const first = await cluster.publish(eventOf('key', 0));
+    const fail = await begun.promise;
+    const last = await cluster.publish(eventOf('key', 1));
+    await cluster.first.call('PATCH', `/api/v1/webhooks/${webhook.id}`, { ordering });
+    fail();
+    await becomes(first, 'dead');
+    await becomes(last, 'delivered');
+    expect(await cluster.query('SELECT FROM parked_keys')).toEqual([]);
+  });
+
+  test('a failure that is recorded while its webhook is changed waits for that, and then parks as the webhook says', async () => {
+    await ordered({ ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' }, retry_policy: ONCE });
+    const begun = Promise.withResolvers<() => void>();
+    receiver.onRequest = (request) =>
+      sentOf(request).n === 0 ? begun.resolve(() => request.respond(500)) : request.respond(200);
+    const first = await cluster.publish(eventOf('key', 0));
+    const fail = await begun.promise;
+    const last = await cluster.publish(eventOf('key', 1));
+    await cluster.query('BEGIN');
+    try {
+      await cluster.query(`UPDATE webhooks SET ordering = ordering || '{"on_dead":"skip"}'`);
+      fail();
+      await eventually(
+        () => cluster.query('SELECT FROM pg_locks WHERE NOT granted'),
+        (waiting) => waiting.length > 0,
+      );
+    } finally {
+      await cluster.query('COMMIT');
+    }
+    await becomes(first, 'dead');
+    await becomes(last, 'delivered');
+    expect(await cluster.query('SELECT FROM parked_keys')).toEqual([]);
+  });
+
   test('they go on when it is cancelled', async () => {
     await ordered({ retry_policy: LATER });
     watchOrder(({ n }, request) => request.respond(n === 0 ? 500 : 200));

@@ -1,5 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../../src/testing/eventually.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type Cluster, startCluster } from './cluster.ts';
 
@@ -97,6 +98,30 @@ test('the pace goes on after the death of the node that kept it, and nothing is 
   expect(await cluster.query('SELECT node_id FROM lanes')).not.toEqual([{ node_id: ownerId }]);
   owner?.thaw();
 });
+
+test('what is cancelled while no node hears of it is not kept until the pace allows the next start', async () => {
+  await cluster.webhook({ url: receiver.url, rate_limit_per_minute: 1 });
+  await cluster.publishAll(events(2));
+  await receiver.received(1);
+  const queuedIs = (count: number) => eventually(queued, (seen) => seen === count);
+  await queuedIs(1);
+  await cluster.query(
+    "UPDATE deliveries SET status = 'cancelled', due_at = NULL, lease_node = NULL, completed_at = now() WHERE status = 'pending'",
+  );
+  await cluster.query(
+    `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+     WHERE application_name = 'posthorn-listener' AND datname = current_database()`,
+  );
+  await queuedIs(0);
+  expect(arrivals).toHaveLength(1);
+  await cluster.query('TRUNCATE deliveries, events, attempts');
+});
+
+/** Deliveries that wait in the memory of the nodes. */
+async function queued(): Promise<number> {
+  const texts = await Promise.all(cluster.nodes.map(async (node) => (await node.call('GET', '/metrics')).text));
+  return texts.reduce((sum, text) => sum + Number(/^posthorn_deliveries_queued (\d+)/m.exec(text)?.[1]), 0);
+}
 
 /** Lets each request take a while, and counts those under way. */
 function countUnderWay(tookMs: number): { most: number } {

@@ -14,6 +14,7 @@ export const FAULTY = [
   'judge-parked-keys',
   'stranded-keys',
   'release-keys',
+  'find-ended',
   'give-up-leases',
   'free-leases-of',
   'acquire-lanes',

@@ -119,8 +119,7 @@ export class ModelNode {
   /** Notices may have been missed. */
   forgetEverything(): void {
     this.#directory.invalidateAll();
-    this.engine.circuitsChanged();
-    this.engine.lookForDue();
+    this.engine.noticesMissed();
   }
 
   crash(): void {

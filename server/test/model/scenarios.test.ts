@@ -164,6 +164,33 @@ test('of a circuit whose opening was stored without an answer the other nodes kn
   ]);
 });
 
+test('what was cancelled while its node heard of nothing is not kept until its pace allows the next start', async () => {
+  for (const statements of [[], ['find-ended'] as const]) {
+    await runs.play(setup({ webhooks: [webhook({ ratePerMinute: 20 })] }), [
+      publish(event(), event()),
+      pass(300),
+      { do: 'stall', node: 0 },
+      { do: 'cancel', delivery: 1 },
+      { do: 'fault', node: 0, statements: [...statements], when: 'before' },
+    ]);
+  }
+});
+
+test('a key is not parked by a request that began before its webhook parked no keys any more', async () => {
+  for (const ordering of ['skip', null] as const) {
+    await runs.play(setup({ webhooks: [webhook({ ordering: 'park' })] }), [
+      publish(event({ orderingKey: 'x' }), event({ orderingKey: 'x' })),
+      pass(300),
+      {
+        do: 'limits',
+        webhook: 0,
+        limits: { maxConcurrency: null, ratePerMinute: null, ordering, breaker: false },
+      },
+      answer(0, 'gone'),
+    ]);
+  }
+});
+
 test('a delivery that was given back without an answer does not stop one before it that is replayed', async () => {
   const paced = setup({ webhooks: [webhook({ ordering: 'skip', ratePerMinute: 20, receiver: 'ok' })] });
   await runs.play(paced, [

@@ -63,6 +63,10 @@ export class InHand {
     return this.#published.takenBy(tenantId) + this.#claimed.takenBy(tenantId);
   }
 
+  tasks(): DeliveryTask[] {
+    return [...this.#tasks.values()];
+  }
+
   ids(): string[] {
     return [...this.#tasks.keys()];
   }

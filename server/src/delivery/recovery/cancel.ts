@@ -10,7 +10,7 @@ import { statusesAllowing } from '../transitions.ts';
 
 /**
  * Ends a delivery that waits, is held or is under way. A node that has it in hand loses its lease and is told: what is
- * only queued there is not sent; a request under way ends by itself and is recorded as an attempt that moves nothing.
+ * only queued there is not sent, nor once it hears of anything again; a request under way ends by itself and is recorded as an attempt that moves nothing.
  * A delivery that was cancelled before is given as it is.
  *
  * @throws AppError 404; 409 for a delivery that ended otherwise, and for a test.

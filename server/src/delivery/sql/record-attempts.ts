@@ -8,7 +8,8 @@ import { ATTEMPT_CODE, SUCCESS_CODE } from '../attempt-codes.ts';
  * - A success at the failover URL is none of the webhook itself, and a fault of ours no failure.
  * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
  *   What was erased meanwhile parks nothing, since it can never be delivered; whoever is just erasing it goes first or
- *   finds the key parked, by the lock on the event.
+ *   finds the key parked, by the lock on the event. The same holds for a webhook that parks keys no more, by its lock:
+ *   that change lets the keys go on that it finds, and none is to be parked after it.
  */
 
 /** For attempts that an earlier transaction may have stored, whose answer never came. $1 tenants, $2 environments, $3 deliveries, $4 ids. */
@@ -74,9 +75,10 @@ const ENDS = `,
 parking AS (
   SELECT m.* FROM moved m
   JOIN events e ON e.tenant_id = m.tenant_id AND e.environment_id = m.environment_id AND e.id = m.event_id
+  JOIN webhooks w ON w.tenant_id = m.tenant_id AND w.id = m.webhook_id
   WHERE m.parks AND e.data IS NOT NULL
-    AND EXISTS (SELECT FROM webhooks w WHERE w.tenant_id = m.tenant_id AND w.id = m.webhook_id)
-  FOR SHARE OF e
+    AND (w.ordering->>'enabled')::boolean AND w.ordering->>'on_dead' = 'park'
+  FOR SHARE OF e, w
 ),
 parked AS (
   INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)

@@ -293,6 +293,20 @@ RETURNING d.ordering_key`,
 } as const;
 
 /**
+ * Those of some deliveries that have ended. Each is looked up by itself, and only in the partition of its day, however
+ * many they are: a join might read whole partitions. $1 tenants, $2 environments, $3 ids.
+ */
+export const FIND_ENDED = {
+  name: 'find-ended',
+  text: `
+SELECT i.id FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS i (tenant_id, environment_id, id)
+WHERE (
+  SELECT d.completed_at FROM deliveries d
+  WHERE d.tenant_id = i.tenant_id AND d.environment_id = i.environment_id AND d.id = i.id
+) IS NOT NULL`,
+} as const;
+
+/**
  * Gives leased rows up without an attempt: back to waiting, held, parked, or discarded. A key that a discarded one parks
  * goes on.
  * $1 node, $2 tenants, $3 environments, $4 ids, $5 status (null: as it is), $6 reason, $7 due_at, $8 completed_at.
