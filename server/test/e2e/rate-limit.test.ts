@@ -115,6 +115,15 @@ test('what is cancelled while no node hears of it is not kept until the pace all
   await queuedIs(0);
   expect(arrivals).toHaveLength(1);
   await cluster.query('TRUNCATE deliveries, events, attempts');
+  // The others are told of what comes next again.
+  await eventually(
+    () =>
+      cluster.query(
+        `SELECT FROM pg_stat_activity WHERE application_name = 'posthorn-listener' AND datname = current_database()
+         AND state = 'idle' AND query LIKE 'LISTEN%'`,
+      ),
+    (listening) => listening.length === cluster.nodes.length,
+  );
 });
 
 /** Deliveries that wait in the memory of the nodes. */
