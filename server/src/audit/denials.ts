@@ -19,7 +19,7 @@ const DISTINCT_MAX = 50;
 const REASON_CHARACTERS_MAX = 200;
 
 /**
- * Denied attempts (401 and 403) on their way to the log. Whoever sends bad keys decides how many there are, so they are
+ * Denied attempts (401, 403 and 429 `too_many_failed_attempts`) on their way to the log. Whoever sends bad keys decides how many there are, so they are
  * gathered in memory: one entry a minute for all that are alike (by tenant, actor, address, route and status), with their
  * count, and one for all that are beyond the first 50 different ones of a tenant or of nobody. So a process writes 51
  * entries a minute at most for unknown callers, and as many for a tenant whose own keys do it. One that is killed loses a
