@@ -75,37 +75,35 @@ export class Publisher {
    * `done` is called once, with an error as `publish` throws it or with the result.
    */
   publishOne(scope: Scope, request: PublishRequest, done: (error: unknown, result?: PublishResult) => void): void {
-    const { webhooks, writer } = this.#options;
-    const publishAfter = (reading: Promise<unknown>) => {
-      reading.then(() => this.publish(scope, [request])).then(([result]) => done(undefined, result), done);
-    };
-    const submit = (chosen: Chosen<WebhookTarget>) => {
-      const prepared = this.#prepare(scope, request, chosen, undefined);
-      writer.submit({
-        events: [prepared],
-        results: [],
-        resolve: ([stored = STORED]) => done(undefined, describe(prepared, stored)),
-        reject: done,
-      });
-    };
     try {
       this.#options.engine.refuseWhenFull(scope.tenantId);
       const checked = this.#check(scope, request, '');
-      if (checked instanceof Promise) {
-        publishAfter(checked);
-        return;
-      }
-      const subscribers = webhooks.match(scope, request.type);
+      const subscribers = checked instanceof Promise ? checked : this.#options.webhooks.match(scope, request.type);
       if (subscribers instanceof Promise) {
-        publishAfter(subscribers);
+        subscribers.then(() => this.publish(scope, [request])).then(([result]) => done(undefined, result), done);
         return;
       }
       const chosen = chooseTargets(subscribers, request);
-      if (chosen instanceof Promise) chosen.then(submit).catch(done);
-      else submit(chosen);
+      if (chosen instanceof Promise) chosen.then((choice) => this.#submit(scope, request, choice, done)).catch(done);
+      else this.#submit(scope, request, chosen, done);
     } catch (error) {
       done(error);
     }
+  }
+
+  #submit(
+    scope: Scope,
+    request: PublishRequest,
+    chosen: Chosen<WebhookTarget>,
+    done: (error: unknown, result?: PublishResult) => void,
+  ): void {
+    const prepared = this.#prepare(scope, request, chosen, undefined);
+    this.#options.writer.submit({
+      events: [prepared],
+      results: [],
+      resolve: ([stored = STORED]) => done(undefined, describe(prepared, stored)),
+      reject: done,
+    });
   }
 
   /**
@@ -251,13 +249,14 @@ function describe(prepared: PreparedEvent, stored: StoredEvent): PublishResult {
   }
   const deliveries = prepared.deliveries.length;
   const scheduled = prepared.deliverAtMs === null ? 'accepted' : 'scheduled';
-  return {
+  const result: PublishResult = {
     event_id: prepared.event.publicId,
     id: prepared.event.id,
     event_type: prepared.event.type,
     status: deliveries === 0 ? 'no_subscribers' : scheduled,
     deliveries,
-    ...(prepared.filtered.length > 0 && { filtered: prepared.filtered.length }),
     duplicate: false,
   };
+  if (prepared.filtered.length > 0) result.filtered = prepared.filtered.length;
+  return result;
 }
