@@ -13,7 +13,11 @@ export interface Guide {
   /** Starts one, and resolves when it says where it listens. */
   start(name: string, env: Record<string, string>): Promise<GuideProgram>;
   /** Runs one to its end. */
-  run(name: string, env: Record<string, string>): Promise<{ code: number | null; output: string; errors: string }>;
+  run(
+    name: string,
+    env: Record<string, string>,
+    args?: string[],
+  ): Promise<{ code: number | null; output: string; errors: string }>;
   /** Rows of the table whose head has this first cell, with plain texts in place of code. */
   table(head: string): string[][];
   /** Stops what still runs, and removes the files. */
@@ -31,13 +35,13 @@ export function openGuide(name: string): Guide {
   const text = readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
   const folder = makeTemporaryDirectory();
   for (const [, code = ''] of text.matchAll(/^```\w+\n(.*?)^```$/gms)) {
-    const [, file] = /^(?:\/\/|#) ([\w-]+\.(?:mjs|py|sh))\b/.exec(code) ?? [];
+    const [, file] = /^(?:\/\/|#) ([\w.-]+\.(?:mjs|py|sh))\b/.exec(code) ?? [];
     if (file !== undefined) writeFileSync(path.join(folder, file), code);
   }
   const running = new Set<ChildProcess>();
-  const launch = (file: string, env: Record<string, string>) => {
+  const launch = (file: string, env: Record<string, string>, args: string[] = []) => {
     const command = { '.mjs': process.execPath, '.py': 'python3', '.sh': 'bash' }[path.extname(file)] ?? '';
-    const child = spawn(command, [path.join(folder, file)], {
+    const child = spawn(command, [path.join(folder, file), ...args], {
       cwd: folder,
       // The folder is its home, so that nothing of the person's who runs the tests is read.
       env: { PATH: process.env.PATH, HOME: folder, PYTHONDONTWRITEBYTECODE: '1', ...env },
@@ -78,8 +82,8 @@ export function openGuide(name: string): Guide {
         },
       };
     },
-    async run(file, env) {
-      const { said, ended } = launch(file, env);
+    async run(file, env, args) {
+      const { said, ended } = launch(file, env, args);
       return { code: await ended, ...said };
     },
     table(head) {
