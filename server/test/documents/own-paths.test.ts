@@ -422,6 +422,47 @@ describe('call-center.md', () => {
   });
 });
 
+test.each([
+  ['/api/communications/webhooks', 'get post'],
+  ['/api/communications/webhooks/{id}', 'get put delete'],
+  ['/api/communications/webhooks/{id}/logs', 'get'],
+  ['/api/communications/webhooks/{id}/test', 'post'],
+  ['/api/v1/webhooks', 'get post'],
+  ['/api/v1/webhooks/{id}', 'get put patch delete'],
+  ['/api/v1/webhooks/{id}/test', 'post'],
+  ['/api/v1/webhooks/{id}/deliveries', 'get'],
+  ['/api/v1/webhooks/{id}/logs', 'get'],
+  ['/api/v1/webhooks/{id}/stats', 'get'],
+  ['/api/v1/webhooks/events', 'get'],
+  ['/api/v1/webhooks/events/{type}', 'get'],
+  ['/api/v1/webhooks/deliveries', 'get'],
+  ['/endpoints', 'get post'],
+  ['/endpoints/{id}', 'get put delete'],
+  ['/endpoints/{id}/status', 'put'],
+  ['/endpoints/{id}/test', 'post'],
+  ['/deliveries', 'get'],
+  ['/deliveries/{id}', 'get'],
+  ['/deliveries/retry/{id}', 'post'],
+  ['/events/publish', 'post'],
+  ['/templates', 'get post'],
+  ['/templates/{id}', 'get'],
+  ['/templates/{id}/test', 'post'],
+  ['/analytics/overview', 'get'],
+  ['/analytics/trends', 'get'],
+])('the reference that the program shows has %s with what it takes and answers', async (path, methods) => {
+  const { body } = await posthorn.call('GET', '/openapi.json');
+  for (const method of methods.split(' ')) {
+    const operation = body.paths[path]?.[method];
+    expect(operation?.summary, method).toMatch(/^[A-Z]/);
+    expect(
+      Object.keys(operation.responses).some((status) => status.startsWith('2')),
+      method,
+    ).toBe(true);
+    const parameters = (operation.parameters ?? []).map(({ name }: { name: string }) => name);
+    for (const [, name] of path.matchAll(/\{(\w+)\}/g)) expect(parameters).toContain(name);
+  }
+});
+
 describe('the rules of the canonical paths hold', () => {
   beforeEach(async () => {
     tenant = await openTenant(posthorn, slug, 'call-center');
