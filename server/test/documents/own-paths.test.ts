@@ -129,6 +129,12 @@ describe('isp-communications.md', () => {
     expect(await list('event=message.created')).toEqual(['off', 'prefix', 'exact']);
     expect(await list('event=message.created&active_only=true')).toEqual(['prefix', 'exact']);
     expect(await list('active_only=true&skip=1')).toEqual(['prefix', 'exact']);
+    // As clients in Python write it, and no other spelling.
+    expect(await list('event=message.created&active_only=True')).toEqual(['prefix', 'exact']);
+    expect(await list('event=message.created&active_only=False')).toEqual(['off', 'prefix', 'exact']);
+    for (const wrong of ['TRUE', 'yes', '1', 'True&active_only=False']) {
+      expect((await tenant.call('GET', `${COMMUNICATIONS}/?active_only=${wrong}`)).status, wrong).toBe(422);
+    }
   });
 
   test('logs are filtered by `success_only` and paged by `skip` and `limit`', async () => {
@@ -144,6 +150,7 @@ describe('isp-communications.md', () => {
     expect(await logs('')).toEqual([202, 201, 500, 200]);
     expect(await logs('success_only=true')).toEqual([202, 201, 200]);
     expect(await logs('success_only=false')).toEqual([500]);
+    expect(await logs('success_only=False')).toEqual([500]);
     expect(await logs('skip=1&limit=2')).toEqual([201, 500]);
     expect(await logs('skip=2&success_only=true')).toEqual([200]);
   });

@@ -97,7 +97,7 @@ describe.each([['receiver.mjs'], ...(hasPython ? [['receiver.py']] : [])])('the 
       const all = Object.entries({ ...sent, ...changes }).filter(([, value]) => value !== undefined);
       const response = await fetch(url, {
         method: 'POST',
-        headers: Object.fromEntries(all),
+        headers: Object.fromEntries(all) as Record<string, string>,
         body: new Uint8Array(body),
       });
       await response.arrayBuffer();
