@@ -80,6 +80,10 @@ describe('a migration that fails', () => {
   test.each([
     ['a statement that is wrong', 'ALTER TABLE webhooks ADD broken text; SELECT no_such_column FROM webhooks'],
     ['rows that do not fit', 'UPDATE webhooks SET name = NULL; ALTER TABLE webhooks ADD CHECK (name IS NULL)'],
+    [
+      'a record that cannot be made',
+      'ALTER TABLE webhooks ADD broken text; ALTER TABLE schema_migrations ADD CHECK (version < 2)',
+    ],
     ['a table that is there already', 'DROP TABLE attempts; CREATE TABLE webhooks (id uuid)'],
   ])('with %s leaves the database as it was, and the right one goes on from there', async (_what, sql) => {
     await empty();
