@@ -26,7 +26,7 @@ export function documented(method: string, route: RouteOptions): object {
 /** The route at another path: with the same handler, and under the same rules. */
 export function sameRoute(
   { handler, config, bodyLimit }: RouteOptions,
-  changes: Pick<RouteOptions, 'method' | 'url' | 'schema' | 'preHandler' | 'preSerialization'>,
+  changes: Pick<RouteOptions, 'method' | 'url' | 'schema' | 'preValidation' | 'preHandler' | 'preSerialization'>,
 ): RouteOptions {
   return { handler, config: { ...config }, ...(bodyLimit !== undefined && { bodyLimit }), ...changes };
 }

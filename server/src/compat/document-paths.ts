@@ -67,7 +67,8 @@ function mounted(app: HttpServer, mount: Mount, method: string, rest: string, ro
     ...(mount.skips?.includes(rest) && { querystring: withParameters(route.schema?.querystring, SKIP_AND_LIMIT) }),
   };
   const url = mount.path + rest;
-  if (words === undefined) return sameRoute(route, { method, url, schema });
+  const preValidation = readingBooleans(schema.querystring);
+  if (words === undefined) return sameRoute(route, { method, url, schema, ...preValidation });
   const response = Object.entries(schema.response ?? {}).map(([status, each]) => [
     status,
     status === 'default' ? each : schemaInWords(words, each as AnswerSchema, app),
@@ -76,6 +77,7 @@ function mounted(app: HttpServer, mount: Mount, method: string, rest: string, ro
   return sameRoute(route, {
     method,
     url,
+    ...preValidation,
     schema: {
       ...schema,
       ...(querystring !== undefined && { querystring }),
@@ -89,6 +91,22 @@ function mounted(app: HttpServer, mount: Mount, method: string, rest: string, ro
     }),
     preSerialization: (_request, _reply, payload, done) => done(null, inWords(words, payload)),
   });
+}
+
+/** Has `True` and `False` understood, as clients in Python write them: two of the documents' systems are written in it. */
+function readingBooleans(querystring: unknown): Pick<RouteOptions, 'preValidation'> {
+  const { properties = {} } = (querystring ?? {}) as QuerySchema;
+  const names = Object.keys(properties).filter((name) => (properties[name] as { type?: string }).type === 'boolean');
+  if (names.length === 0) return {};
+  return {
+    preValidation: (request, _reply, done) => {
+      const query = request.query as Record<string, unknown>;
+      for (const name of names) {
+        if (query[name] === 'True' || query[name] === 'False') query[name] = query[name].toLowerCase();
+      }
+      done();
+    },
+  };
 }
 
 interface DocumentedSchema {

@@ -89,11 +89,20 @@ function isMuchUnread({ raw }: FastifyRequest): boolean {
   );
 }
 
-/** Name, code and place of a fault, without its message: messages of drivers and parsers quote values. */
-function describeFault(cause: unknown): { name: string; code: string; at: string | undefined } {
+/** Frames of a fault's stack that are logged. */
+const FRAMES_MAX = 10;
+
+/**
+ * Name, code and stack of a fault, without its message: messages of drivers and parsers quote values. Lines of a message
+ * stand before the stack, so they are cut off with it.
+ */
+function describeFault(cause: unknown): { name: string; code: string; stack: string[] } {
   const error = cause instanceof Error ? cause : new Error('a value that is no Error was thrown');
-  const place = error.stack?.split('\n').find((line) => line.trimStart().startsWith('at '));
-  return { name: error.name, code: errorCode(error), at: place?.trim() };
+  const text = error.stack ?? '';
+  const messageAt = text.indexOf(error.message);
+  const frames = messageAt === -1 ? '' : text.slice(messageAt + error.message.length);
+  const stack = frames.split('\n').filter((line) => line.startsWith('    at '));
+  return { name: error.name, code: errorCode(error), stack: stack.slice(0, FRAMES_MAX).map((line) => line.trim()) };
 }
 
 function toAppError(thrown: unknown): AppError {

@@ -53,6 +53,9 @@ beforeAll(() => {
   app.get('/fault', { config: open }, async () => {
     throw new Error('password=hunter2 at SELECT * FROM secrets');
   });
+  app.get('/fault-with-lines', { config: open }, async () => {
+    throw new Error('first line\n    at hunter2 (secret.ts:1:1)');
+  });
   app.get('/thrown-text', { config: open }, async () => {
     throw 'hunter2';
   });
@@ -247,6 +250,22 @@ test.each(['/fault', '/thrown-text'])(
     expect(logLines[0]).not.toContain('hunter2');
   },
 );
+
+test('a fault is logged with the stack that led to it, and nothing of its message', async () => {
+  logLines.length = 0;
+  await send('/fault');
+  const { fault } = JSON.parse(logLines[0] ?? '');
+  expect(fault.stack.length).toBeGreaterThan(1);
+  expect(fault.stack.length).toBeLessThanOrEqual(10);
+  expect(fault.stack[0]).toMatch(/^at .*server\.test\.ts:\d+:\d+\)?$/);
+});
+
+test('a message that looks like a stack is not logged', async () => {
+  logLines.length = 0;
+  await send('/fault-with-lines');
+  expect(logLines[0]).not.toContain('hunter2');
+  expect(JSON.parse(logLines[0] ?? '').fault.stack[0]).toContain('server.test.ts');
+});
 
 test('a database that is gone is a 503 with a time to try again', async () => {
   const { status, headers, body, text } = await send('/database-gone');

@@ -245,3 +245,29 @@ describe('retries', () => {
 function hmac(algorithm: string, secret: string, body: Buffer): string {
   return createHmac(algorithm, secret).update(body).digest('hex');
 }
+
+test.each([401, 403])(
+  'the owner of an endpoint that answers %i is told at once, and no other owner',
+  async (status) => {
+    const watching = await startReceiver();
+    receiver.onRequest = (request) => request.respond(status);
+    for (const owner of ['ann', 'bob']) {
+      await tenant.createWebhook(`${watching.url}/${owner}`, { owner, events: ['delivery.dead'] });
+    }
+    const { id } = await tenant.createWebhook(receiver.url, { owner: 'ann', retry_policy: PRINTED_RETRY_POLICY });
+    const event = await tenant.publish(PRINTED_LEAD);
+    const dead = await tenant.delivery(event.id, id, 'dead');
+    const [told] = await watching.received(1);
+    await watching.stop();
+    expect(told?.path).toBe('/ann');
+    expect(JSON.parse(told?.body.toString() ?? '').data).toMatchObject({
+      delivery_id: dead.id,
+      response_status: status,
+      reason: 'status_not_retryable',
+      webhook: { webhook_id: id, owner: 'ann' },
+    });
+    expect(watching.requests).toHaveLength(1);
+    // It is not tried again: the same credentials would be refused again.
+    expect(receiver.requests).toHaveLength(1);
+  },
+);

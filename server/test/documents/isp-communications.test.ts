@@ -267,3 +267,22 @@ describe('logs', () => {
     expect(await statuses('')).toEqual([204, 500, 200]);
   });
 });
+
+test('message.created carries the id, subject, content, sender and recipient of the message beside event and timestamp', async () => {
+  await tenant.createWebhook(receiver.url);
+  const type = await tenant.call('GET', '/api/v1/webhooks/events/message.created');
+  expect(Object.keys(type.body.schema.properties)).toEqual(
+    expect.arrayContaining(['message_id', 'subject', 'content', 'sender', 'recipient']),
+  );
+  await tenant.publish({ event_type: 'message.created', data: type.body.sample });
+  const [request] = await receiver.received(1);
+  expect(JSON.parse(request?.body.toString() ?? '')).toMatchObject({
+    event: 'message.created',
+    timestamp: expect.any(String),
+    message_id: expect.any(Number),
+    subject: expect.any(String),
+    content: expect.any(String),
+    sender: { name: expect.any(String) },
+    recipient: { name: expect.any(String) },
+  });
+});

@@ -129,6 +129,12 @@ describe('isp-communications.md', () => {
     expect(await list('event=message.created')).toEqual(['off', 'prefix', 'exact']);
     expect(await list('event=message.created&active_only=true')).toEqual(['prefix', 'exact']);
     expect(await list('active_only=true&skip=1')).toEqual(['prefix', 'exact']);
+    // As clients in Python write it, and no other spelling.
+    expect(await list('event=message.created&active_only=True')).toEqual(['prefix', 'exact']);
+    expect(await list('event=message.created&active_only=False')).toEqual(['off', 'prefix', 'exact']);
+    for (const wrong of ['TRUE', 'yes', '1', 'True&active_only=False']) {
+      expect((await tenant.call('GET', `${COMMUNICATIONS}/?active_only=${wrong}`)).status, wrong).toBe(422);
+    }
   });
 
   test('logs are filtered by `success_only` and paged by `skip` and `limit`', async () => {
@@ -144,6 +150,7 @@ describe('isp-communications.md', () => {
     expect(await logs('')).toEqual([202, 201, 500, 200]);
     expect(await logs('success_only=true')).toEqual([202, 201, 200]);
     expect(await logs('success_only=false')).toEqual([500]);
+    expect(await logs('success_only=False')).toEqual([500]);
     expect(await logs('skip=1&limit=2')).toEqual([201, 500]);
     expect(await logs('skip=2&success_only=true')).toEqual([200]);
   });
@@ -420,6 +427,47 @@ describe('call-center.md', () => {
     expect(pythonClaims(signToken(claims, secret), `${secret}!`)).toBeNull();
     expect(pythonClaims('not.a.token', secret)).toBeNull();
   });
+});
+
+test.each([
+  ['/api/communications/webhooks', 'get post'],
+  ['/api/communications/webhooks/{id}', 'get put delete'],
+  ['/api/communications/webhooks/{id}/logs', 'get'],
+  ['/api/communications/webhooks/{id}/test', 'post'],
+  ['/api/v1/webhooks', 'get post'],
+  ['/api/v1/webhooks/{id}', 'get put patch delete'],
+  ['/api/v1/webhooks/{id}/test', 'post'],
+  ['/api/v1/webhooks/{id}/deliveries', 'get'],
+  ['/api/v1/webhooks/{id}/logs', 'get'],
+  ['/api/v1/webhooks/{id}/stats', 'get'],
+  ['/api/v1/webhooks/events', 'get'],
+  ['/api/v1/webhooks/events/{type}', 'get'],
+  ['/api/v1/webhooks/deliveries', 'get'],
+  ['/endpoints', 'get post'],
+  ['/endpoints/{id}', 'get put delete'],
+  ['/endpoints/{id}/status', 'put'],
+  ['/endpoints/{id}/test', 'post'],
+  ['/deliveries', 'get'],
+  ['/deliveries/{id}', 'get'],
+  ['/deliveries/retry/{id}', 'post'],
+  ['/events/publish', 'post'],
+  ['/templates', 'get post'],
+  ['/templates/{id}', 'get'],
+  ['/templates/{id}/test', 'post'],
+  ['/analytics/overview', 'get'],
+  ['/analytics/trends', 'get'],
+])('the reference that the program shows has %s with what it takes and answers', async (path, methods) => {
+  const { body } = await posthorn.call('GET', '/openapi.json');
+  for (const method of methods.split(' ')) {
+    const operation = body.paths[path]?.[method];
+    expect(operation?.summary, method).toMatch(/^[A-Z]/);
+    expect(
+      Object.keys(operation.responses).some((status) => status.startsWith('2')),
+      method,
+    ).toBe(true);
+    const parameters = (operation.parameters ?? []).map(({ name }: { name: string }) => name);
+    for (const [, name] of path.matchAll(/\{(\w+)\}/g)) expect(parameters).toContain(name);
+  }
 });
 
 describe('the rules of the canonical paths hold', () => {

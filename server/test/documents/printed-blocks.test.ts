@@ -33,8 +33,8 @@ const BLOCKS: Record<string, ({ copy: string } | { none: string })[]> = {
     { copy: 'support-autoresponder.incoming.sh' },
   ],
   'whatsapp-crm': [
-    { none: 'runs the migrations of the system that the document describes' },
-    { none: 'runs the test script of that system' },
+    { none: 'runs the migrations of the system that the document describes; posthorn migrate runs those of this one' },
+    { none: 'runs a script that the document does not print; scripts.test.ts runs one that does what it says' },
   ],
 };
 

@@ -101,6 +101,43 @@ test('an event is received within 2 seconds', async () => {
   expect(performance.now() - publishedAt).toBeLessThan(2_000);
 });
 
+test('a publish is answered while no receiver has answered, and a webhook that hangs holds up no other', async () => {
+  const hanging = await startReceiver();
+  hanging.onRequest = () => {};
+  await tenant.createWebhook(hanging.url);
+  const { id } = await tenant.createWebhook(receiver.url);
+  const events = await Promise.all([1, 2, 3].map((n) => tenant.publish({ event_type: 'message.new', data: { n } })));
+  for (const event of events) {
+    expect(event).toMatchObject({ status: 'accepted', deliveries: 2 });
+    await tenant.delivery(event.id, id, 'delivered');
+  }
+  await hanging.received(3);
+  const open = await tenant.call('GET', '/api/v1/deliveries?status=pending');
+  expect(open.body.data).toHaveLength(3);
+  await hanging.stop();
+});
+
+test('retries wait for 1, 2, 4 and 8 seconds where a webhook has four', async () => {
+  // Answered by hand, so that no attempt runs ahead of this test.
+  receiver.onRequest = () => {};
+  const { id } = await tenant.createWebhook(receiver.url, { retry_count: 4 });
+  const event = await tenant.publish({ event_type: 'message.new', data: {} });
+  for (const [at, wait] of [1, 2, 4, 8].entries()) {
+    (await receiver.received(at + 1))[at]?.respond(500);
+    const answeredAt = Date.now();
+    const failed = await eventually(
+      async () => (await tenant.call('GET', `/api/v1/deliveries?event_id=${event.id}`)).body.data[0],
+      (row) => row?.attempt_count === at + 1 && row.status === 'failed',
+    );
+    const due = Date.parse(failed.next_attempt_at);
+    expect(due).toBeGreaterThanOrEqual(answeredAt + wait * 1_000 - 5);
+    expect(due).toBeLessThanOrEqual(Date.now() + wait * 1_100);
+    await tenant.call('POST', `/api/v1/deliveries/${failed.id}/retry`);
+  }
+  (await receiver.received(5))[4]?.respond(500);
+  expect(await tenant.delivery(event.id, id, 'dead')).toMatchObject({ attempt_count: 5 });
+});
+
 describe('PATCH /api/v1/webhooks/{id}', () => {
   test('changes what it names and leaves the rest', async () => {
     const { id, secret: _, ...before } = await tenant.createWebhook(receiver.url, { retry_count: 5 });
@@ -206,10 +243,12 @@ describe('GET /api/v1/webhooks/{id}/logs', () => {
     const { data } = (await tenant.call('GET', `/api/v1/webhooks/${id}/logs`)).body;
     const row = (event: { id: string; event_type: string }, number: number, is_success: boolean) => ({
       id: expect.stringMatching(/^att_/),
+      tenant_id: expect.stringMatching(/^tnt_/),
       webhook_id: id,
       event_id: event.id,
       event_type: event.event_type,
       number,
+      attempt_count: number,
       is_success,
       response_status: is_success ? 200 : 503,
       response_body: is_success ? 'thanks' : 'try later',
@@ -224,6 +263,7 @@ describe('GET /api/v1/webhooks/{id}/logs', () => {
     ]);
     const sent = receiver.requests.map(({ body }) => body.toString()).reverse();
     expect(data.map(({ request_body }: { request_body: string }) => request_body)).toEqual(sent);
+    expect(data.map(({ payload }: { payload: string }) => payload)).toEqual(sent);
   });
 
   test('are filtered by success_only and paged', async () => {
