@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
+import { jwtVerify } from 'jose';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
@@ -99,6 +100,11 @@ describe('auth', () => {
 
   test.each([
     [{ type: 'basic', username: 'ann', password: 'pässword' }, 'authorization', `Basic ${btoaUtf8('ann:pässword')}`],
+    [
+      { type: 'basic', username: 'ännchen', password: ':a:ß€ ' },
+      'authorization',
+      `Basic ${btoaUtf8('ännchen::a:ß€ ')}`,
+    ],
     [{ type: 'bearer', token: 'hidden-token' }, 'authorization', 'Bearer hidden-token'],
     [{ type: 'api_key', value: 'hidden-key' }, 'x-api-key', 'hidden-key'],
     [{ type: 'api_key', header: 'X-Partner', value: 'hidden-key' }, 'x-partner', 'hidden-key'],
@@ -119,6 +125,11 @@ describe('auth', () => {
     const event = await cluster.publish();
     const requests = await receiver.received(2);
     const tokens = requests.map(({ headers }) => String(headers.authorization).replace('Bearer ', ''));
+    for (const token of tokens) {
+      const algorithms = { algorithms: ['HS256'], issuer: 'posthorn', audience: 'crm' };
+      await jwtVerify(token, Buffer.from(SECRET), algorithms);
+      await expect(jwtVerify(token, Buffer.from(`${SECRET}.`), algorithms)).rejects.toThrow('signature');
+    }
     const payloads = tokens.map((token) => {
       const [head, payload, signature] = token.split('.');
       expect(signature).toBe(createHmac('sha256', SECRET).update(`${head}.${payload}`).digest('base64url'));
@@ -174,6 +185,16 @@ describe('auth', () => {
       expect(request?.headers.authorization).toBe(`Basic ${btoaUtf8('post+horn:hidden%3Asecret')}`);
       expect(new Set(tokens())).toEqual(new Set(['Bearer t1']));
       expect(JSON.stringify(await cluster.query('SELECT * FROM attempts'))).not.toMatch(/Bearer|hidden/);
+    });
+
+    test('a token that has expired is not sent again', async () => {
+      issue(0.001);
+      await cluster.webhook({ url: receiver.url, auth: oauth2() });
+      await becomes(await cluster.publish(), 'delivered');
+      issue(3_600);
+      await becomes(await cluster.publish(), 'delivered');
+      await becomes(await cluster.publish(), 'delivered');
+      expect(tokens()).toEqual(['Bearer t1', 'Bearer t2', 'Bearer t2']);
     });
 
     test('the client may say it in the body', async () => {
