@@ -1,10 +1,20 @@
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { gunzipSync } from 'node:zlib';
 import { jwtVerify } from 'jose';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import {
+  CERTIFICATE,
+  CERTIFICATE_KEY,
+  OTHER_CERTIFICATE,
+  OTHER_KEY,
+} from '../../src/webhooks/auth/certificate-fixture.ts';
 import { type Cluster, startCluster } from './cluster.ts';
 
 let cluster: Cluster;
@@ -146,6 +156,34 @@ describe('auth', () => {
       { authorization: '***' },
       { authorization: '***' },
     ]);
+  });
+
+  test('mtls shows the client certificate to a receiver that asks for one, and its key to nobody', async () => {
+    const shown: string[] = [];
+    const options = { cert: CERTIFICATE, key: CERTIFICATE_KEY, ca: OTHER_CERTIFICATE, requestCert: true };
+    const server = https.createServer(options, (request, response) => {
+      shown.push((request.socket as TLSSocket).getPeerCertificate().subject.CN as string);
+      response.end();
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+      const auth = { type: 'mtls', certificate: OTHER_CERTIFICATE, private_key: OTHER_KEY };
+      const retry_policy = { max_attempts: 1 };
+      const { id } = await cluster.webhook({ url, auth, verify_tls: false, retry_policy });
+      const { body } = await cluster.first.call('GET', `/api/v1/webhooks/${id}`);
+      expect(body.auth).toEqual({ ...auth, private_key: '***' });
+      await becomes(await cluster.publish(), 'delivered');
+      expect(shown).toEqual(['other.test']);
+      await cluster.first.call('PATCH', `/api/v1/webhooks/${id}`, { auth: null });
+      const refused = await becomes(await cluster.publish(), 'dead');
+      expect(refused.attempts[0].error_class).toMatch(/^(tls|reset)$/);
+      expect(shown).toHaveLength(1);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   describe('oauth2_client_credentials', () => {
