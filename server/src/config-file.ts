@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { StartupError } from './kernel/startup-error.ts';
 
 /** Far more than all settings take. */
@@ -38,9 +38,9 @@ export function readConfigFile(path: string): FileSetting[] {
 }
 
 function readObject(path: string): object {
-  let text: string;
+  let text: string | undefined;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readText(path);
   } catch (error) {
     throw new StartupError(
       `POSTHORN_CONFIG_FILE cannot be read (${(error as NodeJS.ErrnoException).code}); it is ${JSON.stringify(path)}.`,
@@ -48,12 +48,25 @@ function readObject(path: string): object {
   }
   let value: unknown;
   try {
-    value = text.length > FILE_BYTES_MAX ? undefined : JSON.parse(text);
+    value = text === undefined ? undefined : JSON.parse(text);
   } catch {
     // Said below; the parser's own words would quote the file.
   }
   if (!isObject(value)) throw new StartupError(`${path} must be a JSON object of settings.`);
   return value;
+}
+
+/** Undefined for more than a file may have: a path may lead to a device that never ends. A byte order mark is skipped. */
+function readText(path: string): string | undefined {
+  const file = openSync(path, 'r');
+  try {
+    const bytes = Buffer.alloc(FILE_BYTES_MAX + 1);
+    let length = 0;
+    for (let read = 1; read > 0; length += read) read = readSync(file, bytes, length, bytes.length - length, null);
+    return length > FILE_BYTES_MAX ? undefined : bytes.toString('utf8', 0, length).replace(/^\uFEFF/, '');
+  } finally {
+    closeSync(file);
+  }
 }
 
 function textOf(value: unknown): string | undefined {

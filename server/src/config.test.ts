@@ -1,6 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import path, { resolve } from 'node:path';
+import path, { dirname, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfig, SETTINGS } from './config.ts';
 import { NO_LIMITS } from './tenants/types.ts';
@@ -292,6 +292,18 @@ describe('the configuration file', () => {
     expect(read).toThrow(why);
     expect(read).toThrow(file);
     expect(read).not.toThrow(/hunter2|\n/);
+  });
+
+  test('with a byte order mark, as editors on Windows write it, is read like any other', () => {
+    expect(readConfig('dev', { POSTHORN_CONFIG_FILE: configFile('\ufeff{"batch_size":7}') }).batchSize).toBe(7);
+  });
+
+  test.each<[string, () => string, string]>([
+    ['a folder', () => dirname(configFile('{}')), 'cannot be read (EISDIR)'],
+    ['more than a megabyte', () => configFile(`{"a":"${'x'.repeat(1_048_576)}"}`), 'must be a JSON object of settings'],
+    ['a device that never ends', () => '/dev/zero', 'must be a JSON object of settings'],
+  ])('%s stops the start', (_name, path, why) => {
+    expect(() => readConfig('dev', { POSTHORN_CONFIG_FILE: path() })).toThrow(why);
   });
 
   test('one that is not there stops the start', () => {

@@ -101,3 +101,22 @@ test('--seconds ends it, --no-install leaves the event types alone, and a key th
   expect(await runCli(['simulate', '--preset', 'call-center', '--key', key], publisher)).toBe(1);
   expect(publisher.errors()).toContain('403 forbidden');
 });
+
+test.each([
+  [
+    'a server that is not there',
+    ['--url', 'http://127.0.0.1:1', '--key', 'x'],
+    'No Posthorn answers at http://127.0.0.1:1',
+  ],
+  ['a wrong key', ['--key', 'nobodys-key'], '401 unauthorized'],
+  ['a preset that is none', ['--preset', 'isp'], '--preset must be one of isp-framework, isp-communications'],
+  ['a rate that is none', ['--rate', '0'], 'It must be a whole number from 1 to 500.'],
+])('%s ends it with its reason, and nothing is published', async (_name, args, why) => {
+  const before = (await api('GET', '/events?limit=250')).data.length;
+  const terminal = scriptedTerminal({ env });
+  expect(await runCli(['simulate', '--preset', 'call-center', ...args], terminal)).toBe(1);
+  expect(terminal.errors()).toContain(why);
+  expect(terminal.errors()).not.toMatch(/\n +at /);
+  expect(terminal.output()).toBe('');
+  expect((await api('GET', '/events?limit=250')).data).toHaveLength(before);
+});

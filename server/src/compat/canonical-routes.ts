@@ -25,8 +25,15 @@ export function documented(method: string, route: RouteOptions): object {
 
 /** The route at another path: with the same handler, and under the same rules. */
 export function sameRoute(
-  { handler, config, bodyLimit }: RouteOptions,
+  { handler, config, bodyLimit, preValidation }: RouteOptions,
   changes: Pick<RouteOptions, 'method' | 'url' | 'schema' | 'preValidation' | 'preHandler' | 'preSerialization'>,
 ): RouteOptions {
-  return { handler, config: { ...config }, ...(bodyLimit !== undefined && { bodyLimit }), ...changes };
+  const readings = [preValidation ?? [], changes.preValidation ?? []].flat();
+  return {
+    handler,
+    config: { ...config },
+    ...(bodyLimit !== undefined && { bodyLimit }),
+    ...changes,
+    ...(readings.length > 0 && { preValidation: readings }),
+  };
 }

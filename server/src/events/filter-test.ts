@@ -10,7 +10,7 @@ import { type FieldPath, isOfMany, someValueAt } from '../routing/filters/field-
 import { FILTER_OPERATORS } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
 import { type FilteredContent, FilteredEvent } from '../routing/filters/filtered-event.ts';
-import { FilterModeSchema, FiltersInput, filtersOf } from '../routing/filters/schema.ts';
+import { FilterModeSchema, FiltersInput, filtersOf, problemsOf } from '../routing/filters/schema.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
 import { DATA_BYTES_MAX, EventTypeName } from './publish-request.ts';
 import { filteredContent, findEvent, findEventId } from './queries.ts';
@@ -83,7 +83,7 @@ export function registerFilterTestRoute(
       const filters = filtersOf(body.filters);
       const mode = body.filter_mode ?? 'all';
       const compiled = compileFilters(filters, mode);
-      if (!compiled.ok) throw invalidFields(compiled.problems);
+      if (!compiled.ok) throw invalidFields(problemsOf(body.filters, compiled.problems));
       const content =
         body.event_id === undefined
           ? givenContent(rawJson, body.event_type, deps.clock.now())

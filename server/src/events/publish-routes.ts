@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { malformed } from '../kernel/errors.ts';
+import { CLOUD_EVENT_BODY, CLOUD_EVENTS_BODY, readCloudEvent, readCloudEvents } from './cloud-event-bodies.ts';
 import { PublishBody, type PublishRequest, readPublishRequest } from './publish-request.ts';
 import {
   giveBackDuplicates,
@@ -64,10 +65,14 @@ export function registerPublishRoutes(
   app.post(
     '/api/v1/events',
     {
-      config: { permission: 'publish', idempotency: 'own' },
+      config: { permission: 'publish', idempotency: 'own', otherBodies: CLOUD_EVENT_BODY },
+      preValidation: readCloudEvent,
       schema: {
         tags: ['Events'],
         summary: 'Publish an event',
+        description:
+          'Takes CloudEvents 1.0 as well, in the structured mode and, with `ce-` headers, in the binary mode. ' +
+          'docs/event-types.md has the rules.',
         body: PublishBody,
         response: { 202: PublishAnswer },
       },
@@ -85,7 +90,8 @@ export function registerPublishRoutes(
   app.post(
     '/api/v1/events/batch',
     {
-      config: { permission: 'publish', enclosingLevels: 3 },
+      config: { permission: 'publish', enclosingLevels: 3, otherBodies: CLOUD_EVENTS_BODY },
+      preValidation: readCloudEvents,
       bodyLimit: BATCH_BYTES_MAX,
       schema: {
         tags: ['Events'],

@@ -6,6 +6,13 @@ import type { Permission, PortalAccess } from './permissions.ts';
 import { pageHeaders } from './security-headers.ts';
 import type { HttpServer } from './server.ts';
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Schemas of bodies that the route takes beside its own JSON, by media type. It turns them into that by itself. */
+    otherBodies?: Readonly<Record<string, object>>;
+  }
+}
+
 /**
  * The OpenAPI 3.1 document, made from the routes' schemas: `GET /openapi.json`, and `GET /docs` to read it in a
  * browser, where `/` leads to. It must be registered before the routes it describes.
@@ -49,7 +56,11 @@ export async function registerOpenApi(app: HttpServer, version: string): Promise
       ].map((name) => ({ name })),
     },
     transform: ({ schema, url, route }) => ({
-      schema: { ...schema, ...accessOf(route.config?.permission, route.config?.portal) },
+      schema: {
+        ...schema,
+        ...bodiesOf(schema?.body, route.config?.otherBodies),
+        ...accessOf(route.config?.permission, route.config?.portal),
+      },
       url,
     }),
     refResolver: {
@@ -97,6 +108,12 @@ function inlineScriptHashes(html: string): string[] {
   return Array.from(html.matchAll(/<script type="text\/javascript">([\s\S]*?)<\/script>/g), ([, script = '']) => {
     return `sha256-${hash('sha256', script, 'base64')}`;
   });
+}
+
+function bodiesOf(body: unknown, others: Readonly<Record<string, object>> | undefined): object {
+  if (others === undefined) return {};
+  const bodies = Object.entries({ 'application/json': body, ...others });
+  return { body: { content: Object.fromEntries(bodies.map(([type, schema]) => [type, { schema }])) } };
 }
 
 /**

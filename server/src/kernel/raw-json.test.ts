@@ -74,6 +74,14 @@ describe('a member keeps its bytes', () => {
     }
   });
 
+  test('elements without a name are those of the array that it is', () => {
+    const elements = parse(' [ 1.0, {"a":[2]} ,[]] ').elements() ?? [];
+    expect(elements.map(({ bytes }) => String(bytes))).toEqual(['1.0', '{"a":[2]}', '[]']);
+    expect(elements[1]?.elements('a')?.[0]?.value).toBe(2);
+    expect(parse('[]').elements()).toEqual([]);
+    for (const text of ['{"0":1}', '7', 'null', '"ab"']) expect(parse(text).elements()).toBeUndefined();
+  });
+
   test('elements are given for an array member only', () => {
     expect(parse('{"events":{"0":1,"length":1}}').elements('events')).toBeUndefined();
     expect(parse('{"events":"ab"}').elements('events')).toBeUndefined();

@@ -37,8 +37,11 @@ export interface RawJson {
    * escapes are read (`"d\u0061ta"` is `data`): the slice and the member of `value` always belong together.
    */
   member(name: string): Buffer | undefined;
-  /** The elements of an array member, in order; undefined when there is no such member or it is not an array. */
-  elements(name: string): RawJson[] | undefined;
+  /**
+   * The elements of an array member, in order, or without a name those of the array that this is; undefined when there is
+   * no such member or it is not an array.
+   */
+  elements(name?: string): RawJson[] | undefined;
 }
 
 /**
@@ -135,14 +138,18 @@ class LocatedJson implements RawJson {
     return at < 0 ? undefined : this.#text.subarray(this.#located[at + 2], this.#located[at + 3]);
   }
 
-  elements(name: string): RawJson[] | undefined {
+  elements(name?: string): RawJson[] | undefined {
+    if (name === undefined) return this.#elementsAt(this.#start, this.value);
     const at = this.#find(name);
     if (at < 0) return undefined;
-    const values: unknown = (this.value as Record<string, unknown>)[name];
-    if (!Array.isArray(values)) return undefined;
+    return this.#elementsAt(this.#located[at + 2] as number, (this.value as Record<string, unknown>)[name]);
+  }
 
+  /** Of the value whose text begins at `start`. */
+  #elementsAt(start: number, values: unknown): RawJson[] | undefined {
+    if (!Array.isArray(values)) return undefined;
     const found: RawJson[] = [];
-    let from = (this.#located[at + 2] as number) + 1;
+    let from = start + 1;
     for (const value of values) {
       from = skipWhitespace(this.#text, from);
       const end = skipValue(this.#text, from, Number.POSITIVE_INFINITY);

@@ -1,7 +1,7 @@
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
-import { filtersOf } from '../routing/filters/schema.ts';
+import { filtersOf, problemsOf } from '../routing/filters/schema.ts';
 import { changeTransformation, contentProblem, isTemplated } from '../shaping/transformation.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
 import { type AuthSettings, authHeaderOf, changeAuth } from './auth/settings.ts';
@@ -184,13 +184,14 @@ function changeIpWhitelist(current: WebhookSettings, body: WebhookChange, proble
 /** The list as a whole: filters have no name by which a member of it could be meant. */
 function changeFilters(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
   if (body.filters === undefined) return current.filters;
-  const filters = filtersOf(body.filters ?? []);
+  const given = body.filters ?? [];
+  const filters = filtersOf(given);
   if (Buffer.byteLength(JSON.stringify(filters)) > FILTERS_BYTES_MAX) {
     problems.push({ path: 'filters', message: `must be at most ${FILTERS_BYTES_MAX} bytes of JSON together` });
     return filters;
   }
   const compiled = compileFilters(filters, 'all');
-  if (!compiled.ok) problems.push(...compiled.problems);
+  if (!compiled.ok) problems.push(...problemsOf(given, compiled.problems));
   return filters;
 }
 

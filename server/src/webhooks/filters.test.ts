@@ -41,6 +41,16 @@ describe('filters of a webhook', () => {
     expect(data.find(({ id }: { id: string }) => id === body.id).filters).toEqual(shown);
   });
 
+  it('may be one by itself, as call-center.md prints it, and are shown as a list of one', async () => {
+    const { status, body } = await create({ filters: PRINTED });
+    expect([status, body.filters]).toEqual([201, [PRINTED]]);
+    const other = { field_path: 'a', operator: 'exists' };
+    const shown = [{ ...other, case_sensitive: true }];
+    expect((await change(body.id, { filters: other })).body.filters).toEqual(shown);
+    expect((await api.call(scope, 'PUT', `/${body.id}`, { filters: PRINTED })).body.filters).toEqual([PRINTED]);
+    expect((await api.call(scope, 'GET', `/${body.id}`)).body.filters).toEqual([PRINTED]);
+  });
+
   it('stay when they are not mentioned, are replaced as a whole, and go with null or an empty list', async () => {
     const { id } = (await create({ filters: [PRINTED], filter_mode: 'any' })).body;
     expect((await change(id, { name: 'Other' })).body).toMatchObject({ filters: [PRINTED], filter_mode: 'any' });
@@ -54,14 +64,19 @@ describe('filters of a webhook', () => {
     expect((await change(id, { filters: null })).body.filters).toEqual([]);
   });
 
-  it.each<[string, object, string]>([
+  it.each<[string, object, ...string[]]>([
     ['an operator that is none', { filters: [{ ...PRINTED, operator: 'gt' }] }, 'filters.0.operator'],
     ['no path', { filters: [{ operator: 'exists' }] }, 'filters.0.field_path'],
     ['an empty path', { filters: [{ ...PRINTED, field_path: '' }] }, 'filters.0.field_path'],
     ['a member that is none', { filters: [{ ...PRINTED, negate: true }] }, 'filters.0.negate'],
     ['a case that is no boolean', { filters: [{ ...PRINTED, case_sensitive: 'no' }] }, 'filters.0.case_sensitive'],
     ['21 filters', { filters: Array(21).fill(PRINTED) }, 'filters'],
-    ['no list', { filters: PRINTED }, 'filters'],
+    ['a text for a list', { filters: 'data.lead.score > 80' }, 'filters'],
+    ['a list in the list', { filters: [[PRINTED]] }, 'filters.0'],
+    ['one by itself without a path', { filters: {} }, 'filters.field_path', 'filters.operator'],
+    ['one by itself with a wrong operator', { filters: { ...PRINTED, operator: 'gt' } }, 'filters.operator'],
+    ['one by itself with a wrong value', { filters: { ...PRINTED, value: {} } }, 'filters.value'],
+    ['one by itself with a member that is none', { filters: { ...PRINTED, negate: true } }, 'filters.negate'],
     ['a mode that is none', { filter_mode: 'none' }, 'filter_mode'],
     ['a value that does not go with the second', { filters: [PRINTED, { ...PRINTED, value: {} }] }, 'filters.1.value'],
     ['a value in a list', { filters: [{ ...PRINTED, operator: 'in', value: [1, []] }] }, 'filters.0.value.1'],
@@ -71,11 +86,11 @@ describe('filters of a webhook', () => {
       'filters.0.value',
     ],
     ['NUL', { filters: [{ ...PRINTED, operator: 'equals', value: 'a\0' }] }, 'filters.0.value'],
-  ])('cannot have %s', async (_name, fields, path) => {
+  ])('cannot have %s', async (_name, fields, ...paths) => {
     const { id } = (await create({})).body;
     for (const { status, body } of [await create(fields), await change(id, fields)]) {
       expect(status).toBe(422);
-      expect(body.error.details.fields.map((field: { path: string }) => field.path)).toEqual([path]);
+      expect(body.error.details.fields.map((field: { path: string }) => field.path)).toEqual(paths);
     }
     expect((await api.call(scope, 'GET', `/${id}`)).body.filters).toEqual([]);
   });

@@ -427,6 +427,17 @@ describe('call-center.md', () => {
     expect(pythonClaims(signToken(claims, secret), `${secret}!`)).toBeNull();
     expect(pythonClaims('not.a.token', secret)).toBeNull();
   });
+
+  test.runIf(hasPython)('the printed code reads the token of a delivery', async () => {
+    const secret = 'a secret of the endpoint and Posthorn';
+    const { id } = await create({ auth: { type: 'jwt', secret, claims: { iss: 'vocelio', team: 'Köln' } } });
+    const event = await succeed(tenant.call('POST', '/events/publish', { event_type: 'lead.created', payload: {} }));
+    await tenant.delivery(event.id, id, 'delivered');
+    const token = String(receiver.requests[0]?.headers.authorization).replace('Bearer ', '');
+    const claims = { iss: 'vocelio', team: 'Köln', iat: expect.any(Number), exp: expect.any(Number) };
+    expect(pythonClaims(token, secret)).toMatchObject(claims);
+    expect(pythonClaims(token, `${secret}!`)).toBeNull();
+  });
 });
 
 test.each([

@@ -1,9 +1,20 @@
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { gunzipSync } from 'node:zlib';
+import { jwtVerify } from 'jose';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import {
+  CERTIFICATE,
+  CERTIFICATE_KEY,
+  OTHER_CERTIFICATE,
+  OTHER_KEY,
+} from '../../src/webhooks/auth/certificate-fixture.ts';
 import { type Cluster, startCluster } from './cluster.ts';
 
 let cluster: Cluster;
@@ -99,6 +110,11 @@ describe('auth', () => {
 
   test.each([
     [{ type: 'basic', username: 'ann', password: 'pässword' }, 'authorization', `Basic ${btoaUtf8('ann:pässword')}`],
+    [
+      { type: 'basic', username: 'ännchen', password: ':a:ß€ ' },
+      'authorization',
+      `Basic ${btoaUtf8('ännchen::a:ß€ ')}`,
+    ],
     [{ type: 'bearer', token: 'hidden-token' }, 'authorization', 'Bearer hidden-token'],
     [{ type: 'api_key', value: 'hidden-key' }, 'x-api-key', 'hidden-key'],
     [{ type: 'api_key', header: 'X-Partner', value: 'hidden-key' }, 'x-partner', 'hidden-key'],
@@ -119,6 +135,11 @@ describe('auth', () => {
     const event = await cluster.publish();
     const requests = await receiver.received(2);
     const tokens = requests.map(({ headers }) => String(headers.authorization).replace('Bearer ', ''));
+    for (const token of tokens) {
+      const algorithms = { algorithms: ['HS256'], issuer: 'posthorn', audience: 'crm' };
+      await jwtVerify(token, Buffer.from(SECRET), algorithms);
+      await expect(jwtVerify(token, Buffer.from(`${SECRET}.`), algorithms)).rejects.toThrow('signature');
+    }
     const payloads = tokens.map((token) => {
       const [head, payload, signature] = token.split('.');
       expect(signature).toBe(createHmac('sha256', SECRET).update(`${head}.${payload}`).digest('base64url'));
@@ -135,6 +156,34 @@ describe('auth', () => {
       { authorization: '***' },
       { authorization: '***' },
     ]);
+  });
+
+  test('mtls shows the client certificate to a receiver that asks for one, and its key to nobody', async () => {
+    const shown: string[] = [];
+    const options = { cert: CERTIFICATE, key: CERTIFICATE_KEY, ca: OTHER_CERTIFICATE, requestCert: true };
+    const server = https.createServer(options, (request, response) => {
+      shown.push((request.socket as TLSSocket).getPeerCertificate().subject.CN as string);
+      response.end();
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+      const auth = { type: 'mtls', certificate: OTHER_CERTIFICATE, private_key: OTHER_KEY };
+      const retry_policy = { max_attempts: 1 };
+      const { id } = await cluster.webhook({ url, auth, verify_tls: false, retry_policy });
+      const { body } = await cluster.first.call('GET', `/api/v1/webhooks/${id}`);
+      expect(body.auth).toEqual({ ...auth, private_key: '***' });
+      await becomes(await cluster.publish(), 'delivered');
+      expect(shown).toEqual(['other.test']);
+      await cluster.first.call('PATCH', `/api/v1/webhooks/${id}`, { auth: null });
+      const refused = await becomes(await cluster.publish(), 'dead');
+      expect(refused.attempts[0].error_class).toMatch(/^(tls|reset)$/);
+      expect(shown).toHaveLength(1);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   describe('oauth2_client_credentials', () => {
@@ -174,6 +223,16 @@ describe('auth', () => {
       expect(request?.headers.authorization).toBe(`Basic ${btoaUtf8('post+horn:hidden%3Asecret')}`);
       expect(new Set(tokens())).toEqual(new Set(['Bearer t1']));
       expect(JSON.stringify(await cluster.query('SELECT * FROM attempts'))).not.toMatch(/Bearer|hidden/);
+    });
+
+    test('a token that has expired is not sent again', async () => {
+      issue(0.001);
+      await cluster.webhook({ url: receiver.url, auth: oauth2() });
+      await becomes(await cluster.publish(), 'delivered');
+      issue(3_600);
+      await becomes(await cluster.publish(), 'delivered');
+      await becomes(await cluster.publish(), 'delivered');
+      expect(tokens()).toEqual(['Bearer t1', 'Bearer t2', 'Bearer t2']);
     });
 
     test('the client may say it in the body', async () => {

@@ -91,8 +91,11 @@ test.each(PRESETS)('what %s delivers has the headers and the body that its docum
     const type = Object.keys(webhooks)[0] as string;
     await call('POST', `/webhooks/${webhook.id}/test`, { event_type: type });
     const [request] = await receiver.received(1);
-    const promised = Object.values(components.parameters as Record<string, { name: string }>);
-    for (const { name } of promised) expect(request?.headers).toHaveProperty([name.toLowerCase()]);
+    const promised = Object.values(components.parameters as Record<string, { name: string; schema: object }>);
+    for (const { name, schema } of promised) {
+      const value = request?.headers[name.toLowerCase()];
+      expect([name, value, new Ajv2020().validate(schema, value)]).toEqual([name, expect.any(String), true]);
+    }
     const own = Object.keys(request?.headers ?? {}).filter((name) => /^(x-|webhook-|user-agent)/.test(name));
     expect(promised.map(({ name }) => name.toLowerCase()).sort()).toEqual(own.sort());
     const example = webhooks[type].post.requestBody.content[request?.headers['content-type'] as string].examples.sample;

@@ -130,6 +130,45 @@ test('a trial run says what would be done, or what is wrong, and does nothing', 
   expect(await names()).toEqual([]);
 });
 
+test('samples keep their spelling, wherever the document has them', async () => {
+  const sample = '{"b": 1.0, "a": 9007199254740993,"1":"\\u00fc", "a" : 1E400 }';
+  const compact = '{"b":1.0,"a":9007199254740993,"1":"\\u00fc","a":1E400}';
+  const written = (media: string) => `{"post":{"requestBody":{"content":{"application/json":${media}}}}}`;
+  const webhooks = {
+    'by.example': written(`{"example":${sample}}`),
+    'by.examples': written(`{"examples":{"none":{},"first":{"$ref":"#/components/examples/E~1"}}}`),
+    'by.schema': written(`{"schema":{"$ref":"#/components/schemas/S"}}`),
+    'by.schema.list': written(`{"schema":{"examples":[${sample},5]}}`),
+    // Of members with the same name the last one counts.
+    'by.operation': `{"post":{"x-event-data":{},"x-event-sample":{"b":2,"a":[1]},"x\\u002devent-sample":${sample}}}`,
+  };
+  const text = (of: object) =>
+    `{"openapi":"3.1.0","webhooks":{"by.example":7,${Object.entries(of).map(([name, item]) => `"${name}":${item}`)}},
+      "components":{"examples":{"E/":{"value":${sample}}},"schemas":{"S":{"example":${sample}}}}}`;
+  expect((await importing(text(webhooks))).body).toMatchObject({ created: 5 });
+  for (const name of Object.keys(webhooks)) {
+    expect((await call('GET', `/event-types/${name}`)).text).toContain(`"sample":${compact}`);
+  }
+  const answer = await importing(text(webhooks));
+  expect(answer.body).toMatchObject({ skipped: 5 });
+  // Another number, although readers of JSON round both to the same one.
+  const changed = { 'by.example': webhooks['by.example'].replace('0993', '0992') };
+  expect((await importing(text(changed))).body.data).toEqual([{ name: 'by.example', result: 'updated' }]);
+  const wrapped = { 'by.property': written(`{"schema":{"properties":{"data":{}}},"example":{"data":${sample}}}`) };
+  await importing(text(wrapped).replace('"by.example":7,', ''), '?data_property=data');
+  expect((await call('GET', '/event-types/by.property')).text).toContain(`"sample":${compact}`);
+});
+
+test('a document of four megabytes of numbers holds up nobody for long', async () => {
+  const many = JSON.stringify({ filler: Array(1_900_000).fill(1) }).slice(1, -1);
+  const text = JSON.stringify(document({ 'pet.created': request({}, {}, { example: 1 }) }));
+  const startedAt = performance.now();
+  const answer = await importing(`{${many},${text.slice(1)}`);
+  expect([answer.status, answer.body.created]).toEqual([200, 1]);
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+  expect((await importing(`{${many},${many},${text.slice(1)}`)).status).toBe(413);
+}, 30_000);
+
 test("Posthorn's own document makes the same event types elsewhere, in another envelope too", async () => {
   for (const preset of ['call-center', 'isp-communications']) {
     await call('POST', `/event-types/presets/${preset}`, {});

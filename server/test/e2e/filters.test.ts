@@ -269,6 +269,22 @@ describe('POST /api/v1/filters/test', () => {
     expect((await ask({ filters: [], data: null })).body).toEqual({ matches: true, results: [] });
   });
 
+  test('takes one filter by itself, as the paths of webhooks do', async () => {
+    const [one] = hot.filters;
+    expect((await ask({ filters: one, data: { lead: { score: 81 } } })).body).toEqual({
+      matches: true,
+      results: [{ field_path: 'data.lead.score', operator: 'greater_than', matches: true, actual: 81 }],
+    });
+    const { body } = await ask({ filters: { ...one, value: [] }, data: {} });
+    expect(body.error.details.fields).toEqual([{ path: 'filters.value', message: expect.any(String) }]);
+    for (const path of ['/endpoints', '/api/communications/webhooks/', '/api/v1/webhooks/']) {
+      const input = { name: 'One', url: program.receiver.url, events: ['lead.*'], filters: one };
+      const made = await program.posthorn.call('POST', path, input, headers);
+      expect([made.status, made.body.filters]).toEqual([201, [{ ...one, case_sensitive: true }]]);
+    }
+    expect(await publish({ lead: { score: 1 } })).toMatchObject({ deliveries: 0, filtered: 3 });
+  });
+
   test('looks at an event that was published, by either id', async () => {
     const { id } = await publish({ lead: { score: 90 } }, { event_id: 'mine', metadata: { a: 1 } });
     for (const event_id of [id, 'mine']) {

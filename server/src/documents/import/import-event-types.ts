@@ -37,8 +37,16 @@ function isSame(current: EventTypeFields, fields: EventTypeFields): boolean {
     current.description === fields.description &&
     current.deprecated === fields.deprecated &&
     sameJson(current.schema, fields.schema) &&
-    sameJson(current.sample, fields.sample)
+    sameJson(current.sample, fields.sample) &&
+    sameNumbers(current.sample ?? '', fields.sample ?? '')
   );
+}
+
+/** Whether the numbers of two texts of the same value are spelled the same: samples are sent as they are spelled. */
+function sameNumbers(one: string, other: string): boolean {
+  const numbers = (json: string) =>
+    (json.replaceAll(/"[^"\\]*(?:\\.[^"\\]*)*"/g, '""').match(/-?\d[\d.eE+-]*/g) ?? []).sort().join(' ');
+  return one === other || numbers(one) === numbers(other);
 }
 
 function sameJson(one: string | null, other: string | null): boolean {

@@ -2,9 +2,12 @@ import { setImmediate } from 'node:timers/promises';
 import { type EventTypeChange, SAMPLE_BYTES_MAX } from '../../catalog/event-type-body.ts';
 import { EVENT_TYPE_NAME_RULE, isEventTypeName, RESERVED_NAMES } from '../../catalog/event-type-name.ts';
 import { compileSchema } from '../../catalog/json-schema/compile-schema.ts';
+import { compactJson } from '../../kernel/compact-json.ts';
 import { type FieldProblem, invalidField, invalidFields } from '../../kernel/errors.ts';
+import type { RawJson } from '../../kernel/raw-json.ts';
 import { isObject, type SchemaObject } from '../schema-parts.ts';
 import { type DescribedOperation, describedOperations } from './described-operations.ts';
+import { type Member, memberTexts } from './member-texts.ts';
 import { DocumentFault, SchemaCopier } from './self-contained-schema.ts';
 
 /** An event type as a document describes it. */
@@ -22,17 +25,15 @@ const PROBLEMS_MAX = 50;
  *
  * @throws AppError 422 naming the places in the document
  */
-export async function readOpenApiDocument(
-  document: SchemaObject,
-  dataProperty: string | undefined,
-): Promise<ImportedType[]> {
+export async function readOpenApiDocument(json: RawJson, dataProperty: string | undefined): Promise<ImportedType[]> {
+  const document = json.value as SchemaObject;
   const version = typeof document.openapi === 'string' ? document.openapi : '';
   if (!/^3\.[01]\.\d{1,4}$/.test(version)) {
     throw invalidField('openapi', 'must be the version of an OpenAPI document, 3.0 or 3.1');
   }
   const copier = new SchemaCopier(document, version.startsWith('3.0.'));
   const problems: FieldProblem[] = [];
-  const types = new Map<string, ImportedType>();
+  const types = new Map<string, ReadType>();
   const read = (operation: DescribedOperation) => {
     const type = readType(operation, copier, dataProperty);
     if (types.has(type.name)) throw new DocumentFault(operation.at, `describes ${type.name} once more`);
@@ -56,14 +57,39 @@ export async function readOpenApiDocument(
   }
   if (problems.length > 0) throw invalidFields(problems);
   if (types.size === 0) throw invalidField('webhooks', 'is missing: the document describes no event');
-  return [...types.values()];
+  return withSamples([...types.values()], json);
+}
+
+/** What a document says of a type, with the place of its sample in it. */
+interface ReadType extends ImportedType {
+  /** Dotted, for messages. */
+  at: string;
+  sample: Member | undefined;
+}
+
+/** Samples are taken as the document writes them, but for white space: a schema is read, a sample is shown and sent. */
+function withSamples(types: readonly ReadType[], json: RawJson): ImportedType[] {
+  const members = types.flatMap(({ sample }) => (sample === undefined ? [] : [sample]));
+  const texts = memberTexts(json.bytes.toString('utf8'), json.value, members);
+  const problems: FieldProblem[] = [];
+  const imported = types.map(({ name, change, at, sample }) => {
+    const text = sample === undefined ? undefined : texts.get(sample.holder);
+    if (text === undefined) return { name, change };
+    const compact = compactJson(Buffer.from(text));
+    if (compact.length > SAMPLE_BYTES_MAX) {
+      problems.push({ path: `${at}.sample`, message: `must have at most ${SAMPLE_BYTES_MAX} bytes` });
+    }
+    return { name, change: { ...change, sample: compact.toString('utf8') } };
+  });
+  if (problems.length > 0) throw invalidFields(problems.slice(0, PROBLEMS_MAX));
+  return imported;
 }
 
 function readType(
   { name, at, operation }: DescribedOperation,
   copier: SchemaCopier,
   dataProperty: string | undefined,
-): ImportedType {
+): ReadType {
   if (!isEventTypeName(name))
     throw new DocumentFault(at, `has a name that is none of an event type: it ${EVENT_TYPE_NAME_RULE}`);
   if (RESERVED_NAMES.has(name)) throw new DocumentFault(at, 'has a name that is reserved: it is a path of this API');
@@ -72,10 +98,6 @@ function readType(
   if (schemaText !== undefined) {
     const compiled = compileSchema(schemaText);
     if (!compiled.ok) throw new DocumentFault(`${at}.${compiled.problem.path}`, compiled.problem.message);
-  }
-  const sampleText = sample === undefined ? undefined : JSON.stringify(sample);
-  if (sampleText !== undefined && Buffer.byteLength(sampleText) > SAMPLE_BYTES_MAX) {
-    throw new DocumentFault(`${at}.sample`, `must have at most ${SAMPLE_BYTES_MAX} bytes`);
   }
   const [tag] = Array.isArray(operation.tags) ? operation.tags : [];
   const group = text(tag, 100, `${at}.tags`);
@@ -90,20 +112,22 @@ function readType(
         ...(typeof deprecated === 'boolean' && { deprecated }),
       },
       schema: schemaText,
-      sample: sampleText,
+      sample: undefined,
     },
+    at,
+    sample,
   };
 }
 
 interface Data {
   schema?: unknown;
-  sample?: unknown;
+  sample?: Member;
 }
 
 function dataOf(operation: SchemaObject, at: string, copier: SchemaCopier, dataProperty: string | undefined): Data {
   if (operation['x-event-data'] !== undefined) {
-    const sample = operation['x-event-sample'];
-    return { schema: unlessAny(operation['x-event-data'], at, copier), ...(sample !== undefined && { sample }) };
+    const sample = memberOf(operation, 'x-event-sample');
+    return { schema: unlessAny(operation['x-event-data'], at, copier), ...(sample && { sample }) };
   }
   const body = bodyOf(operation, at, copier);
   if (dataProperty === undefined) return body;
@@ -111,11 +135,17 @@ function dataOf(operation: SchemaObject, at: string, copier: SchemaCopier, dataP
   const found = propertyOf(schema, dataProperty, at, copier);
   if (found === undefined)
     throw new DocumentFault(at, `describes a body without a property ${JSON.stringify(dataProperty)}`);
-  const { sample } = body;
-  return {
-    schema: found,
-    ...(isObject(sample) && Object.hasOwn(sample, dataProperty) && { sample: sample[dataProperty] }),
-  };
+  const sample = body.sample && memberOf(memberValue(body.sample), dataProperty);
+  return { schema: found, ...(sample && { sample }) };
+}
+
+function memberOf(holder: unknown, key: string): Member | undefined {
+  if (typeof holder !== 'object' || holder === null || !Object.hasOwn(holder, key)) return undefined;
+  return { holder, key };
+}
+
+function memberValue({ holder, key }: Member): unknown {
+  return (holder as Record<string, unknown>)[key];
 }
 
 /** A document of Posthorn's has a schema that takes anything for a type without one. */
@@ -149,20 +179,21 @@ function bodyOf(operation: SchemaObject, at: string, copier: SchemaCopier): Data
   const sample = sampleOf(media, at, copier);
   return {
     ...(media.schema !== undefined && { schema: media.schema }),
-    ...(sample !== undefined && { sample }),
+    ...(sample && { sample }),
   };
 }
 
 /** The example of the media type, the first of its examples, else the one in its schema. */
-function sampleOf(media: SchemaObject, at: string, copier: SchemaCopier): unknown {
-  if (media.example !== undefined) return media.example;
+function sampleOf(media: SchemaObject, at: string, copier: SchemaCopier): Member | undefined {
+  const own = memberOf(media, 'example');
+  if (own !== undefined) return own;
   for (const given of isObject(media.examples) ? Object.values(media.examples) : []) {
-    const example = copier.resolve(given, at);
-    if (isObject(example) && example.value !== undefined) return example.value;
+    const example = memberOf(copier.resolve(given, at), 'value');
+    if (example !== undefined) return example;
   }
   const schema = copier.resolve(media.schema, at);
   if (!isObject(schema)) return undefined;
-  return Array.isArray(schema.examples) ? schema.examples[0] : schema.example;
+  return Array.isArray(schema.examples) ? memberOf(schema.examples, '0') : memberOf(schema, 'example');
 }
 
 function text(value: unknown, lengthMax: number, at: string): string | undefined {

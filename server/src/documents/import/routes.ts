@@ -4,8 +4,8 @@ import { changeCatalog, EVENT_TYPES_MAX, refuseTooMuch } from '../../catalog/cha
 import { listEventTypes } from '../../catalog/queries.ts';
 import type { CatalogRouteDeps } from '../../catalog/route-parts.ts';
 import type { HttpServer } from '../../http/server.ts';
+import { malformed } from '../../kernel/errors.ts';
 import { formatId } from '../../kernel/ids.ts';
-import type { SchemaObject } from '../schema-parts.ts';
 import { type PlannedType, planImport, writeImport } from './import-event-types.ts';
 import { readOpenApiDocument } from './read-document.ts';
 
@@ -65,8 +65,9 @@ export function registerImportRoute(app: HttpServer, deps: CatalogRouteDeps): vo
       },
     },
     async (request) => {
-      const { caller, query } = request;
-      const imported = await readOpenApiDocument(request.body as SchemaObject, query.data_property);
+      const { caller, query, rawJson } = request;
+      if (rawJson === undefined) throw malformed('The body is empty; an OpenAPI document is needed.');
+      const imported = await readOpenApiDocument(rawJson, query.data_property);
       try {
         const plan = await changeCatalog(deps, auditorOf(request), async (trx) => {
           const rows = await listEventTypes(trx, caller, { limit: EVENT_TYPES_MAX });

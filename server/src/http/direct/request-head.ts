@@ -47,4 +47,6 @@ const OTHERWISE: ReadonlySet<string> = new Set([
   'trailer',
   'idempotency-key',
   'origin',
+  // The body is the data of a CloudEvent alone.
+  'ce-specversion',
 ]);

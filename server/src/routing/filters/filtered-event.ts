@@ -84,9 +84,12 @@ export class FilteredEvent {
   }
 }
 
-/** Texts that differ only in their case, `ß` and `SS` among them, are the same afterwards. */
+/**
+ * Texts that differ only in their case, `ß` and `SS` among them, are the same afterwards. By way of the lower case, because
+ * some capitals have a small letter whose capital is another: `ẞ`, and the signs for kelvin, ohm and ångström.
+ */
 export function fold(text: string): string {
-  return text.toUpperCase();
+  return text.toLowerCase().toUpperCase();
 }
 
 const KEPT_LENGTH_MIN = 256;

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import type { FieldProblem } from '../../kernel/errors.ts';
 import { PATH_LENGTH_MAX } from '../../masking/rules.ts';
 import { FILTER_MODES, FILTER_OPERATORS, FILTERS_MAX, type Filter, VALUE_LENGTH_MAX, VALUES_MAX } from './filter.ts';
 
@@ -19,26 +20,32 @@ const fields = {
   case_sensitive: Type.Boolean({ description: 'Whether texts that differ in their case differ. Default true.' }),
 };
 
-/** `filters` in a request. The list replaces the one before. */
-export const FiltersInput = Type.Array(
-  Type.Object(
-    {
-      field_path: fields.field_path,
-      operator: fields.operator,
-      value: Type.Optional(fields.value),
-      case_sensitive: Type.Optional(
-        Type.Unsafe<boolean | null>({ ...fields.case_sensitive, type: ['boolean', 'null'] }),
-      ),
-    },
-    { additionalProperties: false },
-  ),
+const filterInput = Type.Object(
   {
-    maxItems: FILTERS_MAX,
-    description:
-      'Of the events that it is subscribed to, the webhook gets those that satisfy them. At most 16 KB of JSON. ' +
-      'docs/filters.md has the rules.',
+    field_path: fields.field_path,
+    operator: fields.operator,
+    value: Type.Optional(fields.value),
+    case_sensitive: Type.Optional(Type.Unsafe<boolean | null>({ ...fields.case_sensitive, type: ['boolean', 'null'] })),
   },
+  { additionalProperties: false },
 );
+type FilterInput = Static<typeof filterInput>;
+
+/**
+ * `filters` in a request. The list replaces the one before. call-center.md prints one filter by itself, which is taken as
+ * a list of one. Each keyword judges only the type that it is for, so the two need no union, whose errors would name both.
+ */
+export const FiltersInput = Type.Unsafe<FilterInput[] | FilterInput>({
+  type: ['array', 'object'],
+  items: filterInput,
+  maxItems: FILTERS_MAX,
+  properties: filterInput.properties,
+  required: filterInput.required,
+  additionalProperties: false,
+  description:
+    'Of the events that it is subscribed to, the webhook gets those that satisfy them. A list, or one filter by itself. ' +
+    'At most 16 KB of JSON. docs/filters.md has the rules.',
+});
 
 export const FilterModeSchema = Type.Enum([...FILTER_MODES], {
   description: 'Whether an event must satisfy `all` filters (default) or `any` of them.',
@@ -48,11 +55,17 @@ export const FilterModeSchema = Type.Enum([...FILTER_MODES], {
 export const FiltersShown = Type.Array(Type.Object({ ...fields, value: Type.Optional(fields.value) }));
 
 /** The filters of a request, with the defaults. Whether they can be is still to be seen. */
-export function filtersOf(input: Static<typeof FiltersInput>): Filter[] {
-  return input.map(({ field_path, operator, value, case_sensitive }) => ({
+export function filtersOf(input: FilterInput[] | FilterInput): Filter[] {
+  return [input].flat().map(({ field_path, operator, value, case_sensitive }) => ({
     field_path,
     operator,
     ...(value !== undefined && { value }),
     case_sensitive: case_sensitive ?? true,
   }));
+}
+
+/** What is wrong with the filters of a request, named as the request has them: one by itself stands at no place of a list. */
+export function problemsOf(input: FilterInput[] | FilterInput, problems: readonly FieldProblem[]): FieldProblem[] {
+  if (Array.isArray(input)) return [...problems];
+  return problems.map((problem) => ({ ...problem, path: problem.path.replace(/^filters\.0\b/, 'filters') }));
 }
