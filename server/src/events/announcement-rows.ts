@@ -47,6 +47,7 @@ export function takeAnnouncements(db: Database, nowMs: number): Promise<Announce
 
 /** They are published, or nobody wants them. */
 export async function forgetAnnouncements(db: Database, rows: readonly Announcement[]): Promise<void> {
+  if (rows.length === 0) return;
   await sql`
     DELETE FROM announcements a
     USING unnest(${tenants(rows)}::uuid[], ${environments(rows)}::uuid[], ${rows.map(({ id }) => id)}::bigint[])
@@ -56,6 +57,7 @@ export async function forgetAnnouncements(db: Database, rows: readonly Announcem
 
 /** They could not be published, and are due again at a time. */
 export async function postponeAnnouncements(db: Database, rows: readonly Announcement[], dueAt: Date): Promise<void> {
+  if (rows.length === 0) return;
   await sql`
     UPDATE announcements a SET due_at = ${dueAt}
     FROM unnest(${tenants(rows)}::uuid[], ${environments(rows)}::uuid[], ${rows.map(({ id }) => id)}::bigint[])
@@ -122,6 +124,7 @@ async function lockPaces(
 }
 
 async function storePaces(trx: Transaction<Tables>, paces: readonly PaceRow[]): Promise<void> {
+  if (paces.length === 0) return;
   await sql`
     UPDATE announcement_paces p SET since = i.since, told = i.told, omitted = i.omitted
     FROM unnest(${tenants(paces)}::uuid[], ${environments(paces)}::uuid[],
