@@ -151,6 +151,13 @@ export class LiveHub {
 
   /** Sends what was missed, page by page as it is read, and then what happens. */
   async #follow({ listener, tail }: Connection, last: string | undefined): Promise<void> {
+    try {
+      await tail.noteListener();
+    } catch {
+      // The database is away; the client comes back.
+      listener.cut();
+      return;
+    }
     let at = last === undefined || last > tail.mark ? tail.mark : last;
     const nowMs = this.#options.clock.now();
     const isTooOld = timeOfId(at) < nowMs - RESUMABLE_MS;
@@ -218,6 +225,8 @@ export class LiveHub {
     this.#cancelBeat ??= this.#options.clock.after(HEARTBEAT_MS, () => {
       this.#cancelBeat = undefined;
       for (const { listener, tail } of this.#connections) listener.beat(tail.has(listener) ? tail.mark : undefined);
+      // One that fails is repeated with the next beat.
+      for (const tail of this.#tails.values()) void tail.noteListener().catch(() => {});
       // Keys and tokens expire without a notice.
       void this.recheck();
       if (this.#connections.size > 0) this.#beatLater();

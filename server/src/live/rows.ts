@@ -66,17 +66,21 @@ async function selectEntries(
   upTo: string,
   limit: number,
 ): Promise<EntrySeen[]> {
-  return db
-    .selectFrom('stream_entries as e')
-    .leftJoin('webhooks as w', (join) =>
-      join.onRef('w.tenant_id', '=', 'e.tenant_id').onRef('w.id', '=', 'e.webhook_id'),
-    )
-    .select(['e.id', 'e.type', 'e.webhook_id', 'e.for_owner', 'e.data', 'w.owner'])
-    .where('e.tenant_id', '=', tenantId)
-    .where('e.environment_id', '=', environmentId)
-    .where('e.id', '>', after)
-    .where('e.id', '<=', upTo)
-    .orderBy('e.id')
-    .limit(limit)
-    .execute();
+  return (
+    db
+      .selectFrom('stream_entries as e')
+      .leftJoin('webhooks as w', (join) =>
+        join.onRef('w.tenant_id', '=', 'e.tenant_id').onRef('w.id', '=', 'e.webhook_id'),
+      )
+      .select(['e.id', 'e.type', 'e.webhook_id', 'e.for_owner', 'e.data'])
+      // Of a webhook that is gone, whose it was.
+      .select(sql<string | null>`CASE WHEN w.id IS NULL THEN e.data->>'owner' ELSE w.owner END`.as('owner'))
+      .where('e.tenant_id', '=', tenantId)
+      .where('e.environment_id', '=', environmentId)
+      .where('e.id', '>', after)
+      .where('e.id', '<=', upTo)
+      .orderBy('e.id')
+      .limit(limit)
+      .execute()
+  );
 }

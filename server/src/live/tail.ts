@@ -3,6 +3,7 @@ import type { Scope } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { firstIdAt, timeOfId } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { noteListener } from './entries.ts';
 import type { Listener } from './listener.ts';
 import type { Message } from './message.ts';
 import { type Page, readPage } from './rows.ts';
@@ -25,6 +26,8 @@ const LATE_ROWS_MAX = 2_000;
 
 /** A tail that is further behind lets go of what is between. */
 const BEHIND_MS_MAX = 60_000;
+
+const NOTED_EVERY_MS = 3_600_000;
 
 export interface TailOptions {
   db: Database;
@@ -55,6 +58,7 @@ export class Tail {
   #lateAtMs: number;
   #lateFromMs: number;
   #stopped = false;
+  #noted: { atMs: number; done: Promise<void> } | undefined;
   #cancel = () => {};
 
   constructor(scope: Scope, options: TailOptions) {
@@ -89,6 +93,20 @@ export class Tail {
   stop(): void {
     this.#stopped = true;
     this.#cancel();
+  }
+
+  /** Resolves when what only a stream tells of is being written. To be called again while somebody listens. */
+  noteListener(): Promise<void> {
+    const { db, clock } = this.#options;
+    const nowMs = clock.now();
+    if (this.#noted === undefined || nowMs - this.#noted.atMs > NOTED_EVERY_MS) {
+      const noted = { atMs: nowMs, done: noteListener(db, this.scope, nowMs) };
+      noted.done.catch(() => {
+        if (this.#noted === noted) this.#noted = undefined;
+      });
+      this.#noted = noted;
+    }
+    return this.#noted.done;
   }
 
   /** A page of what came before, for a listener that was away. */

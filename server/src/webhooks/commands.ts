@@ -33,6 +33,7 @@ import {
 import type { WebhookChange } from './schema.ts';
 import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
 import { BLANK_WEBHOOK, resolveSettings, type WebhookSettings, type WebhookStatus } from './settings.ts';
+import { tellOfWaiting } from './told-deliveries.ts';
 import { discardWaiting, releaseHeld } from './waiting-deliveries.ts';
 
 export interface WebhookStore {
@@ -183,6 +184,7 @@ export async function deleteWebhook(store: WebhookStore, by: Changer, id: string
   await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
     await store.box.learn(sealedIn(row));
+    await tellOfWaiting(trx, { tenantId: row.tenant_id, environmentId: row.environment_id }, id);
     await discardWaiting(trx, row.tenant_id, id, now);
     await trx
       .deleteFrom('webhook_totals')

@@ -50,3 +50,11 @@ CREATE TABLE stream_listeners (
   PRIMARY KEY (tenant_id, environment_id),
   FOREIGN KEY (tenant_id, environment_id) REFERENCES environments ON DELETE CASCADE
 );
+
+-- A UUIDv7 of the moment, for a row of stream_entries that a statement writes of many deliveries.
+CREATE FUNCTION stream_entry_id() RETURNS uuid LANGUAGE sql VOLATILE AS $$
+  SELECT (
+    lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
+    || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14)
+  )::uuid
+$$;
