@@ -8,8 +8,11 @@ import type { Listener } from './listener.ts';
 import type { Message } from './message.ts';
 import { type Page, readPage } from './rows.ts';
 
-/** How often is looked for what is new, while somebody listens. */
-export const POLL_MS = 500;
+/**
+ * How often is looked for what is new, while somebody listens. Where a look takes long the next one comes later: looks take
+ * a tenth of one connection's time at most.
+ */
+const POLL_MS = 500;
 
 /** What is younger is left for the next look: it may be overtaken by what another commit is about to store. */
 const SETTLE_MS = 300;
@@ -121,10 +124,14 @@ export class Tail {
 
   async #poll(): Promise<void> {
     const { clock, logger } = this.#options;
+    const startedMs = clock.monotonicMs();
     let again = POLL_MS;
     try {
       if (await this.#readOn()) again = 0;
-      else await this.#readLate();
+      else {
+        await this.#readLate();
+        again = Math.max(POLL_MS, (clock.monotonicMs() - startedMs) * 9);
+      }
     } catch (error) {
       // What is stored once it is back may be from before.
       this.#lateAtMs = 0;
