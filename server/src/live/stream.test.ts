@@ -1,3 +1,4 @@
+import net from 'node:net';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../kernel/clock.ts';
@@ -6,6 +7,7 @@ import { eventually } from '../testing/eventually.ts';
 import { OPERATOR_KEY, startTestPosthorn, type TestPosthorn } from '../testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../testing/receiver.ts';
 import { HEARTBEAT_MS, STREAMS_MAX, STREAMS_OF_TENANT_MAX } from './hub.ts';
+import { BACKLOG_BYTES_MAX } from './listener.ts';
 import { openStream, type StreamClient } from './stream-fixture.ts';
 
 /** The system's clock, whose heartbeats come when they are told to. */
@@ -324,6 +326,25 @@ describe('what no attempt tells of', () => {
   });
 });
 
+/** As many attempts as there would be, each a little later than the one before, from 50 seconds ago on. */
+async function attemptBefore(count: number, eventType: string): Promise<void> {
+  const webhook = await create({ events: ['a.before'] });
+  await publish('a.before');
+  await eventually(
+    () => posthorn.call('GET', `/api/v1/deliveries?webhook_id=${webhook.id}`),
+    ({ body }) => body.data[0]?.status === 'delivered',
+  );
+  await database.query(
+    `INSERT INTO attempts SELECT a.tenant_id, a.environment_id,
+       (lpad(to_hex($2::bigint + n / 1000), 12, '0') || '7' || lpad(to_hex(n % 1000), 3, '0') || '8' || substr(md5(n::text), 1, 15))::uuid,
+       a.delivery_id, a.event_id, a.webhook_id, $4, 2, a.trigger, a.url, a.http_method, a.request_headers,
+       a.envelope, a.response_status, a.response_headers, a.response_body, a.response_truncated, a.error_class,
+       a.error_message, a.duration_ms
+     FROM attempts a, generate_series(1, $3::int) n WHERE a.webhook_id = $1`,
+    [parseId('webhook', webhook.id), Date.now() - 50_000, count, eventType],
+  );
+}
+
 describe('a stream that is resumed', () => {
   test('goes on after the last message that the client has, in order and without a hole', async () => {
     await create();
@@ -395,23 +416,8 @@ describe('a stream that is resumed', () => {
   });
 
   test('says what is missing after ten thousand messages', async () => {
-    const webhook = await create();
-    await publish('a.first');
-    await eventually(
-      () => posthorn.call('GET', `/api/v1/deliveries?webhook_id=${webhook.id}`),
-      ({ body }) => body.data[0]?.status === 'delivered',
-    );
     const before = firstIdAt(Date.now() - 60_000);
-    // As many rows as there would be, each a little later than the one before.
-    await database.query(
-      `INSERT INTO attempts SELECT a.tenant_id, a.environment_id,
-         (lpad(to_hex($2::bigint + n / 1000), 12, '0') || '7' || lpad(to_hex(n % 1000), 3, '0') || '8' || substr(md5(n::text), 1, 15))::uuid,
-         a.delivery_id, a.event_id, a.webhook_id, a.event_type, 2, a.trigger, a.url, a.http_method, a.request_headers,
-         a.envelope, a.response_status, a.response_headers, a.response_body, a.response_truncated, a.error_class,
-         a.error_message, a.duration_ms
-       FROM attempts a, generate_series(1, 10600) n WHERE a.webhook_id = $1`,
-      [parseId('webhook', webhook.id), Date.now() - 50_000],
-    );
+    await attemptBefore(10_600, 'a.first');
     const stream = await listen('', { 'last-event-id': before });
     const [gap] = await messages(stream, 1, 'gap');
     expect(gap?.data.reason).toBe('too_much');
@@ -610,6 +616,36 @@ describe('who may listen to what', () => {
 });
 
 describe('an open stream', () => {
+  test('of a client that does not read keeps little in memory, and is cut off', async () => {
+    const figure = async (name: string) =>
+      Number(new RegExp(`^posthorn_${name} (\\d+)$`, 'm').exec((await posthorn.call('GET', '/metrics')).text)?.[1]);
+    const cutBefore = await figure('streams_cut_total');
+    const before = firstIdAt(Date.now() - 60_000);
+    await attemptBefore(9_900, `a.${'x'.repeat(400)}`);
+    const socket = net.connect(Number(new URL(posthorn.url).port), '127.0.0.1');
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write(
+      `GET /api/v1/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${OPERATOR_KEY}\r\nLast-Event-ID: ${before}\r\n\r\n`,
+    );
+    await eventually(
+      () => figure('stream_backlog_bytes'),
+      (bytes) => bytes > 0,
+    );
+    for (let looks = 0; looks < 20; looks += 1) {
+      expect(await figure('stream_backlog_bytes')).toBeLessThanOrEqual(BACKLOG_BYTES_MAX);
+    }
+    await eventually(
+      async () => {
+        beat();
+        return figure('streams_cut_total');
+      },
+      (cut) => cut === cutBefore + 1,
+    );
+    expect(await figure('stream_backlog_bytes')).toBe(0);
+    socket.destroy();
+  });
+
   test('has heartbeats, which move the place to resume from', async () => {
     const stream = await listen();
     await eventually(
