@@ -486,6 +486,24 @@ describe('an incident', () => {
   });
 });
 
+test('a rule that cannot be looked at keeps no other one from being looked at', async () => {
+  await database.query(`
+    CREATE FUNCTION refuse_alert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused by the test'; END $$;
+    CREATE TRIGGER refuse_alert BEFORE INSERT ON alert_incidents FOR EACH ROW WHEN (NEW.rule_name = 'Broken')
+      EXECUTE FUNCTION refuse_alert()`);
+  await dying();
+  await publish();
+  await rule({ name: 'Broken' });
+  await database.query(`UPDATE alert_rules SET next_evaluation_at = now() - interval '1 hour'`);
+  await rule({ name: 'Sound' });
+  const found = await fires();
+  expect(found.map((each: { rule_name: string }) => each.rule_name)).toEqual(['Sound']);
+  // It is not forgotten either.
+  await database.query('DROP TRIGGER refuse_alert ON alert_incidents');
+  await lookNow();
+  await fires(2);
+});
+
 describe('each metric', () => {
   test('delivery_failure_rate and response times are those of the period', async () => {
     const { id: webhook_id } = await dying();
