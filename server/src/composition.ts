@@ -33,7 +33,7 @@ import { directPublish } from './events/direct-publish.ts';
 import { EventWriter } from './events/event-writer.ts';
 import { registerFilterTestRoute } from './events/filter-test.ts';
 import { type OperationalEvent, publishOperational } from './events/operational-event.ts';
-import { createOperationalEvents } from './events/operational-events.ts';
+import { startOperationalEvents } from './events/operational-events.ts';
 import { registerPublishRoutes } from './events/publish-routes.ts';
 import { Publisher } from './events/publisher.ts';
 import { findEventId } from './events/queries.ts';
@@ -133,8 +133,8 @@ export interface Composition {
   disableFailingWebhooks: (nowMs: number) => Promise<void>;
   /** Begins a round of retention; set once the node runs. */
   onRetentionAsked: { run: () => boolean };
-  /** After the engine, which may have something to tell until it has stopped. */
-  stopOperationalEvents: () => Promise<void>;
+  /** Publishes what is announced from now on. */
+  startOperationalEvents: () => { stop(): Promise<void> };
   /** Looks at alert rules from now on. */
   startAlerts: () => { stop(): Promise<void> };
 }
@@ -167,7 +167,6 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const { webhooksMax, takeEvents, admit } = limits;
   const webhookStore: WebhookStore = {
     ...{ db, clock, newId, audit, box, directory: webhooks, webhooksMax },
-    onEnabled: (webhook) => operationalEvents.webhookRecovered({ ...webhook, reason: 'enabled' }),
   };
   const { egressAllow: allow, egressProxy: proxy } = config;
   const guard = createEgressGuard({ allow, proxy, requireHttps: config.mode === 'serve', clock });
@@ -202,12 +201,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     attemptsMax: config.deadLetterThreshold,
     tenantQueueMax: config.maxQueueSize,
     soleNode: options.soleNode,
-    onGone: async (task) => {
-      const disabled = await disableWebhook(webhookStore, task, task.webhookId, 'gone');
-      if (disabled !== undefined) onDisabled(disabled);
-    },
-    onDead: (record) => operationalEvents.deliveryDead(record),
-    onRecovered: (webhook) => operationalEvents.webhookRecovered({ ...webhook, reason: 'circuit_closed' }),
+    onGone: async (task) => void (await disableWebhook(webhookStore, task, task.webhookId, 'gone')),
   });
   const writer = new EventWriter({ pool: enginePool, engine, clock, logger });
   const allowUnknownEventTypes = (tenantId: string) => {
@@ -217,8 +211,6 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       : settings.allow_unknown_event_types;
   };
   const publisher = new Publisher({ eventTypes, allowUnknownEventTypes, webhooks, engine, writer, clock, newId });
-  const operationalEvents = createOperationalEvents({ publisher, webhooks, db, clock, logger });
-  const onDisabled = operationalEvents.webhookDisabled;
 
   const capacity = new Capacity({
     ...{ db, clock, logger },
@@ -348,9 +340,9 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     stopLimits: () => limits.stop(),
     audit,
     stopDenials: denials.stop,
-    disableFailingWebhooks: (nowMs) => disableFailingWebhooks({ store: webhookStore, onDisabled }, nowMs),
+    disableFailingWebhooks: (nowMs) => disableFailingWebhooks(webhookStore, nowMs),
     onRetentionAsked,
-    stopOperationalEvents: () => operationalEvents.stop(),
+    startOperationalEvents: () => startOperationalEvents({ publisher, webhooks, db, clock, logger }),
     startAlerts: () => {
       const publish = (event: OperationalEvent) => publishOperational(publisher, event);
       const worker = startAlertWorker({ db, clock, newId, publish, logger });

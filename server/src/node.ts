@@ -15,6 +15,7 @@ import { startKeyKeeper } from './encryption/key-keeper.ts';
 import { KeyRing } from './encryption/key-ring.ts';
 import { purgeErasureJobs } from './erasure/jobs.ts';
 import { startErasureWorker } from './erasure/worker.ts';
+import { purgeAnnouncementPaces } from './events/announcement-rows.ts';
 import { purgeEventKeys } from './events/queries.ts';
 import { purgeIdempotentRequests } from './http/idempotency-queries.ts';
 import { listen } from './http/listen.ts';
@@ -78,7 +79,6 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(parts.stopAuthenticator);
     running.push(parts.stopLimits);
     running.push(parts.stopDenials);
-    running.push(parts.stopOperationalEvents);
     const source = options.masterKeys;
     const keys = await startKeyKeeper({ pool, ring, source, clock, newId: parts.newId, logger });
     running.push(() => keys.stop());
@@ -113,6 +113,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         { name: 'rollups', run: (nowMs) => purgeRollups(pool, nowMs) },
         { name: 'portal revocations', run: (nowMs) => purgePortalRevocations(db, nowMs) },
         { name: 'erasures', run: (nowMs) => purgeErasureJobs(db, nowMs) },
+        { name: 'announcement paces', run: (nowMs) => purgeAnnouncementPaces(db, nowMs) },
         { name: 'incidents', run: (nowMs) => purgeIncidents(db, nowMs) },
         { name: 'stream entries', run: (nowMs) => purgeStreamEntries(db, nowMs) },
         { name: 'failing webhooks', run: parts.disableFailingWebhooks },
@@ -127,6 +128,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     running.push(() => beforeDrained(removals.stop()));
     const erasures = startErasureWorker({ db, connection, box, audit: parts.audit, clock, logger });
     running.push(() => beforeDrained(erasures.stop()));
+    const operationalEvents = parts.startOperationalEvents();
+    running.push(() => beforeDrained(operationalEvents.stop()));
     const alerts = parts.startAlerts();
     running.push(() => beforeDrained(alerts.stop()));
     const retention = startRetention({

@@ -81,6 +81,16 @@ const fires = (count = 1, query = '') =>
   );
 /** Whatever is due is looked at again at once. */
 const lookNow = () => database.query('UPDATE alert_rules SET next_evaluation_at = now()');
+/** Resolves when the rule was looked at, from now on. */
+async function looked(id: string): Promise<void> {
+  const at = async () => (await succeed('GET', `/api/v1/alerts/rules/${id}`)).evaluated_at ?? '';
+  // One that is under way may have begun before; the next one has not.
+  for (let looks = 0; looks < 2; looks += 1) {
+    const before = await at();
+    await lookNow();
+    await eventually(at, (time) => time > before);
+  }
+}
 const told = (path: string, type: string) =>
   eventually(
     async () =>
@@ -176,6 +186,57 @@ describe('rules', () => {
     expect((await posthorn.call('PATCH', `/api/v1/alerts/rules/${own.id}`, change, as)).status).toBe(403);
   });
 
+  test.each([['10s'], ['1d'], [10], [86_400]])('have a period of 10 seconds to a day: %s', async (period) => {
+    const made = await rule({ period, name: `Every ${period}` });
+    expect(made.period).toBe(typeof period === 'string' ? period : period === 10 ? '10s' : '1d');
+    for (const beyond of [9, 86_401, 0, -10, 1.5, '0s', '86401s', '1w', '']) {
+      const answer = await posthorn.call('PATCH', `/api/v1/alerts/rules/${made.id}`, { period: beyond });
+      expect([beyond, answer.status]).toEqual([beyond, 422]);
+    }
+  });
+
+  test("another tenant's and environment's rules and incidents are answered as none", async () => {
+    const slug = `t-${newId().slice(24)}`;
+    await succeed('POST', '/api/v1/tenants', { slug, name: slug });
+    const made = await rule();
+    await dying();
+    await publish();
+    const [{ id }] = await fires();
+    const paths = [
+      ['GET', `rules/${made.id}`],
+      ['PATCH', `rules/${made.id}`],
+      ['DELETE', `rules/${made.id}`],
+      ['GET', `incidents/${id}`],
+      ['POST', `incidents/${id}/acknowledge`],
+      ['POST', `incidents/${id}/resolve`],
+    ] as const;
+    const plain = ({ status, body }: { status: number; body: { error: object } }) => [
+      status,
+      { ...body.error, request_id: '' },
+    ];
+    const strangers: Record<string, string>[] = [{ 'x-tenant-id': slug }, { 'x-environment': 'staging' }];
+    for (const headers of strangers) {
+      for (const [method, path] of paths) {
+        const body = method === 'PATCH' ? { threshold: 9 } : undefined;
+        const theirs = await posthorn.call(method, `/api/v1/alerts/${path}`, body, headers);
+        const nobodys = path.replace(/_[0-9a-z]{26}/, '_01h455vb4pex5vsknk084sn02q');
+        const none = await posthorn.call(method, `/api/v1/alerts/${nobodys}`, body);
+        expect([path, ...plain(theirs)]).toEqual([path, ...plain(none)]);
+        expect(theirs.status).toBe(404);
+      }
+      for (const list of ['rules', 'incidents', `incidents?rule_id=${made.id}`]) {
+        const listed = await posthorn.call(
+          'GET',
+          `/api/v1/alerts/${list}`,
+          undefined,
+          headers as Record<string, string>,
+        );
+        expect(listed.body.data).toEqual([]);
+      }
+    }
+    expect((await incidents())[0].status).toBe('firing');
+  });
+
   test("of another tenant's webhook are refused as of none", async () => {
     const slug = `t-${newId().slice(24)}`;
     await succeed('POST', '/api/v1/tenants', { slug, name: slug });
@@ -240,11 +301,12 @@ describe('an incident', () => {
     const [over] = await told('/team', 'alert.resolved');
     expect(over.data).toMatchObject({ incident_id: incident.id, worst_value: 2, resolution: 'recovered' });
     expect((await incidents())[0]).toMatchObject({ status: 'resolved', resolution: 'recovered' });
+    const shown = () => stream.of('alert').filter(({ data }) => data.incident_id === incident.id);
     await eventually(
-      async () => stream.of('alert').map(({ type, data }) => [type, data.incident_id]),
-      (seen) => seen.length === 2,
+      async () => shown().length,
+      (count) => count === 2,
     );
-    expect(stream.of('alert').map(({ type }) => type)).toEqual(['alert.fired', 'alert.resolved']);
+    expect(shown().map(({ type }) => type)).toEqual(['alert.fired', 'alert.resolved']);
     stream.close();
     expect(receiver.requests.filter(({ path }) => path === '/team')).toHaveLength(2);
     const paths = new Set(receiver.requests.map(({ path }) => path));
@@ -320,6 +382,82 @@ describe('an incident', () => {
     await fires(2);
   });
 
+  test('of an environment counts nothing of another one', async () => {
+    const staging = { 'x-environment': 'staging' };
+    const made = await rule();
+    await succeed('POST', '/api/v1/alerts/rules', RULE, staging);
+    const body = { name: 'W', url: `${receiver.url}/bad`, events: ['order.*'], retry_policy: { max_attempts: 1 } };
+    const { id } = await succeed('POST', '/api/v1/webhooks', body, staging);
+    await succeed('POST', '/api/v1/events', { event_type: 'order.paid', data: {} }, staging);
+    await eventually(
+      async () => (await succeed('GET', '/api/v1/alerts/incidents', undefined, staging)).data,
+      (found) => found.length === 1,
+    );
+    await looked(made.id);
+    expect(await incidents()).toEqual([]);
+    await succeed('DELETE', `/api/v1/webhooks/${id}`, undefined, staging);
+    for (const each of (await succeed('GET', '/api/v1/alerts/rules', undefined, staging)).data) {
+      await succeed('DELETE', `/api/v1/alerts/rules/${each.id}`, undefined, staging);
+    }
+  });
+
+  test('is not fired by a rate of nothing', async () => {
+    await webhook();
+    for (const each of ['delivery_failure_rate', 'response_time', 'response_time_p95']) {
+      for (const scope of ['environment', 'webhook']) {
+        const rate = { metric: each, threshold: 0.001, minimum_samples: 1, scope };
+        await looked((await rule({ ...rate, name: `${each} ${scope}` })).id);
+      }
+    }
+    expect(await incidents()).toEqual([]);
+    expect((await database.query('SELECT FROM alert_states')).rowCount).toBe(0);
+  });
+
+  test('does not live on its own deliveries, when whom it tells takes nothing', async () => {
+    const pager = await dying({ url: `${receiver.url}/bad/pager`, events: ['nothing.else'] });
+    const deaf = await rule({ name: 'Dead', action: pager.id });
+    const rates = [
+      await rule({ name: 'Rate', metric: 'delivery_failure_rate', threshold: 1, minimum_samples: 2 }),
+      await rule({ name: 'Of each', scope: 'webhook', webhook_id: pager.id }),
+    ];
+    await dying();
+    await publish();
+    await fires();
+    const dead = (type: string) =>
+      eventually(
+        async () => (await succeed('GET', `/api/v1/dead-letters?event_type=${type}`)).data,
+        (found) => found.length === 1,
+      );
+    await dead('alert.fired');
+    for (const { id } of [deaf, ...rates]) await looked(id);
+    const found = await incidents();
+    expect(found.map((each: Record<string, unknown>) => [each.rule_name, each.worst_value])).toEqual([['Dead', 1]]);
+    // What died is of long ago, but for the news of it.
+    await succeed('POST', `/api/v1/alerts/incidents/${found[0].id}/resolve`);
+    await dead('alert.resolved');
+    await database.query(
+      `DELETE FROM webhook_tallies; DELETE FROM rollup_parts; DELETE FROM rollups_minute; DELETE FROM alert_states`,
+    );
+    await looked(deaf.id);
+    expect(await incidents()).toHaveLength(1);
+    for (const type of ['alert.fired', 'alert.resolved']) await dead(type);
+  });
+
+  test('goes on by what its changed rule says, and is resolved when that watches something else', async () => {
+    const made = await rule({ name: 'Dead' });
+    await dying();
+    await publish();
+    await fires();
+    await succeed('PATCH', `/api/v1/alerts/rules/${made.id}`, { name: 'Renamed', threshold: 5 });
+    await looked(made.id);
+    // What it said when it fired stays in the incident; by the new threshold it is well since now.
+    expect((await incidents())[0]).toMatchObject({ rule_name: 'Dead', threshold: 1, status: 'firing' });
+    expect((await database.query('SELECT clear_since FROM alert_states')).rows[0].clear_since).toBeInstanceOf(Date);
+    await succeed('PATCH', `/api/v1/alerts/rules/${made.id}`, { metric: 'circuit_open' });
+    expect((await incidents())[0]).toMatchObject({ status: 'resolved', resolution: 'rule_changed' });
+    expect((await database.query('SELECT FROM alert_states')).rowCount).toBe(0);
+  });
+
   test('is resolved when its rule is switched off or deleted, and stays to be read', async () => {
     const [one, two] = [await rule({ name: 'One' }), await rule({ name: 'Two' })];
     await dying();
@@ -346,6 +484,24 @@ describe('an incident', () => {
     const [fired] = await told('/team', 'alert.fired');
     expect(fired.data.value).toBe(3);
   });
+});
+
+test('a rule that cannot be looked at keeps no other one from being looked at', async () => {
+  await database.query(`
+    CREATE FUNCTION refuse_alert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused by the test'; END $$;
+    CREATE TRIGGER refuse_alert BEFORE INSERT ON alert_incidents FOR EACH ROW WHEN (NEW.rule_name = 'Broken')
+      EXECUTE FUNCTION refuse_alert()`);
+  await dying();
+  await publish();
+  await rule({ name: 'Broken' });
+  await database.query(`UPDATE alert_rules SET next_evaluation_at = now() - interval '1 hour'`);
+  await rule({ name: 'Sound' });
+  const found = await fires();
+  expect(found.map((each: { rule_name: string }) => each.rule_name)).toEqual(['Sound']);
+  // It is not forgotten either.
+  await database.query('DROP TRIGGER refuse_alert ON alert_incidents');
+  await lookNow();
+  await fires(2);
 });
 
 describe('each metric', () => {

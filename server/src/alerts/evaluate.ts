@@ -1,5 +1,5 @@
 import type { Transaction } from 'kysely';
-import type { Database } from '../db/pool.ts';
+import { type Database, isDatabaseGone } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { IdSource } from '../kernel/ids.ts';
@@ -14,6 +14,9 @@ import { readStates, removeState, writeState } from './state-rows.ts';
 const EVERY_MS_MIN = 5_000;
 const EVERY_MS_MAX = 30_000;
 
+/** A rule that cannot be looked at, because the look takes too long for example, has its turn again after so long. */
+const FAILED_AGAIN_MS = 60_000;
+
 /** Incidents that one look at a rule may fire; the others of a landslide fire at the next looks. */
 const FIRED_MAX = 50;
 
@@ -27,22 +30,40 @@ export interface EvaluateDeps {
  * Looks at the rule that is due for the longest time; false when none is. The rule is locked meanwhile, and all that
  * follows from the look is one transaction: of several nodes one does it, and a process that is killed has done nothing.
  */
-export function evaluateNext({ db, clock, newId }: EvaluateDeps): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
-    const now = new Date(clock.now());
-    const rule = await takeDueRule(trx, now);
-    if (rule === undefined) return false;
-    await evaluate(trx, rule, now, newId);
-    const everyMs = Math.min(Math.max(rule.period_seconds * 250, EVERY_MS_MIN), EVERY_MS_MAX);
-    await trx
-      .updateTable('alert_rules')
-      .set({ evaluated_at: now, next_evaluation_at: new Date(now.getTime() + everyMs) })
-      .where('tenant_id', '=', rule.tenant_id)
-      .where('environment_id', '=', rule.environment_id)
-      .where('id', '=', rule.id)
-      .execute();
-    return true;
-  });
+export async function evaluateNext({ db, clock, newId }: EvaluateDeps): Promise<boolean> {
+  const taken: { rule?: RuleRow } = {};
+  try {
+    return await db.transaction().execute(async (trx) => {
+      const now = new Date(clock.now());
+      const rule = await takeDueRule(trx, now);
+      if (rule === undefined) return false;
+      taken.rule = rule;
+      await evaluate(trx, rule, now, newId);
+      const everyMs = Math.min(Math.max(rule.period_seconds * 250, EVERY_MS_MIN), EVERY_MS_MAX);
+      await plan(trx, rule, { evaluated_at: now, next_evaluation_at: new Date(now.getTime() + everyMs) });
+      return true;
+    });
+  } catch (error) {
+    // It would be the first in line for ever, and keep all other rules from being looked at.
+    if (taken.rule !== undefined && !isDatabaseGone(error)) {
+      await plan(db, taken.rule, { next_evaluation_at: new Date(clock.now() + FAILED_AGAIN_MS) });
+    }
+    throw error;
+  }
+}
+
+async function plan(
+  db: Database,
+  rule: RuleRow,
+  times: { evaluated_at?: Date; next_evaluation_at: Date },
+): Promise<void> {
+  await db
+    .updateTable('alert_rules')
+    .set(times)
+    .where('tenant_id', '=', rule.tenant_id)
+    .where('environment_id', '=', rule.environment_id)
+    .where('id', '=', rule.id)
+    .execute();
 }
 
 async function evaluate(trx: Transaction<Tables>, rule: RuleRow, now: Date, newId: IdSource): Promise<void> {

@@ -1,6 +1,8 @@
+import type { Transaction } from 'kysely';
 import { Type } from 'typebox';
 import { auditorOf } from '../audit/auditor.ts';
-import type { Scope } from '../http/caller.ts';
+import type { Tables } from '../db/tables.ts';
+import type { Caller, Scope } from '../http/caller.ts';
 import { filterText } from '../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
@@ -76,74 +78,69 @@ export function registerIncidentRoutes(app: HttpServer, { db, clock, newId, audi
     async ({ params: { id }, caller }) => showIncident(await require(caller, id)),
   );
 
-  app.post(
-    `${url}/:id/acknowledge`,
-    {
-      config: { permission: 'develop' },
-      schema: {
-        tags,
-        summary: 'Say that somebody looks after an incident',
-        description: 'It is resolved by itself all the same when all is well again.',
-        params,
-        response: { 200: Type.Ref('Incident') },
+  type Change = (trx: Transaction<Tables>, before: IncidentRow, caller: Caller) => Promise<IncidentRow | undefined>;
+
+  /** What a caller does to an incident, which may be done already: then it is shown as it is. */
+  const changes = (
+    done: 'acknowledged' | 'resolved',
+    path: string,
+    about: { summary: string; description: string },
+    change: Change,
+  ) =>
+    app.post(
+      `${url}/:id/${path}`,
+      {
+        config: { permission: 'develop' },
+        schema: { tags, ...about, params, response: { 200: Type.Ref('Incident') } },
       },
-    },
-    async (request) => {
-      const { caller } = request;
-      const before = await require(caller, request.params.id);
-      const now = new Date(clock.now());
-      const acknowledged = await db.transaction().execute(async (trx) => {
-        const row = await acknowledgeIncident(trx, caller, before.id, caller.actor.id, now, newId);
-        if (row !== undefined) {
-          await audit.record(trx, auditorOf(request), {
-            ...audited(row, 'acknowledged'),
-            before: { status: 'firing' },
-            after: { status: row.status },
-          });
+      async (request) => {
+        const { caller, params: of } = request;
+        const before = await require(caller, of.id);
+        const changed = await db.transaction().execute(async (trx) => {
+          const row = await change(trx, before, caller);
+          if (row !== undefined) {
+            await audit.record(trx, auditorOf(request), {
+              ...audited(row, done),
+              before: { status: before.status },
+              after: { status: row.status },
+            });
+          }
+          return row;
+        });
+        const row = changed ?? (await require(caller, of.id));
+        if (done === 'acknowledged' && row.status === 'resolved') {
+          throw conflict('incident_resolved', 'The incident is resolved already.');
         }
-        return row;
-      });
-      if (acknowledged !== undefined) return showIncident(acknowledged);
-      const row = await require(caller, request.params.id);
-      if (row.status === 'resolved') throw conflict('incident_resolved', 'The incident is resolved already.');
-      return showIncident(row);
+        return showIncident(row);
+      },
+    );
+
+  changes(
+    'acknowledged',
+    'acknowledge',
+    {
+      summary: 'Say that somebody looks after an incident',
+      description: 'It is resolved by itself all the same when all is well again.',
     },
+    (trx, before, caller) => acknowledgeIncident(trx, caller, before.id, caller.actor.id, new Date(clock.now()), newId),
   );
 
-  app.post(
-    `${url}/:id/resolve`,
-    {
-      config: { permission: 'develop' },
-      schema: {
-        tags,
-        summary: 'Resolve an incident',
-        description: 'Where it goes on all the same, it fires again after a period.',
-        params,
-        response: { 200: Type.Ref('Incident') },
-      },
-    },
-    async (request) => {
-      const { caller } = request;
-      const before = await require(caller, request.params.id);
+  changes(
+    'resolved',
+    'resolve',
+    { summary: 'Resolve an incident', description: 'Where it goes on all the same, it fires again after a period.' },
+    async (trx, before, caller) => {
       const now = new Date(clock.now());
-      const resolved = await db.transaction().execute(async (trx) => {
-        // Before the incident, as who evaluates it does. It may be gone, and then its incidents are resolved.
-        const rule = await lockRule(trx, caller, before.rule_id).catch(() => undefined);
-        const row = await resolveIncident(trx, caller, before.id, 'by_hand', now, newId);
-        if (row === undefined) return undefined;
-        const subject = row.webhook_id ?? ENVIRONMENT_SUBJECT;
-        if (rule !== undefined && (await readStates(trx, rule)).get(subject)?.incidentId === row.id) {
-          const terms = termsOf(termsOfRow(rule));
-          await writeState(trx, rule, subject, stateAfterResolving(terms, rule.period_seconds, now.getTime()));
-        }
-        await audit.record(trx, auditorOf(request), {
-          ...audited(row, 'resolved'),
-          before: { status: before.status },
-          after: { status: row.status },
-        });
-        return row;
-      });
-      return showIncident(resolved ?? (await require(caller, request.params.id)));
+      // Before the incident, as who evaluates it does. It may be gone, and then its incidents are resolved.
+      const rule = await lockRule(trx, caller, before.rule_id).catch(() => undefined);
+      const row = await resolveIncident(trx, caller, before.id, 'by_hand', now, newId);
+      if (row === undefined) return undefined;
+      const subject = row.webhook_id ?? ENVIRONMENT_SUBJECT;
+      if (rule !== undefined && (await readStates(trx, rule)).get(subject)?.incidentId === row.id) {
+        const terms = termsOf(termsOfRow(rule));
+        await writeState(trx, rule, subject, stateAfterResolving(terms, rule.period_seconds, now.getTime()));
+      }
+      return row;
     },
   );
 }

@@ -2,9 +2,13 @@ import { sql } from 'kysely';
 import { type Figures, readQueue, readWindow, readWindowByWebhook } from '../analytics/window.ts';
 import type { Database } from '../db/pool.ts';
 import type { Scope } from '../http/caller.ts';
+import type { OperationalType } from '../webhooks/operational-types.ts';
 import type { Sample } from './judge.ts';
 import type { Metric } from './metrics.ts';
 import { ENVIRONMENT_SUBJECT, type RuleRow, scopeOf } from './rule-rows.ts';
+
+/** An alert that cannot be delivered is no reason for the next one, which could not be either. */
+const OWN_TYPES = ['alert.fired', 'alert.resolved'] as const satisfies OperationalType[];
 
 /** Waiting deliveries are counted up to here. */
 const COUNTED_MAX = 100_000;
@@ -25,9 +29,9 @@ export async function measure(db: Database, rule: RuleRow, nowMs: number): Promi
     case 'queue_backlog':
       return measureBacklog(db, rule, nowMs);
     case 'webhook_disabled':
-      return countByWebhook(rule, await disabledWebhooks(db, scope));
+      return countByWebhook(rule, await webhookIds(db, scope, 'disabled'));
     case 'circuit_open':
-      return countByWebhook(rule, await openCircuits(db, scope));
+      return countByWebhook(rule, await webhookIds(db, scope, 'circuit open'));
   }
 }
 
@@ -39,10 +43,12 @@ async function measureWindow(
 ): Promise<Map<string, Sample>> {
   const [scope, window] = [scopeOf(rule), { seconds: rule.period_seconds, nowMs }];
   if (rule.scope === 'environment') {
-    return new Map([[ENVIRONMENT_SUBJECT, sampleOf(await readWindow(db, scope, window), metric)]]);
+    return new Map([
+      [ENVIRONMENT_SUBJECT, sampleOf(await readWindow(db, scope, window, { without: OWN_TYPES }), metric)],
+    ]);
   }
-  const webhookIds = rule.webhook_id === null ? await webhooksOf(db, scope) : [rule.webhook_id];
-  const figures = webhookIds.length === 0 ? [] : await readWindowByWebhook(db, scope, window, webhookIds);
+  const ids = rule.webhook_id === null ? await webhookIds(db, scope) : [rule.webhook_id];
+  const figures = ids.length === 0 ? [] : await readWindowByWebhook(db, scope, window, ids, OWN_TYPES);
   return new Map([...figures].map(([webhookId, each]) => [webhookId, sampleOf(each, metric)]));
 }
 
@@ -90,35 +96,22 @@ function countByWebhook(rule: RuleRow, webhookIds: readonly string[]): Map<strin
   return new Map(watched.map((id) => [id, { value: 1, samples: 0 }]));
 }
 
-async function webhooksOf(db: Database, scope: Scope): Promise<string[]> {
+/** Webhooks of the environment: all, or those that Posthorn has disabled, or whose circuit is not closed. */
+async function webhookIds(db: Database, scope: Scope, only?: 'disabled' | 'circuit open'): Promise<string[]> {
   const rows = await db
-    .selectFrom('webhooks')
-    .select('id')
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
+    .selectFrom('webhooks as w')
+    .select('w.id')
+    .where('w.tenant_id', '=', scope.tenantId)
+    .where('w.environment_id', '=', scope.environmentId)
+    // What a person disables is no surprise.
+    .$if(only === 'disabled', (query) =>
+      query.where('w.status', '=', 'disabled').where('w.status_reason', 'in', ['gone', 'failing']),
+    )
+    .$if(only === 'circuit open', (query) =>
+      query.innerJoin('circuits as c', (join) =>
+        join.onRef('c.tenant_id', '=', 'w.tenant_id').onRef('c.webhook_id', '=', 'w.id'),
+      ),
+    )
     .execute();
   return rows.map(({ id }) => id);
-}
-
-/** By Posthorn: what a person disables is no surprise. */
-async function disabledWebhooks(db: Database, scope: Scope): Promise<string[]> {
-  const rows = await db
-    .selectFrom('webhooks')
-    .select('id')
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
-    .where('status', '=', 'disabled')
-    .where('status_reason', 'in', ['gone', 'failing'])
-    .execute();
-  return rows.map(({ id }) => id);
-}
-
-async function openCircuits(db: Database, scope: Scope): Promise<string[]> {
-  const rows = await db
-    .selectFrom('circuits')
-    .select('webhook_id')
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
-    .execute();
-  return rows.map(({ webhook_id }) => webhook_id);
 }

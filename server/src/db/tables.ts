@@ -38,6 +38,9 @@ export interface Tables {
   alert_states: AlertStatesTable;
   alert_incidents: AlertIncidentsTable;
   stream_entries: StreamEntriesTable;
+  stream_listeners: StreamListenersTable;
+  announcements: AnnouncementsTable;
+  announcement_paces: AnnouncementPacesTable;
   rollups_minute: RollupsTable;
   rollups_hour: RollupsTable;
   rollups_day: RollupsTable;
@@ -549,6 +552,36 @@ interface StreamEntriesTable {
   webhook_id: string | null;
   for_owner: boolean;
   data: Json<unknown>;
+}
+
+interface StreamListenersTable {
+  tenant_id: string;
+  environment_id: string;
+  until: Timestamp;
+}
+
+interface AnnouncementsTable {
+  tenant_id: string;
+  environment_id: string;
+  id: Generated<number>;
+  type: string;
+  webhook_id: string;
+  webhook_name: string;
+  webhook_url: string;
+  webhook_owner: string | null;
+  occurred_at: Timestamp;
+  details: Json<unknown>;
+  due_at: ColumnType<Date | number, Date, Date>;
+  omitted_before: number | null;
+}
+
+interface AnnouncementPacesTable {
+  tenant_id: string;
+  environment_id: string;
+  subject_id: string;
+  since: Timestamp;
+  told: number;
+  omitted: number;
 }
 
 interface RollupsTable {

@@ -65,10 +65,6 @@ export interface EngineOptions {
   soleNode: boolean;
   /** A receiver answered 410: its webhook must be disabled. */
   onGone: (task: DeliveryTask) => Promise<void>;
-  /** A delivery was given up, and that is recorded. Tests are not told of. */
-  onDead?: (record: AttemptRecord) => void;
-  /** A webhook with an open circuit has taken a request: its circuit is closed. */
-  onRecovered?: (webhook: LaneKey) => void;
   /** What sends requests (HTTP); tests script it. */
   sender?: Sender;
 }
@@ -169,7 +165,6 @@ export class DeliveryEngine {
       clock,
       logger,
       onChange: (key) => this.#circuitChanged(key),
-      onRecovered: options.onRecovered,
     });
     this.#owners = new LaneOwners(pool, clock);
     this.#notices = new LaneNotices({ pool, clock, logger, owners: this.#owners });
@@ -787,8 +782,6 @@ export class DeliveryEngine {
       this.#testers.get(task.id)?.(record);
       this.#testers.delete(task.id);
     }
-    // What came of a lost lease moved nothing.
-    if (outcome.status === 'dead' && task.trigger !== 'test' && !this.#lost.has(task)) this.#options.onDead?.(record);
     if (outcome.status === 'dead' && outcome.disableWebhook) {
       this.#options.onGone(task).catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook that is gone could not be disabled');

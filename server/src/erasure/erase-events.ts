@@ -3,6 +3,7 @@ import type { Tables } from '../db/tables.ts';
 import { unparkKeys } from '../delivery/parked-keys.ts';
 import type { Scope } from '../http/caller.ts';
 import { notify } from '../tenants/queries.ts';
+import { tellOfHeldOrDiscarded } from '../webhooks/told-deliveries.ts';
 
 export interface Erased {
   attempts: number;
@@ -48,11 +49,14 @@ export async function eraseEvents(
   const ids = deliveries.rows.map(({ id }) => id);
   note(touched, deliveries.rows);
   // A test is awaited by who sent it and ends by itself.
-  const discarded = await sql`
+  const ended = await sql<{ id: string }>`
     UPDATE deliveries SET status = 'discarded', status_reason = 'payload_erased', due_at = NULL, lease_node = NULL,
       completed_at = ${now}
     WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId} AND id = ANY (${ids}::uuid[])
-      AND status IN ('pending', 'failed', 'held') AND trigger <> 'test'`.execute(trx);
+      AND status IN ('pending', 'failed', 'held') AND trigger <> 'test'
+    RETURNING id`.execute(trx);
+  const discarded = ended.rows.map(({ id }) => id);
+  await tellOfHeldOrDiscarded(trx, scope, discarded);
   await sql`
     UPDATE deliveries SET ordering_key = NULL, error_message = NULL
     WHERE tenant_id = ${tenantId} AND environment_id = ${environmentId} AND id = ANY (${ids}::uuid[])
@@ -64,10 +68,10 @@ export async function eraseEvents(
   );
   await unparkKeys(trx, scope, ids);
   const inHand = deliveries.rows.filter(({ in_hand }) => in_hand).map(({ id }) => id);
-  await tell(trx, scope, inHand, Number(discarded.numAffectedRows ?? 0) > 0);
+  await tell(trx, scope, inHand, discarded.length > 0);
   return {
     attempts: await eraseAttempts(trx, scope, ids, touched),
-    discarded: Number(discarded.numAffectedRows ?? 0),
+    discarded: discarded.length,
     deadLetters: Number(letters.numAffectedRows ?? 0),
     inHand,
     touched,

@@ -3,6 +3,7 @@ import type { Database } from '../db/pool.ts';
 import { unparkKeys } from '../delivery/parked-keys.ts';
 import type { Scope } from '../http/caller.ts';
 import { notify } from '../tenants/queries.ts';
+import { tellOfHeldOrDiscarded } from '../webhooks/told-deliveries.ts';
 
 /**
  * Removes what an event carried, and what templates made of it; its type, time and deliveries stay on record. Deliveries of it that wait or are held
@@ -52,9 +53,15 @@ export function erasePayload(
       .where('environment_id', '=', scope.environmentId)
       .where('event_id', '=', id)
       .where('due_at', 'is not', null)
-      .executeTakeFirst();
+      .returning('id')
+      .execute();
+    await tellOfHeldOrDiscarded(
+      trx,
+      scope,
+      ended.map((delivery) => delivery.id),
+    );
     // Nobody has these in hand; what waits behind one of them in an order goes on.
-    if (ended.numUpdatedRows > 0n) {
+    if (ended.length > 0) {
       await notify(trx, {
         topic: 'deliveries_cancelled',
         tenantId: scope.tenantId,
@@ -62,7 +69,7 @@ export function erasePayload(
         deliveryIds: [],
       });
     }
-    await onErase?.(trx, { discarded: Number(ended.numUpdatedRows) });
+    await onErase?.(trx, { discarded: ended.length });
     return true;
   });
 }

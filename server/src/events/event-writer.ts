@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { intArray, uuidArray } from '../db/binary-arrays.ts';
+import { intArray, textArray, uuidArray } from '../db/binary-arrays.ts';
 import type { BinaryRows } from '../db/binary-rows.ts';
 import { CopyRows } from '../db/copy-rows.ts';
 import { GroupCommit } from '../db/group-commit.ts';
@@ -21,6 +21,7 @@ import {
   HOLD_NODE,
   INSERT_ORDERED_DELIVERIES,
   NODE_IS_BURIED,
+  TELL_HELD,
 } from './sql/store-events.ts';
 
 const COMMIT_EVENTS_MAX = 500;
@@ -216,6 +217,17 @@ function filteredCounts(prepared: readonly PreparedEvent[]): Buffer[] {
   ];
 }
 
+function toldOf(tasks: readonly DeliveryTask[]): Buffer[] {
+  return [
+    uuidArray(tasks.map(({ tenantId }) => tenantId)),
+    uuidArray(tasks.map(({ environmentId }) => environmentId)),
+    uuidArray(tasks.map(({ id }) => id)),
+    uuidArray(tasks.map(({ event }) => event.uuid)),
+    uuidArray(tasks.map(({ webhookId }) => webhookId)),
+    textArray(tasks.map(({ event }) => event.type)),
+  ];
+}
+
 /** Writes events and their deliveries as the statements take them. */
 class EventRows {
   readonly #events = new CopyRows(13);
@@ -230,6 +242,7 @@ class EventRows {
     const deliveryIds: string[] = [];
     let leases = false;
     let filters = false;
+    const held: DeliveryTask[] = [];
     for (const event of prepared) {
       filters ||= event.filtered.length > 0;
       this.#addEvent(event);
@@ -237,6 +250,7 @@ class EventRows {
       for (const delivery of event.deliveries) {
         const leased = isLeased(delivery);
         leases ||= leased;
+        if (delivery.place === 'held') held.push(delivery.task);
         if (delivery.ordered) {
           this.#addDelivery(this.#ordered, delivery, leased ? nodeId : null);
           continue;
@@ -252,6 +266,7 @@ class EventRows {
     }
     if (this.#ordered.count > 0) steps.push({ ...INSERT_ORDERED_DELIVERIES, values: [this.#ordered.finish()] });
     if (filters) steps.push({ ...COUNT_FILTERED, values: filteredCounts(prepared) });
+    if (held.length > 0) steps.push({ ...TELL_HELD, values: toldOf(held) });
     if (leases) steps.unshift({ ...HOLD_NODE, values: [String(nodeId)] });
     return steps;
   }

@@ -4,7 +4,7 @@ import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
 import { firstIdAt, formatId, timeOfId } from '../kernel/ids.ts';
 
-/** Something that the live stream shows and that is no attempt. */
+/** Something that the live stream shows and that is no attempt; `webhooks/told-deliveries.ts` writes others. */
 export interface StreamEntry {
   /** UUIDv7 of the moment at which it is written: the stream runs in the order of these. */
   id: string;
@@ -54,6 +54,19 @@ export function cancelledEntry(row: Selectable<Tables['deliveries']>, id: string
 
 /** How far back a stream can be resumed. */
 export const RESUMABLE_MS = 24 * 3_600_000;
+
+/** For so long after somebody has last listened is written what only a stream tells of. It is said again each hour. */
+const LISTENED_MS = RESUMABLE_MS + 2 * 3_600_000;
+
+/** Somebody listens to an environment: from the commit on is written what only a stream tells of. */
+export async function noteListener(db: Database, { tenantId, environmentId }: Scope, nowMs: number): Promise<void> {
+  const until = new Date(nowMs + LISTENED_MS);
+  await db
+    .insertInto('stream_listeners')
+    .values({ tenant_id: tenantId, environment_id: environmentId, until })
+    .onConflict((there) => there.columns(['tenant_id', 'environment_id']).doUpdateSet({ until }))
+    .execute();
+}
 
 /** Forgets what no stream can be resumed from any more; of all tenants. */
 export async function purgeStreamEntries(db: Database, nowMs: number): Promise<void> {

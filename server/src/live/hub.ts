@@ -14,7 +14,7 @@ import { Tail } from './tail.ts';
 
 /** Streams of a tenant on one process, and of all tenants. */
 export const STREAMS_OF_TENANT_MAX = 20;
-const STREAMS_MAX = 500;
+export const STREAMS_MAX = 500;
 
 /** Bytes that wait in memory for all listeners together to read: who has most of it is cut off. */
 const BACKLOG_SUM_MAX = 33_554_432;
@@ -24,6 +24,9 @@ export const HEARTBEAT_MS = 15_000;
 
 /** Rows that a resumed stream is sent of what it missed. */
 const CAUGHT_UP_MAX = 10_000;
+
+/** So far ahead of this node's clock another node's may be; a later id is none that a stream has given. */
+const AHEAD_MS_MAX = 60_000;
 
 /** Tails and resumed streams that read from the database at the same time. */
 const READERS_MAX = 2;
@@ -144,17 +147,28 @@ export class LiveHub {
     throw new AppError({
       code: 'too_many_streams',
       status: 429,
-      message: `Too many live streams are open: a tenant has at most ${STREAMS_OF_TENANT_MAX}.`,
+      message:
+        ofTenant < STREAMS_OF_TENANT_MAX
+          ? 'Too many live streams are open on this server.'
+          : `Too many live streams are open: a tenant has at most ${STREAMS_OF_TENANT_MAX}.`,
       retryAfterSeconds: 30,
     });
   }
 
   /** Sends what was missed, page by page as it is read, and then what happens. */
   async #follow({ listener, tail }: Connection, last: string | undefined): Promise<void> {
+    try {
+      await tail.noteListener();
+    } catch {
+      // The database is away; the client comes back.
+      listener.cut();
+      return;
+    }
     let at = last === undefined || last > tail.mark ? tail.mark : last;
     const nowMs = this.#options.clock.now();
     const isTooOld = timeOfId(at) < nowMs - RESUMABLE_MS;
-    listener.begin(at, last !== undefined && !isTooOld);
+    const isOfStream = last !== undefined && timeOfId(last) < nowMs + AHEAD_MS_MAX;
+    listener.begin(at, isOfStream && !isTooOld);
     if (isTooOld) {
       listener.gap(at, tail.mark, 'too_old');
       at = tail.mark;
@@ -218,6 +232,8 @@ export class LiveHub {
     this.#cancelBeat ??= this.#options.clock.after(HEARTBEAT_MS, () => {
       this.#cancelBeat = undefined;
       for (const { listener, tail } of this.#connections) listener.beat(tail.has(listener) ? tail.mark : undefined);
+      // One that fails is repeated with the next beat.
+      for (const tail of this.#tails.values()) void tail.noteListener().catch(() => {});
       // Keys and tokens expire without a notice.
       void this.recheck();
       if (this.#connections.size > 0) this.#beatLater();

@@ -2,7 +2,7 @@ import { isFirstAttemptDue } from '../delivery/first-attempts.ts';
 import { formatId, timeOfId } from '../kernel/ids.ts';
 
 /** The states of a delivery that the stream tells of. */
-export const STREAMED_STATUSES = ['delivered', 'failed', 'dead', 'cancelled'] as const;
+export const STREAMED_STATUSES = ['delivered', 'failed', 'dead', 'cancelled', 'held', 'discarded'] as const;
 export type StreamedStatus = (typeof STREAMED_STATUSES)[number];
 
 /** What may be asked for by `types`. */
@@ -90,16 +90,40 @@ export function messageOfAttempt(row: AttemptSeen): Message {
 }
 
 export function messageOfEntry(row: EntrySeen): Message {
-  const data = row.data as { event_type?: string };
   const type = row.type as MessageType;
+  const status = STREAMED_STATUSES.find((each) => type === `delivery.${each}`);
+  const data = status === 'held' || status === 'discarded' ? toldDelivery(row, status) : row.data;
   return {
     id: row.id,
     type,
     webhookId: row.webhook_id,
     owner: row.for_owner ? row.owner : undefined,
-    eventType: data.event_type,
-    status: type === 'delivery.cancelled' ? 'cancelled' : undefined,
-    text: textOf(type, row.data),
+    eventType: (data as { event_type?: string }).event_type,
+    status,
+    text: textOf(type, data),
+  };
+}
+
+/** As `webhooks/told-deliveries.ts` writes it. */
+interface ToldDelivery {
+  delivery_id: string;
+  event_id: string;
+  event_type: string;
+  status_reason: string | null;
+  attempt: number;
+}
+
+function toldDelivery(row: EntrySeen, status: StreamedStatus) {
+  const { delivery_id, event_id, event_type, status_reason, attempt } = row.data as ToldDelivery;
+  return {
+    delivery_id: formatId('delivery', delivery_id),
+    event_id: formatId('event', event_id),
+    webhook_id: formatId('webhook', row.webhook_id ?? ''),
+    event_type,
+    status,
+    status_reason,
+    attempt,
+    at: new Date(timeOfId(row.id)).toISOString(),
   };
 }
 

@@ -30,14 +30,16 @@ export function registerStreamRoute(
         summary: 'Follow deliveries and alerts as they happen',
         description:
           'Server-sent events: `delivery.delivered`, `delivery.failed`, `delivery.dead`, `delivery.cancelled`, ' +
-          '`alert.fired`, `alert.acknowledged`, `alert.resolved`; beside them `ready` at the beginning, `gap` where ' +
+          '`delivery.held`, `delivery.discarded`, `alert.fired`, `alert.acknowledged`, `alert.resolved`; beside them `ready` at the beginning, `gap` where ' +
           'something is missing, and `end`. No payload is shown. With `Last-Event-ID` it goes on after that message, ' +
           'up to a day back. Who does not read is cut off.',
         querystring: Type.Object({
           types: filterText('Names of messages, separated by commas; `delivery` and `alert` for all of a kind.'),
           webhook_id: Type.Optional(Type.String()),
           event_type: filterText('Of deliveries: a name, or the beginning of names such as `order.*`.'),
-          status: filterText('Of deliveries, separated by commas: `delivered`, `failed`, `dead`, `cancelled`.'),
+          status: filterText(
+            'Of deliveries, separated by commas: `delivered`, `failed`, `dead`, `cancelled`, `held`, `discarded`.',
+          ),
           last_event_id: filterText('For clients that cannot send the header `Last-Event-ID`.'),
         }),
         response: {

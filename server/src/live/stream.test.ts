@@ -1,3 +1,4 @@
+import net from 'node:net';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../kernel/clock.ts';
@@ -5,7 +6,8 @@ import { createIdSource, firstIdAt, parseId } from '../kernel/ids.ts';
 import { eventually } from '../testing/eventually.ts';
 import { OPERATOR_KEY, startTestPosthorn, type TestPosthorn } from '../testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../testing/receiver.ts';
-import { HEARTBEAT_MS, STREAMS_OF_TENANT_MAX } from './hub.ts';
+import { HEARTBEAT_MS, STREAMS_MAX, STREAMS_OF_TENANT_MAX } from './hub.ts';
+import { BACKLOG_BYTES_MAX } from './listener.ts';
 import { openStream, type StreamClient } from './stream-fixture.ts';
 
 /** The system's clock, whose heartbeats come when they are told to. */
@@ -201,6 +203,148 @@ describe('the live stream', () => {
   });
 });
 
+describe('what no attempt tells of', () => {
+  /** Messages of these types as their type, event type, reason and attempts. */
+  const told = (stream: StreamClient) =>
+    [...stream.of('delivery.held'), ...stream.of('delivery.discarded')].map(({ type, data }) =>
+      [type, data.event_type, data.status_reason, data.attempt].join(' '),
+    );
+  const entries = async () => (await database.query('SELECT type FROM stream_entries')).rows.map(({ type }) => type);
+
+  test('that a delivery is held is told of, when it is published, when a node has it in hand, and of a replay', async () => {
+    const stream = await listen('?types=delivery.held');
+    await messages(stream, 1, 'ready');
+    const webhook = await create({ events: ['a.*'], owner: 'ann' });
+    const path = `/api/v1/webhooks/${webhook.id}`;
+    const event = await publish('a.sent');
+    await eventually(
+      () => posthorn.call('GET', '/api/v1/deliveries?event_type=a.sent'),
+      ({ body }) => body.data[0]?.status === 'delivered',
+    );
+    const answers: (() => void)[] = [];
+    receiver.onRequest = (request) => void answers.push(() => request.respond(200));
+    const limit = { max_concurrency: 1 };
+    expect((await posthorn.call('PATCH', path, limit)).status).toBe(200);
+    await publish('a.under-way');
+    await eventually(
+      async () => answers.length,
+      (count) => count === 1,
+    );
+    await publish('a.queued');
+    expect((await posthorn.call('POST', `${path}/pause`)).status).toBe(200);
+    for (const answer of answers) answer();
+    receiver.onRequest = (request) => request.respond(request.path === '/bad' ? 500 : 200);
+    await publish('a.born');
+    expect((await posthorn.call('POST', `/api/v1/events/${event.id}/replay`, {})).status).toBeLessThan(300);
+    await messages(stream, 3, 'delivery.held');
+    expect(told(stream).sort()).toEqual([
+      'delivery.held a.born  0',
+      'delivery.held a.queued  0',
+      'delivery.held a.sent  0',
+    ]);
+    const [born] = stream.of('delivery').filter(({ data }) => data.event_type === 'a.born');
+    expect(born).toMatchObject({ hasId: true, lastId: expect.stringMatching(/^[0-9a-f-]{13}-7[0-9a-f]{3}-[89ab]/) });
+    expect(born?.data).toEqual({
+      delivery_id: expect.stringMatching(/^dlv_/),
+      event_id: expect.stringMatching(/^evt_/),
+      webhook_id: webhook.id,
+      ...{ event_type: 'a.born', status: 'held', status_reason: null, attempt: 0, at: expect.any(String) },
+    });
+  });
+
+  test('that a delivery is discarded is told of: its webhook or payload is gone, or a transform wants none', async () => {
+    const { token } = (await posthorn.call('POST', '/api/v1/portal-tokens', { access: 'read', owner: 'ann' })).body;
+    const [stream, anns] = [
+      await listen('?status=discarded&event_type=gone.*'),
+      await listen('?status=discarded&event_type=gone.*', { authorization: `Bearer ${token}` }),
+    ];
+    for (const each of [stream, anns]) await messages(each, 1, 'ready');
+    const transformation = { enabled: true, language: 'javascript', template: '() => ({ cancel: true })' };
+    await create({ events: ['gone.unwanted'], transformation });
+    await publish('gone.unwanted');
+    const later = { deliver_at: new Date(Date.now() + 3_600_000).toISOString() };
+    const [deleted] = [
+      await create({ events: ['gone.deleted'], owner: 'ann' }),
+      await create({ events: ['gone.erased'] }),
+    ];
+    const waits = async (event_type: string) => {
+      const answer = await posthorn.call('POST', '/api/v1/events', { event_type, data: {}, ...later });
+      expect(answer.status, answer.text).toBe(202);
+      return answer.body;
+    };
+    await waits('gone.deleted');
+    const erased = await waits('gone.erased');
+    expect((await posthorn.call('DELETE', `/api/v1/webhooks/${deleted.id}`)).status).toBe(204);
+    expect((await posthorn.call('DELETE', `/api/v1/events/${erased.id}/payload`)).status).toBeLessThan(300);
+    await messages(stream, 3, 'delivery.discarded');
+    expect(told(stream).sort()).toEqual([
+      'delivery.discarded gone.deleted webhook_deleted 0',
+      'delivery.discarded gone.erased payload_erased 0',
+      'delivery.discarded gone.unwanted cancelled_by_transform 0',
+    ]);
+    await messages(anns, 1, 'delivery.discarded');
+    expect(told(anns)).toEqual(['delivery.discarded gone.deleted webhook_deleted 0']);
+    // A stream that comes back is told the same.
+    const again = await listen('?event_type=gone.*', { 'last-event-id': stream.received[0]?.lastId ?? '' });
+    await messages(again, 3, 'delivery.discarded');
+    expect(told(again).sort()).toEqual(told(stream).sort());
+  });
+
+  test('of many that one change discards the first thousand are told of', async () => {
+    const stream = await listen('?status=discarded&event_type=many.*');
+    await messages(stream, 1, 'ready');
+    const webhook = await create({ events: ['many.gone'], status: 'paused' });
+    const events = Array.from({ length: 510 }, () => ({ event_type: 'many.gone', data: {} }));
+    for (const each of [events, events]) {
+      expect((await posthorn.call('POST', '/api/v1/events/batch', { events: each })).status).toBe(202);
+    }
+    expect((await posthorn.call('DELETE', `/api/v1/webhooks/${webhook.id}`)).status).toBe(204);
+    await messages(stream, 1_000, 'delivery.discarded');
+    expect((await entries()).filter((type) => type === 'delivery.discarded').length).toBeGreaterThanOrEqual(1_000);
+    const left = await posthorn.call('GET', '/api/v1/deliveries?event_type=many.gone&status=held');
+    expect(left.body.data).toEqual([]);
+  });
+
+  test('nothing is written of it where nobody has listened for a day', async () => {
+    await database.query('DELETE FROM stream_entries; DELETE FROM stream_listeners');
+    const tenant = await makeTenant();
+    const webhook = await create({ status: 'paused' }, tenant);
+    await publish('a.held', tenant);
+    expect((await posthorn.call('DELETE', `/api/v1/webhooks/${webhook.id}`, undefined, tenant)).status).toBe(204);
+    expect(await entries()).toEqual([]);
+    // Of other tenants that are listened to it is.
+    await database.query(`DELETE FROM stream_entries`);
+    const stream = await listen('', await makeTenant());
+    await messages(stream, 1, 'ready');
+    const later = await create({ status: 'paused' }, tenant);
+    await publish('a.held', tenant);
+    await posthorn.call('DELETE', `/api/v1/webhooks/${later.id}`, undefined, tenant);
+    expect(await entries()).toEqual([]);
+    const until = await database.query('SELECT until FROM stream_listeners');
+    expect(until.rows).toHaveLength(1);
+    expect(until.rows[0].until.getTime() - Date.now()).toBeGreaterThan(86_400_000);
+  });
+});
+
+/** As many attempts as there would be, each a little later than the one before, from 50 seconds ago on. */
+async function attemptBefore(count: number, eventType: string): Promise<void> {
+  const webhook = await create();
+  await publish('a.before');
+  await eventually(
+    () => posthorn.call('GET', `/api/v1/deliveries?webhook_id=${webhook.id}`),
+    ({ body }) => body.data[0]?.status === 'delivered',
+  );
+  await database.query(
+    `INSERT INTO attempts SELECT a.tenant_id, a.environment_id,
+       (lpad(to_hex($2::bigint + n / 1000), 12, '0') || '7' || lpad(to_hex(n % 1000), 3, '0') || '8' || substr(md5(n::text), 1, 15))::uuid,
+       a.delivery_id, a.event_id, a.webhook_id, $4, 2, a.trigger, a.url, a.http_method, a.request_headers,
+       a.envelope, a.response_status, a.response_headers, a.response_body, a.response_truncated, a.error_class,
+       a.error_message, a.duration_ms
+     FROM attempts a, generate_series(1, $3::int) n WHERE a.webhook_id = $1`,
+    [parseId('webhook', webhook.id), Date.now() - 50_000, count, eventType],
+  );
+}
+
 describe('a stream that is resumed', () => {
   test('goes on after the last message that the client has, in order and without a hole', async () => {
     await create();
@@ -245,24 +389,35 @@ describe('a stream that is resumed', () => {
     await messages(stream, 1);
   });
 
+  test.each([
+    ['a word', 'nothing'],
+    ['digits', '0'.repeat(36)],
+    ['more than an id', "01a222bd-527e-7bc9-aaa6-100357e65565' OR true"],
+    ['two ids', '01a222bd-527e-7bc9-aaa6-100357e65565, 01a222bd-527e-7bc9-aaa6-100357e65565'],
+    ['a flood', 'x'.repeat(4_000)],
+  ])('is refused from what is no id of a message: %s', async (_, last) => {
+    expect((await listen('', { 'last-event-id': last })).status).toBe(400);
+  });
+
+  test('begins anew where the id is of a time to come, and says so', async () => {
+    const ahead = firstIdAt(Date.now() + 86_400_000);
+    const [stream, little] = [
+      await listen('', { 'last-event-id': ahead }),
+      // Another node's clock may be a little ahead.
+      await listen('', { 'last-event-id': firstIdAt(Date.now() + 2_000) }),
+    ];
+    await create();
+    await publish('a.next');
+    for (const each of [stream, little]) await messages(each, 1);
+    expect(stream.received[0]).toMatchObject({ type: 'ready', data: { resumed: false } });
+    expect(little.received[0]).toMatchObject({ type: 'ready', data: { resumed: true } });
+    expect(stream.lastId).toBe(stream.of('delivery').at(-1)?.lastId);
+    expect((stream.lastId ?? '') < ahead).toBe(true);
+  });
+
   test('says what is missing after ten thousand messages', async () => {
-    const webhook = await create();
-    await publish('a.first');
-    await eventually(
-      () => posthorn.call('GET', `/api/v1/deliveries?webhook_id=${webhook.id}`),
-      ({ body }) => body.data[0]?.status === 'delivered',
-    );
     const before = firstIdAt(Date.now() - 60_000);
-    // As many rows as there would be, each a little later than the one before.
-    await database.query(
-      `INSERT INTO attempts SELECT a.tenant_id, a.environment_id,
-         (lpad(to_hex($2::bigint + n / 1000), 12, '0') || '7' || lpad(to_hex(n % 1000), 3, '0') || '8' || substr(md5(n::text), 1, 15))::uuid,
-         a.delivery_id, a.event_id, a.webhook_id, a.event_type, 2, a.trigger, a.url, a.http_method, a.request_headers,
-         a.envelope, a.response_status, a.response_headers, a.response_body, a.response_truncated, a.error_class,
-         a.error_message, a.duration_ms
-       FROM attempts a, generate_series(1, 10600) n WHERE a.webhook_id = $1`,
-      [parseId('webhook', webhook.id), Date.now() - 50_000],
-    );
+    await attemptBefore(10_600, 'a.first');
     const stream = await listen('', { 'last-event-id': before });
     const [gap] = await messages(stream, 1, 'gap');
     expect(gap?.data.reason).toBe('too_much');
@@ -383,6 +538,66 @@ describe('who may listen to what', () => {
     expect((await listen('', key.headers)).status).toBe(403);
   });
 
+  test('all streams end when their tenant or environment is removed, also those of the operator', async () => {
+    const tenant = await makeTenant();
+    const slug = tenant['x-tenant-id'];
+    const key = await apiKey(tenant);
+    const added = await posthorn.call('POST', `/api/v1/tenants/${slug}/environments`, { name: 'qa' });
+    expect(added.status, added.text).toBe(201);
+    const [ofEnvironment, theirs, operators] = [
+      await listen('', { ...tenant, 'x-environment': 'qa' }),
+      await listen('', key.headers),
+      await listen('', tenant),
+    ];
+    for (const stream of [ofEnvironment, theirs, operators]) await messages(stream, 1, 'ready');
+    const ends = (...streams: StreamClient[]) =>
+      eventually(
+        async () => streams.every(({ ended }) => ended),
+        (ended) => ended,
+      );
+    const gone = await posthorn.call('DELETE', `/api/v1/tenants/${slug}/environments/qa`);
+    expect(gone.status, gone.text).toBeLessThan(300);
+    await ends(ofEnvironment);
+    expect([theirs.ended, operators.ended]).toEqual([false, false]);
+    const removed = await posthorn.call('DELETE', `/api/v1/tenants/${slug}?confirm=${slug}`);
+    expect(removed.status, removed.text).toBeLessThan(300);
+    await ends(theirs, operators);
+    for (const stream of [ofEnvironment, theirs, operators]) {
+      expect(stream.received.at(-1)).toMatchObject({ type: 'end', data: { reason: 'access_ended' } });
+    }
+  });
+
+  test('the server has five hundred streams at most, and all of them are told', async () => {
+    const tenants: Record<string, string>[] = [];
+    for (let count = 0; count < STREAMS_MAX / STREAMS_OF_TENANT_MAX; count += 1) tenants.push(await makeTenant());
+    await eventually(
+      () => posthorn.call('GET', '/metrics'),
+      ({ text }) => /^posthorn_streams_open 0$/m.test(text),
+    );
+    const streams: StreamClient[] = [];
+    for (const tenant of tenants) {
+      const places = Array.from({ length: STREAMS_OF_TENANT_MAX }, () => listen('', tenant));
+      streams.push(...(await Promise.all(places)));
+    }
+    expect(streams.filter(({ status }) => status !== 200)).toEqual([]);
+    const refused = await posthorn.call('GET', '/api/v1/stream');
+    expect([refused.status, refused.body.error.message]).toEqual([
+      429,
+      'Too many live streams are open on this server.',
+    ]);
+    for (const tenant of tenants.slice(-2)) {
+      await create({}, tenant);
+      await publish('a.all', tenant);
+    }
+    await Promise.all(streams.slice(-2 * STREAMS_OF_TENANT_MAX).map((stream) => messages(stream, 1)));
+    expect(streams.slice(0, -2 * STREAMS_OF_TENANT_MAX).flatMap((stream) => stream.of('delivery'))).toEqual([]);
+    for (const stream of streams) stream.close();
+    await eventually(
+      () => posthorn.call('GET', '/metrics'),
+      ({ text }) => /^posthorn_streams_open 0$/m.test(text),
+    );
+  }, 60_000);
+
   test('a tenant has twenty streams at most, and a place is free again when one goes', async () => {
     const tenant = await makeTenant();
     const key = await apiKey(tenant);
@@ -401,6 +616,36 @@ describe('who may listen to what', () => {
 });
 
 describe('an open stream', () => {
+  test('of a client that does not read keeps little in memory, and is cut off', async () => {
+    const figure = async (name: string) =>
+      Number(new RegExp(`^posthorn_${name} (\\d+)$`, 'm').exec((await posthorn.call('GET', '/metrics')).text)?.[1]);
+    const cutBefore = await figure('streams_cut_total');
+    const before = firstIdAt(Date.now() - 60_000);
+    await attemptBefore(9_900, `a.${'x'.repeat(400)}`);
+    const socket = net.connect(Number(new URL(posthorn.url).port), '127.0.0.1');
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write(
+      `GET /api/v1/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${OPERATOR_KEY}\r\nLast-Event-ID: ${before}\r\n\r\n`,
+    );
+    await eventually(
+      () => figure('stream_backlog_bytes'),
+      (bytes) => bytes > 0,
+    );
+    for (let looks = 0; looks < 20; looks += 1) {
+      expect(await figure('stream_backlog_bytes')).toBeLessThanOrEqual(BACKLOG_BYTES_MAX);
+    }
+    await eventually(
+      async () => {
+        beat();
+        return figure('streams_cut_total');
+      },
+      (cut) => cut === cutBefore + 1,
+    );
+    expect(await figure('stream_backlog_bytes')).toBe(0);
+    socket.destroy();
+  });
+
   test('has heartbeats, which move the place to resume from', async () => {
     const stream = await listen();
     await eventually(

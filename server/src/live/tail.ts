@@ -3,12 +3,16 @@ import type { Scope } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { firstIdAt, timeOfId } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { noteListener } from './entries.ts';
 import type { Listener } from './listener.ts';
 import type { Message } from './message.ts';
 import { type Page, readPage } from './rows.ts';
 
-/** How often is looked for what is new, while somebody listens. */
-export const POLL_MS = 500;
+/**
+ * How often is looked for what is new, while somebody listens. Where a look takes long the next one comes later: looks take
+ * a tenth of one connection's time at most.
+ */
+const POLL_MS = 500;
 
 /** What is younger is left for the next look: it may be overtaken by what another commit is about to store. */
 const SETTLE_MS = 300;
@@ -25,6 +29,8 @@ const LATE_ROWS_MAX = 2_000;
 
 /** A tail that is further behind lets go of what is between. */
 const BEHIND_MS_MAX = 60_000;
+
+const NOTED_EVERY_MS = 3_600_000;
 
 export interface TailOptions {
   db: Database;
@@ -55,6 +61,7 @@ export class Tail {
   #lateAtMs: number;
   #lateFromMs: number;
   #stopped = false;
+  #noted: { atMs: number; done: Promise<void> } | undefined;
   #cancel = () => {};
 
   constructor(scope: Scope, options: TailOptions) {
@@ -91,6 +98,20 @@ export class Tail {
     this.#cancel();
   }
 
+  /** Resolves when what only a stream tells of is being written. To be called again while somebody listens. */
+  noteListener(): Promise<void> {
+    const { db, clock } = this.#options;
+    const nowMs = clock.now();
+    if (this.#noted === undefined || nowMs - this.#noted.atMs > NOTED_EVERY_MS) {
+      const noted = { atMs: nowMs, done: noteListener(db, this.scope, nowMs) };
+      noted.done.catch(() => {
+        if (this.#noted === noted) this.#noted = undefined;
+      });
+      this.#noted = noted;
+    }
+    return this.#noted.done;
+  }
+
   /** A page of what came before, for a listener that was away. */
   read(after: string, upTo: string): Promise<Page> {
     return this.#options.reading(() => readPage(this.#options.db, this.scope, after, upTo, PAGE_ROWS));
@@ -103,10 +124,14 @@ export class Tail {
 
   async #poll(): Promise<void> {
     const { clock, logger } = this.#options;
+    const startedMs = clock.monotonicMs();
     let again = POLL_MS;
     try {
       if (await this.#readOn()) again = 0;
-      else await this.#readLate();
+      else {
+        await this.#readLate();
+        again = Math.max(POLL_MS, (clock.monotonicMs() - startedMs) * 9);
+      }
     } catch (error) {
       // What is stored once it is back may be from before.
       this.#lateAtMs = 0;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Scope } from '../http/caller.ts';
 import { formatId, parseId } from '../kernel/ids.ts';
-import { type DisabledWebhook, disableWebhook } from '../webhooks/commands.ts';
+import { disableWebhook } from '../webhooks/commands.ts';
 import { openWebhookFixture, type WebhookFixture } from '../webhooks/webhook-fixture.ts';
 import { disableFailingWebhooks } from './failing-webhooks.ts';
 
@@ -47,37 +47,36 @@ async function see(id: string, seen: { since?: number; days?: number; success?: 
   );
 }
 
-/** Runs the task as that many nodes at once; gives what each disabling told. */
-async function run(nodes = 1): Promise<DisabledWebhook[]> {
-  const told: DisabledWebhook[] = [];
+/** Runs the task as that many nodes at once; gives what is announced of it. */
+async function run(nodes = 1) {
+  await api.handle.pool.query('TRUNCATE announcements');
   const store = { ...api, db: api.handle.db };
-  const deps = { store, onDisabled: (disabled: DisabledWebhook) => told.push(disabled) };
-  await Promise.all(Array.from({ length: nodes }, () => disableFailingWebhooks(deps, api.clock.now())));
-  return told;
+  await Promise.all(Array.from({ length: nodes }, () => disableFailingWebhooks(store, api.clock.now())));
+  const announced = await api.handle.pool.query('SELECT * FROM announcements ORDER BY webhook_id');
+  return announced.rows;
 }
 
 const shownOf = async (id: string) => (await api.call(scope, 'GET', `/${formatId('webhook', id)}`)).body;
 
 describe('disabling webhooks that have failed for days', () => {
-  it('disables each once, whichever of several nodes does it, and tells only that node', async () => {
+  it('disables each once, whichever of several nodes does it, and announces it once', async () => {
     const failing = await create({ name: 'Dead' });
     const stranger = await api.addEnvironment();
     const foreign = await create({}, stranger);
     await see(failing, { since: 6 });
     await see(foreign, { since: 8 }, stranger);
     const told = await run(4);
-    expect(told.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual([
-      {
-        ...scope,
-        id: failing,
-        name: 'Dead',
-        url: 'https://e.example/hook',
-        owner: 'ann',
-        reason: 'failing',
-        failingSince: daysAgo(6),
-        disabledAt: new Date(api.clock.now()),
-      },
-      expect.objectContaining({ ...stranger, id: foreign, failingSince: daysAgo(8) }),
+    expect(told).toEqual([
+      expect.objectContaining({
+        ...{ tenant_id: scope.tenantId, environment_id: scope.environmentId, type: 'webhook.disabled' },
+        ...{ webhook_id: failing, webhook_name: 'Dead', webhook_url: 'https://e.example/hook', webhook_owner: 'ann' },
+        occurred_at: new Date(api.clock.now()),
+        details: { reason: 'failing', failing_since: daysAgo(6).toISOString() },
+      }),
+      expect.objectContaining({
+        ...{ tenant_id: stranger.tenantId, environment_id: stranger.environmentId, webhook_id: foreign },
+        details: { reason: 'failing', failing_since: daysAgo(8).toISOString() },
+      }),
     ]);
     expect(await shownOf(failing)).toMatchObject({ status: 'disabled', status_reason: 'failing', is_active: false });
     expect(await run()).toEqual([]);
@@ -127,7 +126,7 @@ describe('disabling webhooks that have failed for days', () => {
     await api.call(scope, 'POST', `/${formatId('webhook', id)}/pause`);
     await api.call(scope, 'POST', `/${formatId('webhook', id)}/enable`);
     const store = { ...api, db: api.handle.db };
-    expect(await disableWebhook(store, scope, id, 'failing')).toBeUndefined();
+    expect(await disableWebhook(store, scope, id, 'failing')).toBe(false);
     expect(await shownOf(id)).toMatchObject({ status: 'active' });
   });
 

@@ -29,11 +29,12 @@ const TABLES = [
   ...['api_key_old_secrets', 'jwt_issuers', 'rate_limits', 'daily_usage', 'audit_chains', 'audit_log'],
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
   ...['rollups_minute', 'rollups_hour', 'rollups_day'],
-  ...['alert_rules', 'alert_states', 'alert_incidents', 'stream_entries'],
+  ...['alert_rules', 'alert_states', 'alert_incidents', 'stream_entries', 'stream_listeners'],
+  ...['announcements', 'announcement_paces'],
 ];
 const RECORD_TABLES = [
   ...['events', 'event_keys', 'deliveries', 'attempts', 'dead_letters', 'idempotent_requests'],
-  ...['rollups_minute', 'rollups_hour', 'rollups_day'],
+  ...['rollups_minute', 'rollups_hour', 'rollups_day', 'announcements', 'announcement_paces'],
 ];
 
 const newId = createIdSource();
@@ -125,6 +126,11 @@ async function seedRows(tenantId: string, environmentId: string, count: number):
         VALUES (${scope}, ${id}, ${id}, 'a', 'dead_letters', 1, 60, 'alert_operations_team', 'firing', 1, 1, 1, now())`,
     sql`INSERT INTO stream_entries (tenant_id, environment_id, id, type, for_owner, data)
         VALUES (${scope}, ${id}, 'alert.fired', false, '{}')`,
+    sql`INSERT INTO stream_listeners (tenant_id, environment_id, until) VALUES (${scope}, now()) ON CONFLICT DO NOTHING`,
+    sql`INSERT INTO announcements (tenant_id, environment_id, type, webhook_id, webhook_name, webhook_url, occurred_at, details)
+        VALUES (${scope}, 'delivery.dead', ${webhookId}, 'w', 'https://example.com', now(), '{}')`,
+    sql`INSERT INTO announcement_paces (tenant_id, environment_id, subject_id, since, told, omitted)
+        VALUES (${scope}, ${webhookId}, now(), 1, 0)`,
     sql`INSERT INTO events (tenant_id, environment_id, id, event_type, occurred_at, priority, delivery_count, is_test)
         VALUES (${scope}, ${id}, 'a.b', now(), 0, 1, false)`,
     sql`INSERT INTO event_keys (tenant_id, environment_id, kind, key, event_id, body_hash, created_at)
@@ -190,7 +196,14 @@ test('a deleted tenant leaves no row, also of environments that went before it, 
   const gone = await seedTenant('gone');
   const stays = await seedTenant('stays');
   const before = await countRows(TABLES, stays.tenantId);
-  expect(before).toEqual({ ...all(TABLES, 21), tenants: 1, environments: 3, audit_chains: 1, daily_usage: 1 });
+  expect(before).toEqual({
+    ...all(TABLES, 21),
+    tenants: 1,
+    environments: 3,
+    audit_chains: 1,
+    daily_usage: 1,
+    stream_listeners: 3,
+  });
   // An environment whose row is gone and whose records were left behind.
   await handle.db
     .deleteFrom('environments')

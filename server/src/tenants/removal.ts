@@ -20,6 +20,8 @@ const SETTLE_MS = 120_000;
 const RECORDS = ['events', 'deliveries', 'attempts'] as const;
 const LEDGERS = [
   'dead_letters',
+  'announcements',
+  'announcement_paces',
   'event_keys',
   'idempotent_requests',
   'rollups_minute',

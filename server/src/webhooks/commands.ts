@@ -12,6 +12,7 @@ import type { SecretBox } from '../kernel/secret-box.ts';
 import { generateKeyPair } from '../signing/key-pairs.ts';
 import { generateSecret, secretProblem } from '../signing/secrets.ts';
 import { notify } from '../tenants/queries.ts';
+import { announce } from './announcements.ts';
 import { auditedSettings } from './audited.ts';
 import { applyChange, MANUAL } from './change.ts';
 import { resolveCircuitBreaker } from './circuit-breaker.ts';
@@ -32,6 +33,7 @@ import {
 import type { WebhookChange } from './schema.ts';
 import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
 import { BLANK_WEBHOOK, resolveSettings, type WebhookSettings, type WebhookStatus } from './settings.ts';
+import { tellOfWaiting } from './told-deliveries.ts';
 import { discardWaiting, releaseHeld } from './waiting-deliveries.ts';
 
 export interface WebhookStore {
@@ -43,8 +45,6 @@ export interface WebhookStore {
   directory: Pick<WebhookDirectory, 'invalidate'>;
   /** Webhooks that a tenant may have in all of its environments; null: as many as it likes, as without this. */
   webhooksMax?: (tenantId: string) => Promise<number | null>;
-  /** A person has enabled a webhook that Posthorn had disabled; called after the commit. */
-  onEnabled?: (webhook: Scope & { webhookId: string }) => void;
 }
 
 /** Who changes a webhook, in the tenant and environment of which it is; with an owner only that owner's. */
@@ -95,7 +95,7 @@ export async function createWebhook(
 export async function changeWebhook(store: WebhookStore, by: Changer, id: string, body: WebhookChange): Promise<void> {
   const { secret, ...settings } = body;
   if (secret !== undefined) refuseBadSecret(secret);
-  const enabled = await change(store, by, async (trx, now) => {
+  await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
     refuseBeyondOwner(by, body, row);
     const preset = await environmentPreset(trx, by);
@@ -114,12 +114,11 @@ export async function changeWebhook(store: WebhookStore, by: Changer, id: string
     if (!parksKeys(next)) await unparkKeys(trx, row.tenant_id, id);
     const [before, after] = [auditedSettings(current, preset), auditedSettings(next, preset)];
     const done = doneTo(id, 'updated');
-    const result = activated && wasDisabled(row);
+    const result = undefined;
     if (secret === undefined) return { result, done: { ...done, before, after } };
     const replaced = { before: { ...before, secret: hidden('before') }, after: { ...after, secret: hidden('after') } };
     return { result, done: { ...done, ...replaced } };
   });
-  if (enabled) store.onEnabled?.({ tenantId: by.tenantId, environmentId: by.environmentId, webhookId: id });
 }
 
 /**
@@ -136,16 +135,14 @@ export async function setWebhookStatus(
   status: WebhookStatus,
   action: 'paused' | 'resumed' | 'enabled' | 'disabled' = ACTIONS[status],
 ): Promise<void> {
-  const enabled = await change(store, by, async (trx, now) => {
+  await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
-    if (row.status === status) return { result: false };
+    if (row.status === status) return { result: undefined };
     const next = { status, reason: status === 'active' ? null : MANUAL };
     await writeStatus(trx, row, next, now);
     if (status === 'active') await activate(trx, row, now);
-    const result = status === 'active' && wasDisabled(row);
-    return { result, done: { ...doneTo(id, action), ...auditedStatus(row, next) } };
+    return { result: undefined, done: { ...doneTo(id, action), ...auditedStatus(row, next) } };
   });
-  if (enabled) store.onEnabled?.({ tenantId: by.tenantId, environmentId: by.environmentId, webhookId: id });
 }
 
 /** By Posthorn, which has told of it. */
@@ -156,44 +153,29 @@ function wasDisabled(row: WebhookRow): boolean {
 /** Why Posthorn disables a webhook: its receiver answered 410, or has failed for days. */
 export type DisableReason = 'gone' | 'failing';
 
-/** A webhook that Posthorn has disabled. */
-export interface DisabledWebhook extends Scope {
-  /** UUID. */
-  id: string;
-  name: string;
-  url: string;
-  owner: string | null;
-  reason: DisableReason;
-  /** null unless the reason is `failing`. */
-  failingSince: Date | null;
-  disabledAt: Date;
-}
-
 /**
  * Disables a webhook because of what its receiver answers; `reason` is kept as its `status_reason`. Changes nothing
  * when it is gone or not active, since a person's choice stands, nor when it is no longer failing.
  *
- * Returns what it did; undefined when it changed nothing. Of several calls at once one has changed it.
+ * Returns whether it did: of several calls at once one has. That is announced with the change.
  */
 export async function disableWebhook(
   store: WebhookStore,
   scope: Scope,
   id: string,
   reason: DisableReason,
-): Promise<DisabledWebhook | undefined> {
+): Promise<boolean> {
   return change(store, bySystem(scope), async (trx, now) => {
     const row = await lockWebhook(trx, scope, id);
-    if (row?.status !== 'active') return { result: undefined };
-    const { tenant_id: tenantId, environment_id: environmentId, name, url, owner } = row;
+    if (row?.status !== 'active') return { result: false };
     const failingSince =
-      reason === 'failing' ? failingTooLongSince(await readHealth(trx, tenantId, id), now.getTime()) : null;
-    if (failingSince === undefined) return { result: undefined };
+      reason === 'failing' ? failingTooLongSince(await readHealth(trx, scope.tenantId, id), now.getTime()) : null;
+    if (failingSince === undefined) return { result: false };
     const next = { status: 'disabled', reason } as const;
     await writeStatus(trx, row, next, now);
-    return {
-      result: { tenantId, environmentId, id, name, url, owner, reason, failingSince, disabledAt: now },
-      done: { ...doneTo(id, 'disabled'), ...auditedStatus(row, next) },
-    };
+    const details = { reason, failing_since: failingSince?.toISOString() ?? null };
+    await announce(trx, { ...scope, id }, 'webhook.disabled', now, details);
+    return { result: true, done: { ...doneTo(id, 'disabled'), ...auditedStatus(row, next) } };
   });
 }
 
@@ -202,6 +184,7 @@ export async function deleteWebhook(store: WebhookStore, by: Changer, id: string
   await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
     await store.box.learn(sealedIn(row));
+    await tellOfWaiting(trx, { tenantId: row.tenant_id, environmentId: row.environment_id }, id);
     await discardWaiting(trx, row.tenant_id, id, now);
     await trx
       .deleteFrom('webhook_totals')
@@ -290,6 +273,9 @@ async function activate(trx: Transaction<Tables>, row: WebhookRow, now: Date): P
   await releaseHeld(trx, tenantId, webhookId, now);
   await closeCircuit(trx, row);
   await forgetStreak(trx, tenantId, webhookId);
+  if (wasDisabled(row)) {
+    await announce(trx, { tenantId, environmentId, id: webhookId }, 'webhook.recovered', now, { reason: 'enabled' });
+  }
   await notify(trx, { topic: 'webhook_resumed', tenantId, environmentId, webhookId });
 }
 

@@ -18,12 +18,6 @@ export function asksFor(events: readonly string[], type: OperationalType): boole
   return patternsMatching(type).some((pattern) => pattern !== '*' && events.includes(pattern));
 }
 
-/** Whether an event is, by its type, one of Posthorn's own. */
-export function isOperationalType(type: string): boolean {
-  const known: readonly string[] = OPERATIONAL_TYPES;
-  return known.includes(type);
-}
-
 /** Whether a pattern is one that operational events are asked for with. */
 export function isOperationalPattern(pattern: string): boolean {
   return OPERATIONAL_TYPES.some((type) => asksFor([pattern], type));

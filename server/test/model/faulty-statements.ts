@@ -33,6 +33,7 @@ export const STEPS: Record<string, FaultyStatement> = {
   'copy-…': 'store-events',
   'insert-ordered-deliveries': 'store-events',
   'count-filtered': 'store-events',
+  'tell-held': 'store-events',
   'forget-attempts': 'record-attempts',
   'record-outcomes-…': 'record-attempts',
   'record-successes-…': 'record-attempts',

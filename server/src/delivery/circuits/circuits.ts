@@ -24,8 +24,6 @@ export interface CircuitsOptions {
   logger: Logger;
   /** A circuit opened, closed, or may be probed at another time; also when another node did it. */
   onChange: (lane: LaneKey) => void;
-  /** A probe of this node has closed a circuit. */
-  onRecovered?: ((lane: LaneKey) => void) | undefined;
 }
 
 /** What an attempt showed, for the circuit of its webhook. */
@@ -120,10 +118,7 @@ export class Circuits {
     if (circuit !== undefined) {
       if (!probe) return;
       if (failed) this.#open(lane, breaker, 'probe_failed');
-      else {
-        this.#close(lane);
-        this.#options.onRecovered?.(lane);
-      }
+      else this.#close(lane);
       return;
     }
     const nowMs = this.#options.clock.monotonicMs();

@@ -1,3 +1,5 @@
+import { ANNOUNCED_COLUMNS } from '../../webhooks/announcements.ts';
+
 /**
  * Statements on `circuits`: the circuits that are not closed. Times are the database's, so that clocks of nodes may
  * differ. Those that change a circuit tell every node in the same commit: no node can miss what is stored.
@@ -48,11 +50,18 @@ WITH changed AS (
 ${TELL_CHANGED}`,
 } as const;
 
-/** $1 tenant, $2 webhook, $3 notice. */
+/** Closes a circuit, and announces that its webhook has recovered. $1 tenant, $2 webhook, $3 notice. */
 export const CLOSE_CIRCUIT = {
   name: 'close-circuit',
   text: `
-WITH changed AS (DELETE FROM circuits WHERE tenant_id = $1 AND webhook_id = $2 RETURNING webhook_id)
+WITH changed AS (DELETE FROM circuits WHERE tenant_id = $1 AND webhook_id = $2 RETURNING tenant_id, webhook_id),
+announced AS (
+  INSERT INTO announcements (${ANNOUNCED_COLUMNS})
+  SELECT
+    w.tenant_id, w.environment_id, 'webhook.recovered', w.id, w.name, w.url, w.owner, date_trunc('milliseconds', now()),
+    '{"reason":"circuit_closed"}'
+  FROM changed c JOIN webhooks w ON w.tenant_id = c.tenant_id AND w.id = c.webhook_id
+)
 ${TELL_CHANGED}`,
 } as const;
 

@@ -1,6 +1,7 @@
 import { sql, type Transaction } from 'kysely';
 import type { Tables } from '../../db/tables.ts';
 import type { Scope } from '../../http/caller.ts';
+import { tellOfHeldOrDiscarded } from '../../webhooks/told-deliveries.ts';
 
 /** A delivery to make for an event that was published before. */
 export interface NewReplay {
@@ -55,4 +56,6 @@ export async function addReplays(
       ${replays.map(({ priority }) => priority)}::smallint[],
       ${replays.map(({ orderingKey }) => orderingKey)}::text[], ${replays.map(({ held }) => held)}::bool[]
     ) AS r (id, event_id, webhook_id, event_type, priority, ordering_key, held)`.execute(trx);
+  const held = replays.filter((each) => each.held).map(({ id }) => id);
+  await tellOfHeldOrDiscarded(trx, scope, held);
 }

@@ -6,6 +6,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import { formatId, type IdSource } from '../../kernel/ids.ts';
 import type { Logger } from '../../kernel/logger.ts';
 import { notify } from '../../tenants/queries.ts';
+import { tellOfHeldOrDiscarded } from '../../webhooks/told-deliveries.ts';
 import { statusesAllowing } from '../transitions.ts';
 import { addReplays, holdPayloads } from './add-replays.ts';
 import { filterOf, type JobRow, UNFINISHED } from './jobs.ts';
@@ -184,14 +185,17 @@ export async function resume(
   if (resumed.length === 0) return;
   const ids = (held: boolean) => resumed.filter((each) => each.held === held).map(({ candidate }) => candidate.id);
   for (const held of [false, true]) {
-    await sql`
+    const moved = await sql<{ id: string }>`
       UPDATE deliveries SET
         status = CASE WHEN ${held}::bool THEN 'held' WHEN attempt_count > 0 THEN 'failed' ELSE 'pending' END,
         status_reason = NULL, trigger = 'replay', completed_at = NULL,
         due_at = CASE WHEN ${held}::bool THEN 'infinity' ELSE ${now}::timestamptz END
       WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
         AND id = ANY (${ids(held)}::uuid[])
-        AND status = ANY (${statusesAllowing('replay')}::text[]) AND trigger <> 'test'`.execute(trx);
+        AND status = ANY (${statusesAllowing('replay')}::text[]) AND trigger <> 'test'
+      RETURNING id`.execute(trx);
+    const movedIds = moved.rows.map(({ id }) => id);
+    if (held) await tellOfHeldOrDiscarded(trx, scope, movedIds);
   }
   await sql`
     DELETE FROM dead_letters WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}

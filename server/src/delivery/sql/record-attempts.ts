@@ -1,3 +1,5 @@
+import { ANNOUNCED_COLUMNS, deathIsAskedFor } from '../../webhooks/announcements.ts';
+import { OPERATIONAL_TYPES } from '../../webhooks/operational-types.ts';
 import { ATTEMPT_CODE, SUCCESS_CODE } from '../attempt-codes.ts';
 
 /**
@@ -5,6 +7,8 @@ import { ATTEMPT_CODE, SUCCESS_CODE } from '../attempt-codes.ts';
  *
  * - An attempt is stored even when the lease was lost meanwhile; its delivery is then left to the new holder.
  * - Dead letters and tallies come from the deliveries that really moved, so doing it again counts nothing twice.
+ * - Where somebody asks for it, a death is announced in the same statement: its event is published from there, whoever is
+ *   killed when. Of a delivery of Posthorn's own events there is none, since it would be the cause of the next.
  * - A success at the failover URL is none of the webhook itself, and a fault of ours no failure.
  * - A key whose delivery ended dead is parked where the webhook wants it, and goes on when that delivery ends otherwise.
  *   What was erased meanwhile parks nothing, since it can never be delivered; whoever is just erasing it goes first or
@@ -98,6 +102,18 @@ buried AS (
   SELECT tenant_id, environment_id, id, event_id, webhook_id, event_type, status_reason, number, ended_at
   FROM moved WHERE status = 'dead' AND trigger <> 'test'
   ON CONFLICT DO NOTHING
+),
+announced AS (
+  INSERT INTO announcements (${ANNOUNCED_COLUMNS})
+  SELECT
+    m.tenant_id, m.environment_id, 'delivery.dead', w.id, w.name, w.url, w.owner, m.ended_at,
+    jsonb_build_object(
+      'delivery_id', m.id, 'event_id', m.event_id, 'event_type', m.event_type, 'reason', m.status_reason,
+      'attempt_count', m.number, 'response_status', m.response_status, 'error_class', m.error_class
+    )
+  FROM moved m JOIN webhooks w ON w.tenant_id = m.tenant_id AND w.id = m.webhook_id
+  WHERE m.status = 'dead' AND m.trigger <> 'test' AND m.event_type <> ALL ('{${OPERATIONAL_TYPES}}')
+    AND ${deathIsAskedFor('m')}
 )`;
 
 /**

@@ -1,3 +1,5 @@
+import { tellOfDeliveries } from '../../webhooks/told-deliveries.ts';
+
 /** Statements on the rows of `deliveries` that this node takes into its hands or gives back. */
 
 /**
@@ -321,8 +323,11 @@ WITH given_up AS (
   FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[])
     AS i (tenant_id, environment_id, id, status, status_reason, due_at, completed_at)
   WHERE d.tenant_id = i.tenant_id AND d.environment_id = i.environment_id AND d.id = i.id AND d.lease_node = $1
-  RETURNING d.tenant_id, d.webhook_id, d.ordering_key, d.id, d.status
-)
+  RETURNING
+    d.tenant_id, d.environment_id, d.webhook_id, d.ordering_key, d.id, d.event_id, d.event_type, d.status, d.status_reason,
+    d.attempt_count
+),
+told AS (${tellOfDeliveries('given_up')})
 DELETE FROM parked_keys k USING given_up g
 WHERE g.status = 'discarded' AND g.ordering_key IS NOT NULL
   AND k.tenant_id = g.tenant_id AND k.webhook_id = g.webhook_id AND k.ordering_key = g.ordering_key

@@ -1,3 +1,5 @@
+import { tellOfDeliveries } from '../../webhooks/told-deliveries.ts';
+
 /**
  * What stores events and their deliveries, in this order and in one transaction. A delivery that this node will send at
  * once is inserted leased (`lease_node` set, `due_at` null), so the happy path needs no claim and never enters the index
@@ -44,6 +46,20 @@ COPY ${table} (
 export const COUNT_FILTERED = {
   name: 'count-filtered',
   text: 'INSERT INTO filtered_tallies (tenants, webhooks, counts) VALUES ($1::uuid[], $2::uuid[], $3::int[])',
+} as const;
+
+/**
+ * Deliveries that are held from the beginning, for the live stream. $1 tenants, $2 environments, $3 deliveries, $4 events,
+ * $5 webhooks, $6 event types.
+ */
+export const TELL_HELD = {
+  name: 'tell-held',
+  text: `
+WITH held AS (
+  SELECT *, 'held' AS status, NULL AS status_reason, 0 AS attempt_count
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[])
+    AS h (tenant_id, environment_id, id, event_id, webhook_id, event_type)
+)${tellOfDeliveries('held')}`,
 } as const;
 
 /** Each gets the next place in its order. $1: the deliveries. */
