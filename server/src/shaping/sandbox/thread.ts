@@ -19,6 +19,9 @@ if (givesWay && process.platform === 'linux') setPriority(0, 5);
 /** A thread whose engine has grown to this is replaced, since its memory never shrinks. */
 const MEMORY_BYTES_KEPT = 32 * 1024 * 1024;
 
+/** A run that makes it grow by so much is one that threads are replaced for. */
+const GROWTH_BYTES_MAX = 16 * 1024 * 1024;
+
 /** What is done is told at the latest after this, also when more of the same message is still to do. */
 const TELL_EVERY_MS = 5;
 
@@ -66,14 +69,16 @@ async function takeWork({ programs: told, forget, jobs }: Work): Promise<void> {
 
 function take(job: Job): Done {
   const startedMs = performance.now();
+  const bytesBefore = jinja.memoryBytes;
   Atomics.store(running, 0, job.number);
   const done =
     job.kind === 'run'
       ? ({ number: job.number, kind: 'run', result: run(job.key, job) } as const)
       : ({ number: job.number, kind: 'check', fault: check(job.program) } as const);
   Atomics.store(running, 0, 0);
-  if (jinja.memoryBytes > MEMORY_BYTES_KEPT) spent = true;
-  return { ...done, tookMs: performance.now() - startedMs };
+  const { memoryBytes } = jinja;
+  if (memoryBytes > MEMORY_BYTES_KEPT) spent = true;
+  return { ...done, tookMs: performance.now() - startedMs, isWide: memoryBytes - bytesBefore > GROWTH_BYTES_MAX };
 }
 
 function run(key: string, { input }: Extract<Job, { kind: 'run' }>): RunResult {
@@ -121,5 +126,3 @@ function faultOf(error: unknown): ProgramFault {
   spent = true;
   return { kind: 'limit', message: 'It takes too much memory, or more depth than there is.' };
 }
-
-tell({ ready: true });
