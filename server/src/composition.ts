@@ -271,7 +271,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     databaseOutage,
     processes: () => wholeProgram?.processes(),
   });
-  const metrics = registerMetricsRoute(http, { engine, writer, live, capacity, wholeProgram: wholeProgram?.metrics });
+  const metrics = registerMetricsRoute(http, {
+    ...{ engine, writer, live, capacity, sandbox },
+    wholeProgram: wholeProgram?.metrics,
+  });
   registerTenantRoutes(http, { db, clock, newId, audit, onChange: applyChange });
   registerApiKeyRoutes(http, { db, clock, newId, audit, box, onChange: applyChange });
   registerPortalTokenRoutes(http, { db, clock, audit, box, onChange: applyChange });
