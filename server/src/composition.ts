@@ -287,7 +287,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerImportRoute(http, { db, clock, audit, onChange: applyChange });
   registerDocumentRoutes(http, { db, userAgent });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf, sandbox });
-  registerTemplateRoutes(http, { ...webhookStore, eventTypes, maskerOf, sandbox });
+  registerTemplateRoutes(http, { ...webhookStore, eventTypes, maskerOf, sandbox, guard });
   registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(
     http.server,
