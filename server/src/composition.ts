@@ -263,7 +263,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     databaseOutage,
     processes: () => wholeProgram?.processes(),
   });
-  const metrics = registerMetricsRoute(http, { engine, writer, live, capacity, wholeProgram: wholeProgram?.metrics });
+  const metrics = registerMetricsRoute(http, {
+    ...{ engine, writer, live, capacity, sandbox },
+    wholeProgram: wholeProgram?.metrics,
+  });
   registerTenantRoutes(http, { db, clock, newId, audit, onChange: applyChange });
   registerApiKeyRoutes(http, { db, clock, newId, audit, box, onChange: applyChange });
   registerPortalTokenRoutes(http, { db, clock, audit, box, onChange: applyChange });
@@ -276,7 +279,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   registerImportRoute(http, { db, clock, audit, onChange: applyChange });
   registerDocumentRoutes(http, { db, userAgent });
   registerWebhookRoutes(http, { ...webhookStore, guard, eventTypes, tenants, maskerOf, sandbox });
-  registerTemplateRoutes(http, { ...webhookStore, eventTypes, maskerOf, sandbox });
+  registerTemplateRoutes(http, { ...webhookStore, eventTypes, maskerOf, sandbox, guard });
   registerPublishRoutes(http, { publisher, clock, takeEvents });
   const direct = new DirectServer(
     http.server,

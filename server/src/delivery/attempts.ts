@@ -200,10 +200,11 @@ export class Attempts {
     this.#fail(sent, 'internal', 'The request could not be built.');
   }
 
-  /** There was no request. */
+  /** There was no request, not to a URL that a transform gave either. */
   #fail(sent: Sent, errorClass: 'blocked' | 'internal' | 'template', message: string): void {
     const result: Failure = { kind: 'failed', errorClass, message };
-    sent.onEnd(this.#end({ ...sent, recordedHeaders: [], recordedBody: null }, result, 0));
+    const url = sent.route.kind === 'failover' ? sent.url : sent.target.url;
+    sent.onEnd(this.#end({ ...sent, url, recordedHeaders: [], recordedBody: null }, result, 0));
   }
 
   #end(sent: Sent, result: AttemptResult, durationMs: number): AttemptEnd {

@@ -3,16 +3,9 @@ import { formatId } from '../kernel/ids.ts';
 import { MASK } from '../masking/rules.ts';
 import { shapeForm, spellBody } from '../shaping/body-form.ts';
 import type { ShapedBody } from '../shaping/envelopes.ts';
-import { ProgramError } from '../shaping/program.ts';
 import { authHeaderNameOf } from '../webhooks/auth/credentials.ts';
-import {
-  HEADERS_MAX,
-  type HeaderList,
-  headerProblem,
-  maskHeaders,
-  pairs,
-  SET_BY_POSTHORN,
-} from '../webhooks/headers.ts';
+import { type HeaderList, maskHeaders, pairs } from '../webhooks/headers.ts';
+import { readShapedHeaders } from '../webhooks/shaped-headers.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { type Batch, batchBody } from './batch.ts';
 import type { OutgoingRequest } from './sender.ts';
@@ -160,7 +153,7 @@ function shapedHeaders(target: WebhookTarget, own: readonly string[], given: rea
   const taken = new Set(pairs(own).map(([name]) => name.toLowerCase()));
   const authHeader = authHeaderNameOf(target.credentials);
   if (authHeader !== undefined) taken.add(authHeader.toLowerCase());
-  const made = readHeaders(given, taken);
+  const made = readShapedHeaders(given, taken);
   const others = (headers: HeaderList) =>
     pairs(headers)
       .filter(([name]) => !made.has(name.toLowerCase()))
@@ -172,25 +165,6 @@ function shapedHeaders(target: WebhookTarget, own: readonly string[], given: rea
     sent: [...userAgent, ...others(target.customHeaders), ...list, ...sent],
     recorded: jsonMembers([...userAgent, ...others(target.maskedHeaders), ...maskHeaders(list), ...recorded]),
   };
-}
-
-/** By their names in lower case; the last of a name counts, and one whose value is empty is left out. */
-function readHeaders(given: readonly string[], taken: ReadonlySet<string>): Map<string, [string, string]> {
-  const made = new Map<string, [string, string]>();
-  for (const [name, text] of pairs(given)) {
-    const value = text.trim();
-    const path = `headers.${name.slice(0, 100)}`;
-    const problem = taken.has(name.toLowerCase()) ? SET_BY_POSTHORN : headerProblem(name, value);
-    if (problem !== undefined) {
-      throw new ProgramError({ kind: 'output', message: `A header cannot be sent: it ${problem}.`, path });
-    }
-    if (value === '') made.delete(name.toLowerCase());
-    else made.set(name.toLowerCase(), [name, value]);
-  }
-  if (made.size > HEADERS_MAX) {
-    throw new ProgramError({ kind: 'limit', message: `There are more than ${HEADERS_MAX} headers.` });
-  }
-  return made;
 }
 
 /** The headers that are the same for all requests to a webhook, and as members of the JSON object that is recorded. */

@@ -1,6 +1,7 @@
 import { sql, type Transaction } from 'kysely';
 import type { Tables } from '../db/tables.ts';
 import { unparkKeys } from '../delivery/parked-keys.ts';
+import { URL_WITHOUT_PATH } from '../delivery/sql/url-without-path.ts';
 import type { Scope } from '../http/caller.ts';
 import { notify } from '../tenants/queries.ts';
 import { tellOfHeldOrDiscarded } from '../webhooks/told-deliveries.ts';
@@ -86,7 +87,7 @@ function note(touched: Set<string>, rows: readonly Touched[]): void {
   for (const { table } of rows) touched.add(table);
 }
 
-/** Headers, bodies and error texts of all attempts of deliveries; gives the number of those that had some. */
+/** Headers, bodies and error texts, and URLs that a transform may have made, of all attempts of deliveries; gives the number of those that had some. */
 export async function eraseAttempts(
   trx: Transaction<Tables>,
   scope: Scope,
@@ -95,7 +96,7 @@ export async function eraseAttempts(
 ): Promise<number> {
   const erased = await sql<Touched>`
     UPDATE attempts SET request_headers = '{}', response_headers = NULL, response_body = NULL, error_message = NULL,
-      request_body = NULL
+      request_body = NULL, url = CASE WHEN request_body IS NULL THEN url ELSE ${sql.raw(URL_WITHOUT_PATH)} END
     WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
       AND delivery_id = ANY (${[...deliveryIds]}::uuid[])
       AND (request_headers <> '{}' OR response_headers IS NOT NULL OR response_body IS NOT NULL

@@ -1,12 +1,15 @@
+import { sql } from 'kysely';
 import type { Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import { unparkKeys } from '../delivery/parked-keys.ts';
+import { URL_WITHOUT_PATH } from '../delivery/sql/url-without-path.ts';
 import type { Scope } from '../http/caller.ts';
 import { notify } from '../tenants/queries.ts';
 import { tellOfHeldOrDiscarded } from '../webhooks/told-deliveries.ts';
 
 /**
- * Removes what an event carried, and what templates made of it; its type, time and deliveries stay on record. Deliveries of it that wait or are held
+ * Removes what an event carried, and what templates made of it, the URL of a request but for its host among it; its type,
+ * time and deliveries stay on record. Deliveries of it that wait or are held
  * end as discarded in the same commit; one that a node has in memory may still be sent. An ordering key that a dead one
  * of them parks goes on. Gives false for an event that is not there.
  */
@@ -28,7 +31,7 @@ export function erasePayload(
     if (erased.numUpdatedRows === 0n) return false;
     await trx
       .updateTable('attempts')
-      .set({ request_body: null, request_headers: '{}' })
+      .set({ request_body: null, request_headers: '{}', url: sql<string>`${sql.raw(URL_WITHOUT_PATH)}` })
       .where('tenant_id', '=', scope.tenantId)
       .where('environment_id', '=', scope.environmentId)
       .where('event_id', '=', id)

@@ -5,6 +5,7 @@ import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { EventWriter } from '../events/event-writer.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { LiveHub } from '../live/hub.ts';
+import type { Sandbox } from '../shaping/sandbox/sandbox.ts';
 import { type MetricsSnapshot, ProgramMetrics, registerMetricsRoute } from './metrics.ts';
 
 /** The metrics of a process with these gauges. */
@@ -17,8 +18,13 @@ function metricsOf(gauges: DeliveryEngine['gauges']): Promise<MetricsSnapshot> {
   const live = { figures: { open: 1, cut: 2, backlogBytes: 3 } } as LiveHub;
   const capacity = { isRaised: true } as Capacity;
   const writer = { accepted: 7 } as EventWriter;
+  const results = { ok: 9, syntax: 0, failed: 1, limit: 2, output: 0, unavailable: 0 };
+  const sandbox: Pick<Sandbox, 'counters' | 'gauges'> = {
+    counters: { results, runMs: 1_500, killed: 1, ended: 2 },
+    gauges: { waiting: 4, threads: 2 },
+  };
   const app = Fastify() as unknown as HttpServer;
-  return registerMetricsRoute(app, { engine, writer, live, capacity, wholeProgram: undefined })();
+  return registerMetricsRoute(app, { engine, writer, live, capacity, sandbox, wholeProgram: undefined })();
 }
 
 test('of several processes, what each has is added up, and what each knows of all is counted once', async () => {
@@ -39,4 +45,10 @@ test('of several processes, what each has is added up, and what each knows of al
   expect(value('posthorn_payload_bytes')).toBe(800);
   expect(value('posthorn_circuits_open')).toBe(3);
   expect(value('posthorn_lanes')).toBe(6);
+  expect(value('posthorn_template_runs_total{result="ok"}')).toBe(18);
+  expect(value('posthorn_template_runs_total{result="limit"}')).toBe(4);
+  expect(value('posthorn_template_run_seconds_total')).toBe(3);
+  expect(value('posthorn_template_runs_waiting')).toBe(8);
+  expect(value('posthorn_template_threads')).toBe(4);
+  expect(value('posthorn_template_threads_ended_total')).toBe(4);
 });

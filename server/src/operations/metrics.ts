@@ -4,6 +4,7 @@ import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { EventWriter } from '../events/event-writer.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { LiveHub } from '../live/hub.ts';
+import { RUN_OUTCOMES, type Sandbox } from '../shaping/sandbox/sandbox.ts';
 
 /** The metrics of one process, as they travel between processes. */
 export type MetricsSnapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>;
@@ -20,10 +21,11 @@ export function registerMetricsRoute(
     writer: EventWriter;
     live: LiveHub;
     capacity: Capacity;
+    sandbox: Pick<Sandbox, 'counters' | 'gauges'>;
     wholeProgram: (() => Promise<string>) | undefined;
   },
 ): () => Promise<MetricsSnapshot> {
-  const { engine, writer, live, capacity } = deps;
+  const { engine, writer, live, capacity, sandbox } = deps;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'posthorn_' });
 
@@ -103,6 +105,7 @@ export function registerMetricsRoute(
     () => engine.gauges.lanes,
     'max',
   );
+  registerSandboxMetrics(registry, sandbox);
 
   app.get(
     '/metrics',
@@ -113,6 +116,39 @@ export function registerMetricsRoute(
     },
   );
   return () => registry.getMetricsAsJSON();
+}
+
+/** Of templates and transforms. A program that takes the others' time shows in what waits, and in threads that ended. */
+function registerSandboxMetrics(registry: Registry, { counters, gauges }: Pick<Sandbox, 'counters' | 'gauges'>): void {
+  new Counter({
+    name: 'posthorn_template_runs_total',
+    help: 'Runs of templates and transforms by result: ok, or the kind of their fault.',
+    labelNames: ['result'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const result of RUN_OUTCOMES) this.inc({ result }, counters.results[result]);
+    },
+  });
+  counter(
+    registry,
+    'posthorn_template_run_seconds_total',
+    'Time that templates and transforms ran, without what they waited for their turn.',
+    () => counters.runMs / 1000,
+  );
+  gauge(
+    registry,
+    'posthorn_template_runs_waiting',
+    'Runs and checks of templates and transforms that wait for their turn, or are under way.',
+    () => gauges.waiting,
+  );
+  gauge(registry, 'posthorn_template_threads', 'Threads that run templates and transforms.', () => gauges.threads);
+  counter(
+    registry,
+    'posthorn_template_threads_ended_total',
+    'Threads that ended, because a template or transform hung, broke them or used up their memory.',
+    () => counters.ended,
+  );
 }
 
 /**

@@ -166,21 +166,25 @@ test('what a template made of an event goes with its payload, from attempts of a
   const later = await addEvent(scope, 0);
   await client.query(`UPDATE attempts SET event_id = $1, delivery_id = $1 WHERE id = $2`, [blanked, later]);
   await client.query(
-    `UPDATE attempts SET request_body = 'made', request_headers = '{"x-mail":"made"}' WHERE id = ANY ($1)`,
+    `UPDATE attempts SET request_body = 'made', request_headers = '{"x-mail":"made"}', url = 'https://a.example/made?m=1'
+     WHERE id = ANY ($1)`,
     [[blanked, waiting, later]],
   );
-  await client.query(`UPDATE attempts SET request_headers = '{"x-a":"1"}' WHERE id = $1`, [plain]);
+  await client.query(
+    `UPDATE attempts SET request_headers = '{"x-a":"1"}', url = 'https://b.example/own' WHERE id = $1`,
+    [plain],
+  );
   await round();
   const { rows } = await client.query(
-    `SELECT id, request_body::text AS body, request_headers AS headers FROM attempts WHERE tenant_id = $1`,
+    `SELECT id, request_body::text AS body, request_headers AS headers, url FROM attempts WHERE tenant_id = $1`,
     [scope.tenantId],
   );
-  const made = { body: '\\x6d616465', headers: '{"x-mail":"made"}' };
+  const made = { body: '\\x6d616465', headers: '{"x-mail":"made"}', url: 'https://a.example/made?m=1' };
   const expected = [
-    { id: blanked, body: null, headers: '{}' },
-    { id: later, body: null, headers: '{}' },
+    { id: blanked, body: null, headers: '{}', url: 'https://a.example/' },
+    { id: later, body: null, headers: '{}', url: 'https://a.example/' },
     { id: waiting, ...made },
-    { id: plain, body: null, headers: '{"x-a":"1"}' },
+    { id: plain, body: null, headers: '{"x-a":"1"}', url: 'https://b.example/own' },
   ];
   const byId = (a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1);
   expect(rows.sort(byId)).toEqual(expected.sort(byId));

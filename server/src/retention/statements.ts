@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { URL_WITHOUT_PATH } from '../delivery/sql/url-without-path.ts';
 import { firstIdAt } from '../kernel/ids.ts';
 
 /**
@@ -66,7 +67,7 @@ export async function blankPayloads(
       RETURNING e.id
     ),
     shaped AS (
-      UPDATE attempts a SET request_body = NULL, request_headers = '{}' FROM changed
+      UPDATE attempts a SET request_body = NULL, request_headers = '{}', url = ${URL_WITHOUT_PATH} FROM changed
       WHERE a.tenant_id = $1 AND a.environment_id = $2 AND a.event_id = changed.id AND a.request_body IS NOT NULL
     )
     SELECT count(*) AS looked, (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS cursor,

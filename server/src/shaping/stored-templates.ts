@@ -1,7 +1,8 @@
-import { type SqlBool, sql } from 'kysely';
+import { type SqlBool, sql, type Transaction } from 'kysely';
 import type { Database } from '../db/pool.ts';
+import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
-import { formatId } from '../kernel/ids.ts';
+import { formatId, parseId } from '../kernel/ids.ts';
 import type { TemplateContent } from './transformation.ts';
 
 /** A stored template at the version that is in force. */
@@ -51,4 +52,22 @@ export async function readStoredTemplates(
     }
   }
   return found;
+}
+
+/**
+ * Keeps the templates of a name, or the one of a TypeID, from being deleted or renamed until the transaction ends. false:
+ * there is none.
+ */
+export async function holdStoredTemplates(trx: Transaction<Tables>, scope: Scope, name: string): Promise<boolean> {
+  const id = parseId('template', name);
+  const held = await trx
+    .selectFrom('templates')
+    .select('id')
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .$if(id === undefined, (query) => query.where('name', '=', name))
+    .$if(id !== undefined, (query) => query.where('id', '=', id ?? ''))
+    .forKeyShare()
+    .execute();
+  return held.length > 0;
 }

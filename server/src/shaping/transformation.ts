@@ -127,6 +127,11 @@ export function storedName(template: Json): string | undefined {
   return typeof template === 'string' && STORED_NAME.test(template) ? template : undefined;
 }
 
+/** What is said of a webhook whose `transformation.template` names a template that is not there. */
+export function noSuchTemplate(name: string): string {
+  return `names no stored template: there is no "${name}"`;
+}
+
 /** No template and no function looks like it. */
 const STORED_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/;
 export const STORED_NAME_PATTERN = STORED_NAME.source;

@@ -1,7 +1,7 @@
 import type { Transaction } from 'kysely';
 import type { Auditor } from '../audit/auditor.ts';
 import type { AuditedAction, AuditLog } from '../audit/log.ts';
-import type { Database } from '../db/pool.ts';
+import { type Database, errorCode } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
 import type { Clock } from '../kernel/clock.ts';
@@ -40,6 +40,8 @@ export interface TemplateStore {
 }
 
 type Changer = Auditor & Scope;
+
+const UNIQUE_VIOLATION = '23505';
 
 /** Templates that an environment may have. */
 const TEMPLATES_MAX = 1_000;
@@ -109,21 +111,24 @@ export async function changeTemplate(
     const version = isNew ? row.last_version + 1 : row.version;
     const description = body.description === undefined ? row.description : body.description;
     if (isNew) await insertVersion(trx, { tenantId: by.tenantId, id, version, content }, now);
-    await update(trx, row, {
-      name,
-      event_type: eventType,
-      description,
-      version,
-      last_version: Math.max(version, row.last_version),
-      updated_at: now,
+    const last_version = Math.max(version, row.last_version);
+    const columns = { name, event_type: eventType, description, version, last_version, updated_at: now };
+    await update(trx, row, columns).catch((error: unknown) => {
+      // Another has been given the name since it was looked for.
+      throw errorCode(error) === UNIQUE_VIOLATION ? nameTaken(name, eventType) : error;
     });
     const after = audited({ name, event_type: eventType, description, version, content });
     return { ...doneTo(id, 'updated'), before: audited(row), after };
   });
 }
 
-/** Puts an earlier version in force, under its own number. @throws AppError 404 */
+/**
+ * Puts an earlier version in force, under its own number.
+ *
+ * @throws AppError 404, and 422 for one that can no longer be run: rules and engines change, versions do not.
+ */
 export async function rollBackTemplate(store: TemplateStore, by: Changer, id: string, version: number): Promise<void> {
+  await refuseUnrunnable(store, by, id, version);
   await change(store, by, async (trx, now) => {
     const row = await lockOrThrow(trx, by, id);
     const found = (await listVersions(trx, by.tenantId, id)).find((each) => each.version === version);
@@ -142,6 +147,19 @@ export async function deleteTemplate(store: TemplateStore, by: Changer, id: stri
     await trx.deleteFrom('templates').where('tenant_id', '=', by.tenantId).where('id', '=', id).execute();
     return { ...doneTo(id, 'deleted'), before: audited(row) };
   });
+}
+
+async function refuseUnrunnable(store: TemplateStore, by: Changer, id: string, version: number): Promise<void> {
+  const row = await findTemplate(store.db, by, id);
+  if (row === undefined) throw notFound('template');
+  const content = (await listVersions(store.db, by.tenantId, id)).find((each) => each.version === version)?.content;
+  if (content === undefined) throw notFound('version of this template');
+  const problem = contentProblem(content) ?? headerProblems(content.headers ?? {})[0];
+  const fault = problem === undefined ? await store.sandbox.check(by.tenantId, programOf(content, [])) : undefined;
+  const wrong = problem ?? (fault && fieldProblem('', fault));
+  if (wrong === undefined) return;
+  const { path, message, ...place } = wrong;
+  throw invalidFields([{ path: 'version', message: `can no longer be run: ${path}: ${message}`, ...place }]);
 }
 
 /** The content after a change, which can be run. @throws AppError 422 */

@@ -1,6 +1,5 @@
 import { Type } from 'typebox';
 import { auditorOf } from '../audit/auditor.ts';
-import type { EventTypeDirectory } from '../catalog/directory.ts';
 import type { Caller } from '../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import { may } from '../http/permissions.ts';
@@ -13,9 +12,9 @@ import type { MaskerOf } from '../tenants/masker-of.ts';
 import { changeTemplate, createTemplate, deleteTemplate, rollBackTemplate, type TemplateStore } from './commands.ts';
 import { findTemplate, listTemplates, listVersions, type TemplateRow } from './rows.ts';
 import { TemplateChange, TemplateInput, TemplateShown, TestShown, VersionShown } from './schema.ts';
-import { testTemplate } from './test-template.ts';
+import { type TestDeps, testTemplate } from './test-template.ts';
 
-export type TemplateRouteDeps = TemplateStore & { eventTypes: EventTypeDirectory; maskerOf: MaskerOf };
+export type TemplateRouteDeps = TemplateStore & TestDeps & { maskerOf: MaskerOf };
 
 const TemplatePath = Type.Object({ id: Type.String({ description: '`tpl_…`' }) });
 

@@ -36,10 +36,21 @@ export function findTemplate(db: Database, scope: Scope, id: string): Promise<Te
 }
 
 /** The row, locked against other changes until the transaction ends. */
-export function lockTemplate(trx: Transaction<Tables>, scope: Scope, id: string): Promise<TemplateRow | undefined> {
-  return templates(trx, scope).where('t.id', '=', id).forUpdate('t').executeTakeFirst() as Promise<
-    TemplateRow | undefined
-  >;
+export async function lockTemplate(
+  trx: Transaction<Tables>,
+  scope: Scope,
+  id: string,
+): Promise<TemplateRow | undefined> {
+  // By itself first: a row that changed while it was waited for is not joined anew, and would be found to have no version.
+  await trx
+    .selectFrom('templates')
+    .select('id')
+    .where('tenant_id', '=', scope.tenantId)
+    .where('environment_id', '=', scope.environmentId)
+    .where('id', '=', id)
+    .forUpdate()
+    .execute();
+  return findTemplate(trx, scope, id);
 }
 
 function templates(db: Database, { tenantId, environmentId }: Scope) {

@@ -1,9 +1,11 @@
 import type { EventTypeDirectory } from '../catalog/directory.ts';
 import type { Scope } from '../http/caller.ts';
 import { invalidField } from '../kernel/errors.ts';
-import type { ProgramInput, RunResult } from '../shaping/program.ts';
+import { ProgramError, type ProgramFault, type ProgramInput, type RunResult, type Shaped } from '../shaping/program.ts';
 import type { Sandbox } from '../shaping/sandbox/sandbox.ts';
 import { programOf } from '../shaping/transformation.ts';
+import type { EgressGuard } from '../webhooks/egress/guard.ts';
+import { readShapedHeaders } from '../webhooks/shaped-headers.ts';
 import type { TemplateRow } from './rows.ts';
 import type { TestShown } from './schema.ts';
 
@@ -15,9 +17,15 @@ export interface TestInput {
   metadata: string | undefined;
 }
 
+export interface TestDeps {
+  eventTypes: EventTypeDirectory;
+  sandbox: Pick<Sandbox, 'run'>;
+  guard: Pick<EgressGuard, 'judgeUrl'>;
+}
+
 /** Runs a template as a delivery would. @throws AppError 422 where there is nothing to try it with. */
 export async function testTemplate(
-  deps: { eventTypes: EventTypeDirectory; sandbox: Pick<Sandbox, 'run'> },
+  deps: TestDeps,
   scope: Scope,
   row: TemplateRow,
   { sample, eventType, metadata }: TestInput,
@@ -35,7 +43,11 @@ export async function testTemplate(
   };
   const program = programOf(row.content, []);
   const result = await new Promise<RunResult>((resolve) => deps.sandbox.run(scope.tenantId, program, input, resolve));
-  return showResult(type, row.content.content_type, result);
+  const common = { event_type: type, content_type: row.content.content_type };
+  const fault = result.ok ? unsendable(result.shaped, deps.guard) : result.fault;
+  return result.ok && fault === undefined
+    ? { success: true, ...common, ...showShaped(result.shaped), error: null }
+    : { success: false, ...common, ...NOTHING, error: fault ?? null };
 }
 
 async function sampleOf(eventTypes: EventTypeDirectory, scope: Scope, type: string, given: boolean): Promise<string> {
@@ -46,12 +58,25 @@ async function sampleOf(eventTypes: EventTypeDirectory, scope: Scope, type: stri
   return sample.toString();
 }
 
-function showResult(type: string, contentType: string, result: RunResult): TestShown {
-  const nothing = { body: null, headers: {}, url: null, cancelled: false };
-  const common = { event_type: type, content_type: contentType };
-  if (!result.ok) return { success: false, ...common, ...nothing, error: result.fault };
-  const { body, headers, url, cancel } = result.shaped;
+const NOTHING = { body: null, headers: {}, url: null, cancelled: false };
+
+/** What would keep it from being sent to any webhook. */
+function unsendable({ headers, url }: Shaped, guard: TestDeps['guard']): ProgramFault | undefined {
+  try {
+    readShapedHeaders(headers, NO_NAMES);
+  } catch (error) {
+    if (error instanceof ProgramError) return error.fault;
+    throw error;
+  }
+  const verdict = url === undefined ? undefined : guard.judgeUrl(url);
+  if (verdict === undefined || verdict.ok) return undefined;
+  return { kind: 'output', message: `The URL that the transform gives is refused: ${verdict.reason}`, path: 'url' };
+}
+
+const NO_NAMES: ReadonlySet<string> = new Set();
+
+function showShaped({ body, headers, url, cancel }: Shaped) {
   const shown: Record<string, string> = Object.create(null);
-  for (let at = 0; at < headers.length; at += 2) shown[headers[at] ?? ''] = headers[at + 1] ?? '';
-  return { success: true, ...common, body, headers: shown, url: url ?? null, cancelled: cancel === true, error: null };
+  for (const [name, value] of readShapedHeaders(headers, NO_NAMES).values()) shown[name] = value;
+  return { body, headers: shown, url: url ?? null, cancelled: cancel === true };
 }

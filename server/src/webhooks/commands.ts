@@ -9,6 +9,8 @@ import type { Clock } from '../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../kernel/errors.ts';
 import { formatId, type IdSource } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
+import { holdStoredTemplates } from '../shaping/stored-templates.ts';
+import { noSuchTemplate, storedName } from '../shaping/transformation.ts';
 import { generateKeyPair } from '../signing/key-pairs.ts';
 import { generateSecret, secretProblem } from '../signing/secrets.ts';
 import { notify } from '../tenants/queries.ts';
@@ -82,6 +84,7 @@ export async function createWebhook(
     const preset = await lockEnvironment(trx, by);
     await refuseOneTooMany(trx, by);
     const webhook = { id, settings: applyChange(BLANK_WEBHOOK, settings, preset), now };
+    await holdNamedTemplate(trx, by, webhook.settings);
     const row = await insertWebhook(trx, by, webhook, store.box);
     await insertSecret(trx, newSecret(store, row, 'symmetric', secret, now), store.box);
     await ensureKeyPair(store, trx, row, webhook.settings, preset, now);
@@ -102,6 +105,7 @@ export async function changeWebhook(store: WebhookStore, by: Changer, id: string
     await store.box.learn(sealedIn(row));
     const current = readSettings(row, store.box);
     const next = applyChange(current, settings, preset);
+    if (settings.transformation !== undefined) await holdNamedTemplate(trx, by, next);
     await updateWebhook(trx, row, next, now, store.box);
     await ensureKeyPair(store, trx, row, next, preset, now);
     if (secret !== undefined) {
@@ -119,6 +123,13 @@ export async function changeWebhook(store: WebhookStore, by: Changer, id: string
     const replaced = { before: { ...before, secret: hidden('before') }, after: { ...after, secret: hidden('after') } };
     return { result, done: { ...done, ...replaced } };
   });
+}
+
+/** It was there when the request was judged, and may have been deleted since. @throws AppError 422 */
+async function holdNamedTemplate(trx: Transaction<Tables>, scope: Scope, settings: WebhookSettings): Promise<void> {
+  const name = settings.transformation === null ? undefined : storedName(settings.transformation.template);
+  if (name === undefined || (await holdStoredTemplates(trx, scope, name))) return;
+  throw invalidField('transformation.template', noSuchTemplate(name));
 }
 
 /**

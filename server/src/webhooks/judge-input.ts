@@ -10,6 +10,7 @@ import {
   contentProblem,
   fieldProblem,
   isTemplated,
+  noSuchTemplate,
   programOf,
   storedName,
   type Transformation,
@@ -131,7 +132,7 @@ async function judgeTransformation(
       const fault = await sandbox.check(scope.tenantId, programOf(transformation, []));
       if (fault !== undefined) problems.push(fieldProblem('transformation', fault));
     } else if (!(await readStoredTemplates(db, scope, new Set([name]))).has(name)) {
-      problems.push({ path: 'transformation.template', message: `names no stored template: there is no "${name}"` });
+      problems.push({ path: 'transformation.template', message: noSuchTemplate(name) });
     }
   }
   const headers = Object.entries(body.headers ?? body.custom_headers ?? {}).flatMap(([name, value]) =>

@@ -1,50 +1,26 @@
 import { createHmac } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import { Webhook } from 'standardwebhooks';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { eventually } from '../../src/testing/eventually.ts';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
-import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
+import { describe, expect, test } from 'vitest';
+import { startReceiver } from '../../src/testing/receiver.ts';
 import { CERTIFICATE, CERTIFICATE_KEY } from '../../src/webhooks/auth/certificate-fixture.ts';
 import { queryDatabase } from '../program/folder.ts';
+import {
+  ask,
+  createTemplate,
+  createWebhook,
+  ended,
+  hook,
+  posthorn,
+  publish as publishData,
+  receiver,
+} from './templates-fixture.ts';
 
 /** Templates and transforms beside what else a request may have: compression, credentials, spelling, batches. */
-let posthorn: TestPosthorn;
-let receiver: Receiver;
-beforeAll(async () => {
-  posthorn = await startTestPosthorn();
-});
-afterAll(() => posthorn.stop());
-beforeEach(async () => {
-  receiver = await startReceiver();
-  return async () => {
-    for (const kind of ['webhooks', 'templates']) {
-      for (const { id } of (await posthorn.call('GET', `/api/v1/${kind}`)).body.data) {
-        await posthorn.call('DELETE', `/api/v1/${kind}/${id}`);
-      }
-    }
-    await receiver.stop();
-  };
-});
-
-async function ask(method: string, path: string, body?: unknown, status = 200) {
-  const answer = await posthorn.call(method, path, body);
-  expect(answer.status, `${method} ${path}: ${answer.text}`).toBe(status);
-  return answer.body;
-}
-const hook = (fields: object = {}) => ({ name: 'Test', url: receiver.url, events: ['*'], ...fields });
-const createWebhook = (fields: object = {}) => ask('POST', '/api/v1/webhooks', hook(fields), 201);
-const publish = (data: object = { n: 1 }) => ask('POST', '/api/v1/events', { event_type: 'lead.created', data }, 202);
+const publish = (data: object = { n: 1 }) => publishData(data);
 async function publishText(text: string) {
   const answer = await posthorn.call('POST', '/api/v1/events', text, { 'content-type': 'application/json' });
   expect(answer.status, answer.text).toBe(202);
-}
-async function ended(eventId: string, status: string) {
-  const { id } = await eventually(
-    async () => (await posthorn.call('GET', `/api/v1/deliveries?event_id=${eventId}`)).body.data[0],
-    (delivery) => delivery?.status === status,
-  );
-  return ask('GET', `/api/v1/deliveries/${id}`);
 }
 const onceOnly = { retry_policy: { enabled: false } };
 const ECHO = { template: { text: '{{ data.text }}' } };
@@ -111,8 +87,7 @@ describe('auth', () => {
   });
 
   test('a header of a stored template cannot take its place either', async () => {
-    const template = { name: 'taking', template: { a: 1 }, headers: { 'X-Partner': 'x' } };
-    await ask('POST', '/api/v1/templates', template, 201);
+    await createTemplate({ name: 'taking', headers: { 'X-Partner': 'x' } });
     const auth = { type: 'api_key', header: 'x-partner', value: 'hidden-key' };
     await createWebhook({ transformation: { template: 'taking' }, auth });
     const delivery = await ended((await publish()).id, 'failed');

@@ -1,49 +1,25 @@
 import { Webhook } from 'standardwebhooks';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createIdSource, formatId } from '../../src/kernel/ids.ts';
 import { eventually } from '../../src/testing/eventually.ts';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
-import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { queryDatabase } from '../program/folder.ts';
+import {
+  ask,
+  createTemplate,
+  createWebhook,
+  ended,
+  hook,
+  posthorn,
+  publish as publishData,
+  receiver,
+} from './templates-fixture.ts';
 
-let posthorn: TestPosthorn;
-let receiver: Receiver;
-beforeAll(async () => {
-  posthorn = await startTestPosthorn();
-});
-afterAll(() => posthorn.stop());
-beforeEach(async () => {
-  receiver = await startReceiver();
-  return async () => {
-    for (const kind of ['webhooks', 'templates']) {
-      for (const { id } of (await posthorn.call('GET', `/api/v1/${kind}`)).body.data) {
-        await posthorn.call('DELETE', `/api/v1/${kind}/${id}`);
-      }
-    }
-    await receiver.stop();
-  };
-});
-
-async function ask(method: string, path: string, body?: unknown, status = 200) {
-  const answer = await posthorn.call(method, path, body);
-  expect(answer.status, `${method} ${path}: ${answer.text}`).toBe(status);
-  return answer.body;
-}
-const hook = (fields: object = {}) => ({ name: 'Test', url: receiver.url, events: ['*'], ...fields });
-const createWebhook = (fields: object = {}) => ask('POST', '/api/v1/webhooks', hook(fields), 201);
 const transformed = (template: unknown, fields: object = {}) =>
   createWebhook({ transformation: { enabled: true, template }, retry_policy: { schedule_seconds: [0, 0] }, ...fields });
 const scripted = (template: string, fields: object = {}) =>
   createWebhook({ transformation: { template, language: 'javascript' }, ...fields });
-const createTemplate = (fields: object) => ask('POST', '/api/v1/templates', { name: 'crm', ...fields }, 201);
 const LEAD = { lead: { id: 'lead_123', name: 'John "Jack" Doe', score: 85 }, agent: { name: 'Sarah' } };
-const publish = (fields: object = {}) =>
-  ask('POST', '/api/v1/events', { event_type: 'lead.created', data: LEAD, ...fields }, 202);
-const ended = (eventId: string, status: string) =>
-  eventually(
-    async () => (await posthorn.call('GET', `/api/v1/deliveries?event_id=${eventId}`)).body.data[0],
-    (delivery) => delivery?.status === status,
-  );
+const publish = (fields: object = {}) => publishData(LEAD, fields);
 const attemptsOf = async (deliveryId: string) => (await ask('GET', `/api/v1/deliveries/${deliveryId}`)).attempts;
 const lastBody = async (count: number) =>
   JSON.parse((await receiver.received(count))[count - 1]?.body.toString() ?? '');

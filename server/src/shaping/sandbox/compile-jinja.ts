@@ -21,6 +21,8 @@ interface Part {
   json: boolean;
   /** The body was written as one text of JSON, and may turn out to be none. */
   check: boolean;
+  /** Of a part that is no JSON: the paths that stand in it, in their order, as `[from, to)`. */
+  ownPaths: readonly [from: number, to: number];
 }
 
 /** Where a value stands in the event: `['data', 'lead', 'id']`. */
@@ -78,13 +80,14 @@ class Compiler {
     if (typeof template === 'string') {
       this.#text('template', template, json ? 'json' : 'plain', unchanged);
     } else this.#json('template', template, native);
-    this.#parts.push({ json, check: json && typeof template === 'string' });
+    this.#parts.push({ json, check: json && typeof template === 'string', ownPaths: [0, this.#paths.length] });
   }
 
   header(path: string, source: string): void {
     if (this.#parts.length > 0) this.#template += PART;
+    const from = this.#paths.length;
     this.#text(path, source, 'plain', unchanged);
-    this.#parts.push({ json: false, check: false });
+    this.#parts.push({ json: false, check: false, ownPaths: [from, this.#paths.length] });
   }
 
   finish(): CompiledJinja {
@@ -123,11 +126,9 @@ class Compiler {
       this.#expression(only, true);
       return;
     }
-    // A name that one text sets is not to be seen in the next.
-    const sets = pieces?.some((piece) => piece.kind === 'tag' && SETTING.has(piece.name)) === true;
-    this.#template += sets ? '"{% with %}' : '"';
+    this.#template += '"';
     this.#text(path, source, 'json', (text) => JSON.stringify(text).slice(1, -1));
-    this.#template += sets ? '{% endwith %}"' : '"';
+    this.#template += '"';
   }
 
   #text(path: string, source: string, mode: 'json' | 'plain', literal: (text: string) => string): void {
@@ -137,22 +138,25 @@ class Compiler {
     if (hasMarks(source)) {
       throw new ProgramError({ kind: 'syntax', message: 'It must have no control characters like U+0000.', path });
     }
-    const hasTags = pieces.some((piece) => piece.kind === 'tag');
+    const tags = pieces.filter((piece) => piece.kind === 'tag');
+    const fault = refusedTag(tags) ?? (mode === 'json' ? refusedLoop(pieces, tags) : undefined);
+    if (fault !== undefined) throw new ProgramError({ kind: 'syntax', message: fault, path });
+    // A name that one text sets is not to be seen in the next.
+    const sets = tags.some(({ name }) => SETTING.has(name));
+    if (sets) this.#template += '{% with %}';
     let captured = 0;
     for (const [at, piece] of pieces.entries()) {
       if (piece.kind === 'tag') {
-        if (REFUSED.has(piece.name)) {
-          throw new ProgramError({ kind: 'syntax', message: `There is no tag "${piece.name}" here.`, path });
-        }
         this.#needsEngine = true;
-        this.#template += piece.source;
+        const ends = END_OF_CAPTURE.has(piece.name);
+        if (ends) captured -= 1;
+        this.#template += mode === 'json' && captured === 0 ? markedTag(piece) : piece.source;
         if (CAPTURING.has(piece.name) || isBlockSet(piece)) captured += 1;
-        else if (END_OF_CAPTURE.has(piece.name)) captured -= 1;
       } else if (piece.kind === 'expression') {
         if (captured > 0) {
           this.#needsEngine = true;
           this.#template += piece.source;
-        } else this.#expression(piece, mode === 'json', !hasTags);
+        } else this.#expression(piece, mode === 'json', tags.length === 0);
       } else if (piece.kind === 'comment') {
         this.#needsEngine = true;
         this.#template += piece.source;
@@ -162,11 +166,12 @@ class Compiler {
         this.#template += piece.open + text + piece.close;
       } else this.#template += captured > 0 ? piece.source : literal(trimmed(piece.source, pieces, at));
     }
+    if (sets) this.#template += '{% endwith %}';
   }
 
   /** `direct`: no tag beside it could have given one of its names another meaning. */
   #expression(piece: Extract<Piece, { kind: 'expression' }>, json: boolean, direct = true): void {
-    const { inner, before, after } = piece;
+    const { inner } = piece;
     const path = direct ? pathOf(inner) : undefined;
     if (path !== undefined) {
       const number = this.#paths.push(path) - 1;
@@ -174,14 +179,64 @@ class Compiler {
       return;
     }
     this.#needsEngine = true;
-    if (!json || PUNCTUATION.test(inner) || SAFE.test(inner)) this.#template += piece.source;
+    if (!json || PUNCTUATION.test(inner) || SAFE.test(inner) || isLoopCall(piece)) this.#template += piece.source;
     else {
       const value = AS_JSON.test(inner) && !OPERATORS.test(inner) ? inner : `(${inner})|tojson`;
-      const open = before === '' ? OPEN : `{{${before} "\\u0001" }}`;
-      const close = after === '' ? CLOSE : `{{ "\\u0002" ${after}}}`;
-      this.#template += `${open}{{ ${value} }}${close}`;
+      this.#template += `${opening(piece)}{{ ${value} }}${closing(piece)}`;
     }
   }
+}
+
+type Tag = Extract<Piece, { kind: 'tag' }>;
+
+/** Where white space before or behind a piece is to be taken away, the mark beside it has to do that. */
+function opening({ before }: { before: string }): string {
+  return before === '' ? OPEN : `{{${before} "\\u0001" }}`;
+}
+
+function closing({ after }: { after: string }): string {
+  return after === '' ? CLOSE : `{{ "\\u0002" ${after}}}`;
+}
+
+/** A tag of a text of JSON. What `filter` and `call` give stands where they do: it is made a value, between marks. */
+function markedTag(tag: Tag): string {
+  const { name, inner, source } = tag;
+  if (name === 'filter') return `${opening(tag)}{% ${inner}|tojson ${tag.after}%}`;
+  if (name === 'call') return `${opening(tag)}{% filter tojson %}{% ${inner} ${tag.after}%}`;
+  if (name === 'endfilter') return `${source.slice(0, -2 - tag.after.length)}%}${closing(tag)}`;
+  if (name === 'endcall') return `${source.slice(0, -2 - tag.after.length)}%}{% endfilter %}${closing(tag)}`;
+  return source;
+}
+
+function refusedTag(tags: readonly Tag[]): string | undefined {
+  const refused = tags.find(({ name }) => REFUSED.has(name));
+  return refused && `There is no tag "${refused.name}" here.`;
+}
+
+/** Marks are put in their places only where a loop's text is put in as it is: what is made of it must be nothing else. */
+function refusedLoop(pieces: readonly Piece[], tags: readonly Tag[]): string | undefined {
+  const calls = pieces.filter(isLoopCall);
+  if (calls.length === 0) return undefined;
+  const isAlone = calls.every(
+    (piece) => piece.kind === 'expression' && LOOP_CALL_ALONE.test(withoutTexts(piece.inner)),
+  );
+  const isNamedOtherwise = tags.some(({ inner }) => LOOP_OTHERWISE.test(withoutTexts(inner)));
+  return isAlone && !isNamedOtherwise
+    ? undefined
+    : 'In JSON, loop(…) must be the whole of an expression, and "loop" no name of something else.';
+}
+
+/** `{{ loop(item.children) }}` gives what the loop's text is for them, whose values have their marks already. */
+function isLoopCall(piece: Piece): boolean {
+  return piece.kind === 'expression' && LOOP_CALL.test(withoutTexts(piece.inner));
+}
+
+const LOOP_CALL = /(?<![.\w])loop\s*\(/;
+const LOOP_CALL_ALONE = /^\s*loop\s*\((?:[^()]|\([^()]*\))*\)\s*$/;
+const LOOP_OTHERWISE = /(?<![.\w])loop\b(?!\s*\.)/;
+
+function withoutTexts(expression: string): string {
+  return expression.replace(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/g, '""');
 }
 
 const unchanged = (text: string): string => text;

@@ -1,3 +1,4 @@
+import { ProgramError, SHAPED_BYTES_MAX } from '../program.ts';
 import { CLOSE, OPEN } from './compile-jinja.ts';
 
 /**
@@ -21,17 +22,41 @@ export function fillJson(rendered: string, valueAt: (number: number) => string |
     const value = rendered.slice(open + 1, close === -1 ? rendered.length : close);
     const json = value[0] === '#' ? valueAt(Number(value.slice(1))) : withoutHtmlEscapes(value);
     filled += inText ? asText(json) : (json ?? 'null');
+    refuseTooMuch(filled);
     at = close === -1 ? rendered.length : close + 1;
   }
 }
 
-/** The same for a text that is no JSON: a header's value. */
-export function fillText(rendered: string, valueAt: (number: number) => string | undefined): string {
-  if (!rendered.includes(OPEN)) return rendered;
-  return rendered.replace(PATH_MARK, (_, number: string) => plain(valueAt(Number(number))));
+/**
+ * The same for a text that is no JSON, such as a header's value: of the paths `from` to `to`, each stands in it once, in
+ * this order.
+ *
+ * @throws ProgramError where a value that was computed has the mark in it, and might pass for one of them.
+ */
+export function fillText(
+  rendered: string,
+  [from, to]: readonly [from: number, to: number],
+  valueAt: (number: number) => string | undefined,
+): string {
+  if (from === to) return rendered;
+  const [first = '', ...others] = rendered.split(OPEN, to - from + 2);
+  let filled = first;
+  for (const [at, text] of others.entries()) {
+    const mark = `#${from + at}${CLOSE}`;
+    if (others.length !== to - from || !text.startsWith(mark)) {
+      throw new ProgramError({ kind: 'output', message: 'The template gives a text with U+0001 in it.' });
+    }
+    filled += plain(valueAt(from + at)) + text.slice(mark.length);
+    refuseTooMuch(filled);
+  }
+  return filled;
 }
 
-const PATH_MARK = new RegExp(`${OPEN}#(\\d+)${CLOSE}`, 'g');
+/** Each value may be as large as the event, and a template may name it thousands of times. */
+function refuseTooMuch(text: string): void {
+  if (text.length <= SHAPED_BYTES_MAX) return;
+  throw new ProgramError({ kind: 'limit', message: `It makes more than ${SHAPED_BYTES_MAX} bytes.` });
+}
 
 function plain(json: string | undefined): string {
   if (json === undefined || json === 'null') return '';

@@ -50,7 +50,7 @@ export class JavaScriptEngine {
   /** @throws ProgramError */
   run(source: string, json: boolean, input: ProgramInput): Shaped {
     const made = this.#inRealm((realm) => realm.call(source, eventOf(input)));
-    return readMade(made, json);
+    return readMade(made, json, source);
   }
 
   #inRealm<T>(work: (realm: Realm) => T): T {
@@ -123,7 +123,7 @@ class Realm {
   }
 
   #faultOf(error: QuickJSHandle, kind: 'syntax' | 'failed'): ProgramFault {
-    if (this.#interrupted) return { kind: 'limit', message: 'The transformation takes too long.' };
+    if (this.#interrupted) return TOO_LONG;
     const name = this.#textOf(error, 'name');
     const message = this.#textOf(error, 'message');
     if (message === 'out of memory') return { kind: 'limit', message: 'The transformation takes too much memory.' };
@@ -131,13 +131,17 @@ class Realm {
       return { kind: 'limit', message: 'The transformation goes too deep.' };
     }
     const where = new RegExp(`${FILE}:(\\d+)(?::(\\d+))?`).exec(this.#textOf(error, 'stack'));
+    // What was thrown may be an object that computes what it is asked for.
+    if (this.#interrupted) return TOO_LONG;
     const line = where?.[1] === undefined ? undefined : Number(where[1]);
     // On the first line stands a parenthesis that its author did not write.
     const column = where?.[2] === undefined ? undefined : Number(where[2]) - (line === 1 ? 1 : 0);
     const place = { ...(line !== undefined && { line }), ...(column !== undefined && { column }) };
-    if (name === 'SyntaxError' && kind === 'syntax') return { kind, message: `${message}.`, ...place };
+    if (name === 'SyntaxError' && kind === 'syntax') {
+      return { kind, message: `${message.slice(0, MESSAGE_CHARACTERS_MAX).toWellFormed()}.`, ...place };
+    }
     const known = ERROR_NAMES.has(name) ? name : 'an error of its own';
-    const detail = `${name}: ${message}`.slice(0, 1_000);
+    const detail = `${name}: ${message}`.slice(0, 1_000).toWellFormed();
     return { kind: 'failed', message: `The transformation threw ${known}.`, detail, ...place };
   }
 
@@ -152,17 +156,27 @@ class Realm {
   }
 }
 
+const TOO_LONG: ProgramFault = { kind: 'limit', message: 'The transformation takes too long.' };
+
+/** A source may throw a syntax error of its own making, of any length. */
+const MESSAGE_CHARACTERS_MAX = 300;
+
 const ERROR_NAMES = new Set(['Error', 'EvalError', 'RangeError', 'ReferenceError', 'SyntaxError', 'TypeError']);
 
-/** Gives what a function makes of an event, as JSON: how it told the body, and the rest. */
+/**
+ * Gives what a function makes of an event, as JSON: how it told the body, and the rest. What it gives itself has no
+ * prototype, to which the function may have added a `toJSON`.
+ */
 const DRIVER = `((parse, stringify, isArray) => (transform, event) => {
   const made = transform(parse(event));
   if (made === null || typeof made !== 'object' || isArray(made) || typeof made.then === 'function') {
-    return stringify({ made: made === null ? 'null' : isArray(made) ? 'an array' : typeof made });
+    return stringify({ __proto__: null, made: made === null ? 'null' : isArray(made) ? 'an array' : typeof made });
   }
   const { body, headers, url, cancel } = made;
   const text = typeof body === 'string';
-  return stringify({ text, body: body === undefined ? undefined : text ? body : stringify(body), headers, url, cancel: !!cancel });
+  const json = body === undefined || text ? body : stringify(body);
+  const noJson = body !== undefined && json === undefined;
+  return stringify({ __proto__: null, text, noJson, body: json, headers, url, cancel: !!cancel });
 })(JSON.parse, JSON.stringify, Array.isArray)`;
 
 function eventOf({ eventType, eventId, timestamp, data, metadata, attempt }: ProgramInput): string {
@@ -172,7 +186,7 @@ function eventOf({ eventType, eventId, timestamp, data, metadata, attempt }: Pro
   );
 }
 
-function readMade(text: string, json: boolean): Shaped {
+function readMade(text: string, json: boolean, source: string): Shaped {
   if (text.length > 4 * SHAPED_BYTES_MAX) {
     throw new ProgramError({ kind: 'limit', message: `It makes more than ${SHAPED_BYTES_MAX} bytes.` });
   }
@@ -184,26 +198,40 @@ function readMade(text: string, json: boolean): Shaped {
       message: `The transformation must return an object, such as { body: event.data }; it returned ${what}.`,
     });
   }
+  if (made.noJson === true) {
+    throw new ProgramError({ kind: 'output', message: 'The body has no form in JSON: it is a function or a symbol.' });
+  }
   const body = typeof made.body === 'string' ? made.body : null;
   if (body !== null && json && made.text === true) requireJson(body);
   return {
     body,
-    headers: headersOf(made.headers),
+    headers: headersOf(made.headers, source),
     ...(made.url != null && { url: textOf(made.url, 'url') }),
     ...(made.cancel === true && { cancel: true as const }),
   };
 }
 
-function headersOf(given: unknown): string[] {
+function headersOf(given: unknown, source: string): string[] {
   if (given == null) return [];
   if (typeof given !== 'object' || Array.isArray(given)) {
     throw new ProgramError({ kind: 'output', message: 'The headers must be an object of texts.', path: 'headers' });
   }
-  return Object.entries(given).flatMap(([name, value]) => [
-    name,
-    typeof value === 'number' || typeof value === 'boolean' ? String(value) : textOf(value, 'headers'),
-  ]);
+  return Object.entries(given).flatMap(([name, value]) => {
+    // A name that does not stand in the source may be a value of the event, which no fault may tell.
+    const path = source.includes(name) ? `headers.${name.slice(0, 100)}` : 'headers';
+    const text = typeof value === 'number' || typeof value === 'boolean' ? String(value) : textOf(value, path);
+    if (HEADER_NAME.test(name) && HEADER_VALUE.test(text.trim())) return [name, text];
+    throw new ProgramError({
+      kind: 'output',
+      message: 'A header cannot be sent: its name or value is too long, or has characters that no header may have.',
+      path,
+    });
+  });
 }
+
+/** As `webhooks/headers.ts` has them, which judges what is reserved, too. */
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}$/;
+const HEADER_VALUE = /^[\t\x20-\x7e]{0,4096}$/;
 
 function textOf(value: unknown, path: string): string {
   if (typeof value === 'string') return value;

@@ -10,6 +10,9 @@ const FUEL = 1_000_000;
 
 const NAME = 'template';
 
+/** What is rendered may be longer than what is made of it: `<` is six characters of it, as `tojson` spells it. */
+const RENDERED_CHARACTERS_MAX = 6 * SHAPED_BYTES_MAX;
+
 /** MiniJinja, in a memory that has a cap. It runs in the sandbox's thread. */
 export class JinjaEngine {
   readonly #memory: WebAssembly.Memory;
@@ -86,14 +89,25 @@ export class PreparedJinja {
   /** @throws ProgramError */
   run(values: InputValues): Shaped {
     const { paths, parts } = this.#compiled;
-    const rendered = this.#render(values).split(PART);
+    const whole = this.#render(values);
+    // Before it is cut: a text of many parts takes many times its memory.
+    if (whole.length > RENDERED_CHARACTERS_MAX) {
+      throw new ProgramError({ kind: 'limit', message: `It makes more than ${SHAPED_BYTES_MAX} bytes.` });
+    }
+    const rendered = whole.split(PART);
     if (rendered.length !== parts.length) {
       throw new ProgramError({ kind: 'output', message: 'The template gives a text with U+0000 in it.' });
     }
-    const valueAt = (number: number) => values.jsonAt(paths[number] ?? []);
-    const texts = rendered.map((text, at) =>
-      parts[at]?.json === true ? fillJson(text, valueAt) : fillText(text, valueAt),
-    );
+    const valueAt = (number: number) => {
+      const path = paths[number];
+      // No path has been given this number: what looks like its mark came through `|safe`.
+      if (path === undefined) throw new ProgramError({ kind: 'output', message: 'The body is not JSON.' });
+      return values.jsonAt(path);
+    };
+    const texts = rendered.map((text, at) => {
+      const { json, ownPaths } = parts[at] as CompiledJinja['parts'][number];
+      return json ? fillJson(text, valueAt) : fillText(text, ownPaths, valueAt);
+    });
     const hasBody = this.#program.body?.language === 'jinja';
     const body = hasBody ? (texts.shift() ?? '') : null;
     if (body !== null && parts[0]?.check === true) requireJson(body);
@@ -153,8 +167,16 @@ function createEnvironment(): Environment {
   environment.enablePyCompat();
   environment.removeGlobal('debug');
   // Jinja2 has it, and this build of MiniJinja does not.
-  environment.addFilter('urlencode', (value: unknown) => encodeURIComponent(String(value).toWellFormed()));
+  environment.addFilter('urlencode', urlencode);
   return environment;
+}
+
+/** As in Jinja2: an object gives `name=value&…`, and what is missing nothing. */
+function urlencode(value: unknown): string {
+  if (value instanceof Map) {
+    return Array.from(value, ([name, each]) => `${urlencode(name)}=${urlencode(each)}`).join('&');
+  }
+  return value == null ? '' : encodeURIComponent(String(value).toWellFormed());
 }
 
 function compileFault(program: Program): ProgramFault | undefined {

@@ -22,15 +22,16 @@ export interface Work {
   jobs: Job[];
 }
 
-export type Done =
-  | { number: number; kind: 'run'; result: RunResult; tookMs: number }
-  | { number: number; kind: 'check'; fault: ProgramFault | undefined; tookMs: number };
+export type Done = {
+  number: number;
+  tookMs: number;
+  /** It made the thread's memory grow by much, of which nothing is given back before the thread ends. */
+  isWide: boolean;
+} & ({ kind: 'run'; result: RunResult } | { kind: 'check'; fault: ProgramFault | undefined });
 
 /** From the thread. */
-export type Report =
-  | { ready: true }
-  | {
-      done: Done[];
-      /** Its memory is used up or broken: it is to be replaced. */
-      spent: boolean;
-    };
+export interface Report {
+  done: Done[];
+  /** Its memory is used up or broken: it is to be replaced. */
+  spent: boolean;
+}

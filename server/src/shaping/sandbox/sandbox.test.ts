@@ -183,6 +183,56 @@ describe('a template that is a text of JSON', () => {
     }
   });
 
+  test.each([
+    ['{"a": "{% filter trim %}{{ data.x }}{% endfilter %}"}'],
+    ['{"a": {% filter replace("~", "")|trim %}~{{ data.x }}{% endfilter %}}'],
+    ['{"a": "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{{ data.x }}{% endcall %}"}'],
+    ['{"a": {% macro m() %}{{ caller() }}{% endmacro %}{%- call m() -%} {{ data.x }} {%- endcall -%} }'],
+    ['{"a": "{% if true %} {%- filter trim -%} {{ data.x }} {%- endfilter -%} {% endif %}"}'],
+    [{ a: '{% filter trim %}{{ data.x }}{% endfilter %}' }],
+    [{ a: '{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{{ data.x }}{% endcall %}' }],
+  ])('nor out of a block that is put in as a whole: %j', async (template) => {
+    for (const x of ['","admin":true,"x":"', 'a\nb\t"\\', '\u0001#0\u0002', '</b>\u2028😀']) {
+      const body = await bodyOf(jinja(template), { data: JSON.stringify({ x }) });
+      expect(JSON.parse(body ?? '')).toEqual({ a: x });
+    }
+  });
+
+  test('nor out of a loop that goes into depth', async () => {
+    const tree = { items: [{ n: '","q":"', below: [{ n: 2, below: [{ n: 'c' }] }] }, { n: 4 }] };
+    const branch = '{{ item.n }}{% if item.below %},[{{ loop(item.below) }}]{% endif %}';
+    const template = `[{% for item in data.items recursive %}${branch}{{ "," if not loop.last }}{% endfor %}]`;
+    const body = await bodyOf(jinja(template), { data: JSON.stringify(tree) });
+    expect(JSON.parse(body ?? '')).toEqual(['","q":"', [2, ['c']], 4]);
+    for (const wrong of [
+      '[{% for a in data.items recursive %}{{ loop(a.below)|upper }}{% endfor %}]',
+      '[{% macro loop(x) %}{{ x }}{% endmacro %}"{{ loop(data.x) }}"]',
+      '[{% for a in data.items recursive %}{% set x = loop(a.below) %}{{ loop(a.below) }}{% endfor %}]',
+    ]) {
+      expect(await faultOf(jinja(wrong))).toMatchObject({ kind: 'syntax', path: 'template' });
+    }
+  });
+
+  test('a value cannot pass for the mark of another', async () => {
+    const data = JSON.stringify({ x: '\u0001#1\u0002 \u0001#99\u0002', y: 'y', secret: 'hidden' });
+    const plain = jinja('{{ data.x|trim }} {{ data.y }} {{ data.x }}', { json: false });
+    for (const program of [plain, jinja('{"a": "{{ data.x|safe }}"}')]) {
+      const fault = await faultOf(program, { data });
+      expect(fault).toMatchObject({ kind: 'output' });
+      expect(JSON.stringify(fault)).not.toContain('hidden');
+    }
+    // Behind the one that is there, where the number of the next is that of a header.
+    const body = { language: 'jinja', template: '{{ data.y }} {{ data.x|trim }}', native: false, json: false } as const;
+    const behind = createProgram(body, [['X-A', '{{ data.secret }}']]);
+    expect(
+      await faultOf(behind, { data: JSON.stringify({ x: '\u0001#1\u0002', y: 'y', secret: 'hidden' }) }),
+    ).toMatchObject({
+      kind: 'output',
+    });
+    const untouched = jinja('{{ data.y }} {{ data.x }}', { json: false });
+    expect(await bodyOf(untouched, { data })).toBe('y \u0001#1\u0002 \u0001#99\u0002');
+  });
+
   test('what turns out not to be JSON is a fault', async () => {
     expect(await faultOf(jinja('{"a": {{ data.lead.id|safe }}}'))).toMatchObject({
       kind: 'output',
@@ -214,6 +264,21 @@ test('a body that is no JSON, and headers, are text', async () => {
   });
 });
 
+test('what one text sets is not seen in another, whether body or header', async () => {
+  const program = createProgram({ language: 'jinja', template: '{% set z = 1 %}{}', native: false, json: true }, [
+    ['X-A', '{% set data = "no" %}{% macro m() %}m{% endmacro %}a{{ z }}'],
+    ['X-B', '{{ data.lead.id }}{{ z }}{{ m }}'],
+  ]);
+  expect(await run(program)).toMatchObject({ shaped: { body: '{}', headers: ['X-A', 'a', 'X-B', 'lead_123'] } });
+});
+
+test('urlencode gives nothing for what is missing, and the members of an object', async () => {
+  const program = jinja('{{ data.nope|urlencode }}|{{ data.none|urlencode }}|{{ {"a b": "c&", "n": 1.5}|urlencode }}', {
+    json: false,
+  });
+  expect(await bodyOf(program)).toBe('||a%20b=c%26&n=1.5');
+});
+
 describe('a fault says where it is', () => {
   test.each([
     [{ a: { b: 'x\n {{ data.lead.id + 1 }}' } }, 'failed', { path: 'template.a.b', line: 2, column: 5 }],
@@ -227,6 +292,10 @@ describe('a fault says where it is', () => {
   test('and tells nothing of the event but in its detail', async () => {
     const fault = await faultOf(jinja({ a: '{{ [1]|map(data.lead.email)|list }}' }));
     expect(JSON.stringify({ ...fault, detail: '' })).not.toContain('john');
+    // A header's name may be a value, unless it stands in the source.
+    const named = await faultOf(javaScript('(event) => ({ headers: { [event.data.lead.email]: "a\\nb" } })'));
+    expect(named).toMatchObject({ kind: 'output', path: 'headers' });
+    expect(await faultOf(javaScript('() => ({ headers: { "X-A": "a\\nb" } })'))).toMatchObject({ path: 'headers.X-A' });
     const thrown = await faultOf(javaScript('(event) => {\n  throw new TypeError(event.data.lead.email);\n}'));
     expect(thrown).toMatchObject({ kind: 'failed', line: 2, detail: 'TypeError: john@example.com' });
     expect(JSON.stringify({ ...thrown, detail: '' })).not.toContain('john');
@@ -285,8 +354,37 @@ describe('a transform', () => {
     ['() => process.exit()', 'failed'],
     ['() => require("fs")', 'failed'],
     ['() => { throw { get name() { return {} } } }', 'failed'],
+    ['() => ({ body: 1n })', 'failed'],
+    ['() => ({ body: () => 1 })', 'output'],
+    ['() => ({ body: { toJSON() {} } })', 'output'],
+    ['() => ({ headers: { "a\\u0000b": "x" } })', 'output'],
+    ['() => ({ headers: { "X-A": "a\\r\\nb" } })', 'output'],
+    ['() => ({ headers: { "X-A": "\\ud800" } })', 'output'],
+    ['() => Atomics.wait(new Int32Array(new SharedArrayBuffer(8)), 0, 0)', 'failed'],
+    ['() => { for (;;) { try { null.x } catch { return import("fs") } } }', 'output'],
+    ['(() => { throw new SyntaxError("x".repeat(5e6)) })()', 'syntax'],
+    ['() => { throw { name: "x".repeat(5e6), message: "y".repeat(5e6) } }', 'failed'],
   ])('%s is a fault', async (source, kind) => {
-    expect(await faultOf(javaScript(source))).toMatchObject({ kind });
+    const fault = await faultOf(javaScript(source));
+    expect(fault).toMatchObject({ kind });
+    expect(fault.message.length).toBeLessThan(400);
+    expect(fault.detail?.length ?? 0).toBeLessThan(1_500);
+  });
+
+  test.each([['() => ({ made: "secret" })'], ['() => undefined'], ['() => null'], ['() => 5']])(
+    'cannot have its answer told by a toJSON of all objects: %s',
+    async (toJson) => {
+      const source = `() => { Object.prototype.toJSON = ${toJson}; return { url: 'https://example.com' } }`;
+      expect(await run(javaScript(source))).toMatchObject({ ok: true, shaped: { url: 'https://example.com' } });
+    },
+  );
+
+  test('has eval, the time and chance, and nothing of the process', async () => {
+    const source = `() => ({ body: [
+      [].constructor.constructor('return typeof process + typeof require + typeof fetch + typeof setTimeout')(),
+      typeof Date.now(), typeof Math.random(),
+    ] })`;
+    expect(await bodyOf(javaScript(source))).toBe('["undefinedundefinedundefinedundefined","number","number"]');
   });
 
   test('leaves nothing behind for the next run', async () => {
@@ -315,12 +413,31 @@ describe('what would harm the process harms that run alone', () => {
         '{% set x = "a" * 3000000 %}{% for i in range(9999) %}{% set y = x|upper|lower|replace("a", "b") %}{% endfor %}',
       ),
     ],
+    ['a joined text', jinja('{{ range(100000)|join("x" * 1000)|length }}')],
+    ['a replaced text', jinja('{{ ("a" * 10000)|replace("a", "b" * 10000)|length }}')],
+    ['an indented text', jinja('{{ ("a\n" * 100000)|indent(100000)|length }}')],
+    ['indented JSON', jinja('{{ range(10000)|list|tojson(indent=10000) }}')],
+    ['a slice of far too many', jinja('{{ range(3)|slice(1000000000)|list|length }}')],
+    ['a sorted list, again and again', jinja('{% for i in range(1000) %}{{ range(100000)|sort|length }}{% endfor %}')],
+    ['a text that becomes many', jinja('{{ "\\u0000" * 10000000 }}', { json: false })],
+    ['a text encoded', jinja('{{ ("ä" * 10000000)|urlencode|length }}')],
+    ['a loop into itself', jinja('{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}')],
+    ['many large values', jinja('{{ data }}'.repeat(4_000), { json: false }), JSON.stringify('x'.repeat(900_000))],
+    ['many large values in JSON', jinja({ a: '{{ data }}'.repeat(4_000) }), JSON.stringify('x'.repeat(900_000))],
     ['a deep expression', jinja(`{{ ${'('.repeat(9_000)}1${')'.repeat(9_000)} }}`)],
     ['deep data', jinja({ a: '{{ data|string|length }}' }), nested],
     ['an endless loop of JavaScript', javaScript('() => { for (;;); }')],
     ['one that catches', javaScript('() => { for (;;) { try { for (;;); } catch {} finally { continue } } }')],
     ['a memory bomb of JavaScript', javaScript('() => { const a = []; for (;;) a.push(new Array(1e6).fill(a)); }')],
     ['a text bomb of JavaScript', javaScript('() => ({ body: "x".repeat(5e8) })')],
+    ['typed arrays', javaScript('() => { const a = []; for (;;) a.push(new Uint8Array(1e6)); }')],
+    ['a search that looks at no clock', javaScript('() => [].includes.call({ length: 2 ** 53 - 1 }, 1)')],
+    ['a large power', javaScript('() => ({ body: String(3n ** 5000000n).length })')],
+    ['a getter', javaScript('() => ({ get body() { for (;;); } })')],
+    ['a toJSON', javaScript('() => ({ body: { toJSON() { for (;;); } } })')],
+    ['a proxy', javaScript('() => new Proxy({}, { get() { for (;;); } })')],
+    ['a proxy that is thrown', javaScript('() => { throw new Proxy({}, { get() { for (;;); } }) }')],
+    ['a source that is no function yet', javaScript('(() => { for (;;); })()')],
     ['a recursion of JavaScript', javaScript('() => { const f = () => f() + 1; return { body: f() }; }')],
     ['a deep value', javaScript('() => { let a = []; for (let i = 0; i < 1e6; i++) a = [a]; return { body: a }; }')],
     ['huge output of JavaScript', javaScript('() => ({ body: "1".repeat(2e6) })')],
@@ -328,7 +445,7 @@ describe('what would harm the process harms that run alone', () => {
   ] as [string, Program, string?][])('%s', async (_what, program, data) => {
     const startedMs = performance.now();
     const outcome = await run(program, data === undefined ? {} : { data }, 'hostile');
-    if (data === undefined) expect(outcome).toMatchObject({ ok: false, fault: { kind: 'limit' } });
+    if (data !== nested) expect(outcome).toMatchObject({ ok: false, fault: { kind: 'limit' } });
     expect(performance.now() - startedMs).toBeLessThan(5_000);
     expect(await bodyOf(jinja({ a: '{{ data.tags|first }}' }))).toBe('{"a":"new"}');
     expect(await bodyOf(javaScript('() => ({ body: 1 })'))).toBe('1');
@@ -374,6 +491,49 @@ describe('others', () => {
     await Promise.all(hostile);
   });
 
+  test('that are new wait for one run of all that are known to loop, however many tenants have them', async () => {
+    const tenants = Array.from({ length: 12 }, (_, n) => `hostile ${n}`);
+    const program = loop(1_000);
+    await Promise.all(tenants.map((tenant) => run(program, {}, tenant)));
+    let ended = 0;
+    const flood = tenants.map((tenant) => run(program, {}, tenant).then(() => (ended += 1)));
+    for (let at = 0; at < 3; at += 1) {
+      const before = ended;
+      await run(jinja({ new: `{{ data.lead.id }} ${at}` }), {}, `newcomer ${at}`);
+      expect(ended - before).toBeLessThanOrEqual(2);
+    }
+    await Promise.all(flood);
+  });
+
+  test('are not held up by new programs of tenants that had enough that loop', async () => {
+    const tenants = Array.from({ length: 5 }, (_, n) => `inventive ${n}`);
+    await Promise.all(tenants.flatMap((tenant) => [1, 2, 3].map((n) => run(loop(2_000 + n), {}, tenant))));
+    let ended = 0;
+    const flood = tenants.flatMap((tenant) => [
+      run(loop(3_000), {}, tenant).then(() => (ended += 1)),
+      sandbox.check(tenant, javaScript('(() => { for (;;); })()')).then(() => (ended += 1)),
+    ]);
+    for (let at = 0; at < 3; at += 1) {
+      const before = ended;
+      await run(jinja({ new: `{{ data.lead.id }} of ${at}` }), {}, `honest ${at}`);
+      expect(ended - before).toBeLessThanOrEqual(2);
+    }
+    await Promise.all(flood);
+  });
+
+  test('keep their thread when a quick program eats up its memory', async () => {
+    const wide = jinja('{% set x = "x" * 18000000 %}{{ x|length }}');
+    const results = [await run(wide, {}, 'wide'), await run(wide, {}, 'wide')];
+    expect(results.map(({ ok }) => ok)).toEqual([true, true]);
+    const own = jinja({ a: '{{ data.lead.name|lower }}' });
+    await run(own, {}, 'beside');
+    await run(own, {}, 'beside');
+    const { ended } = sandbox.counters;
+    for (let at = 0; at < 5; at += 1) await run(wide, {}, 'wide');
+    // Each has cost the thread on which programs are tried, and none the other.
+    expect(sandbox.counters.ended).toBe(ended + 5);
+  });
+
   test('of the same tenant get their turns as well', async () => {
     const own = jinja({ new: '{{ data.lead.id }} too' });
     const looping = loop(99);
@@ -399,4 +559,20 @@ describe('others', () => {
     expect(results.map(({ ok }) => ok)).toEqual([true, false, true, true]);
     expect(sandbox.counters.killed).toBeGreaterThan(0);
   });
+});
+
+test('counts what came of runs, how long they took, what waits and what it has', async () => {
+  const counted = createSandbox();
+  const ran = (program: Program) => new Promise<RunResult>((resolve) => counted.run('acme', program, EVENT, resolve));
+  expect(counted.gauges).toMatchObject({ waiting: 0, threads: 0 });
+  const all = ['{{ event_id|tojson }}', '{{ 1 + "a" }}', '{{ ', 'nonsense', '{{ "x" * 2000000 }}'].map((text) =>
+    ran(jinja(text)),
+  );
+  expect(counted.gauges.waiting).toBe(5);
+  await Promise.all(all);
+  expect(counted.gauges).toMatchObject({ waiting: 0, threads: 1 });
+  const { results, runMs } = counted.counters;
+  expect(results).toEqual({ ok: 1, syntax: 1, failed: 1, limit: 1, output: 1, unavailable: 0 });
+  expect(runMs).toBeGreaterThan(0);
+  await counted.stop();
 });

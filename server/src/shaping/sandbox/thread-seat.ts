@@ -6,8 +6,8 @@ import type { Done, Job, Report, ThreadData, Work } from './messages.ts';
 
 /** Something to do that waits for its turn, or is being done. */
 export interface Order {
-  /** The tenant, and its program: turns go by them. */
-  owners: readonly [tenantId: string, program: string];
+  /** Whose it is, from the wider to the narrower: turns go by them. */
+  owners: readonly string[];
   program: Program;
   /** null: it is to be checked only. */
   input: ProgramInput | null;
@@ -15,8 +15,8 @@ export interface Order {
 }
 
 export type Outcome =
-  | { kind: 'run'; result: RunResult; tookMs: number }
-  | { kind: 'check'; fault: ProgramFault | undefined; tookMs: number };
+  | { kind: 'run'; result: RunResult; tookMs: number; isWide: boolean }
+  | { kind: 'check'; fault: ProgramFault | undefined; tookMs: number; isWide: boolean };
 
 export interface SeatOptions {
   clock: Clock;
@@ -25,8 +25,8 @@ export interface SeatOptions {
   givesWay: boolean;
   /** Orders that a thread is given at once. */
   ordersAtOnce: number;
-  /** Told of each order that took so long that its thread had to be ended. */
-  onKilled: () => void;
+  /** Told of each thread that ended before the seat was stopped; `killed`: its order took too long. */
+  onEnded: (killed: boolean) => void;
 }
 
 /** A thread that runs one order for so long is ended: its engines' own limits have failed. */
@@ -37,6 +37,12 @@ const WATCH_MS = 25;
 
 /** Programs that a thread remembers. */
 const PROGRAMS_MAX = 500;
+
+/** Threads in a row that end without having done anything, before it is given up for what waits. */
+const BARREN_MAX = 3;
+
+/** Numbers of orders begin anew behind it: it is the largest that a thread can tell. */
+const NUMBER_MAX = 2 ** 31 - 1;
 
 /** V8's part of a thread; what its engines have beside it is capped by their own memories. */
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 };
@@ -52,9 +58,20 @@ export class ThreadSeat {
   #thread: Thread | undefined;
   #sending = false;
   #stopped = false;
+  /** Threads in a row that ended without having done anything. */
+  #barren = 0;
 
   constructor(options: SeatOptions) {
     this.#options = options;
+  }
+
+  /** Orders that wait for their turn, or are being done. */
+  get waiting(): number {
+    return this.#queue.size + (this.#thread?.given ?? 0);
+  }
+
+  get threads(): number {
+    return this.#thread === undefined ? 0 : 1;
   }
 
   add(order: Order): void {
@@ -89,18 +106,22 @@ export class ThreadSeat {
   }
 
   #start(): Thread {
-    const { minijinja, onKilled } = this.#options;
+    const { minijinja, onEnded } = this.#options;
     const thread: Thread = new Thread(this.#options, minijinja(), {
       onIdle: () => this.#send(),
-      onGone: (left, began) => {
+      onGone: (left, { killed, didNothing }) => {
         if (this.#thread === thread) this.#thread = undefined;
         if (this.#stopped) return;
+        onEnded(killed);
         for (const order of left.toReversed()) this.#queue.putBack(order);
-        // One that cannot even begin would be followed by others for ever.
-        if (!began) for (const order of this.#queue.drain()) order.onDone(failed(order, UNAVAILABLE));
+        this.#barren = didNothing ? this.#barren + 1 : 0;
+        // Threads that break before they come to an order would be followed by others for ever.
+        if (this.#barren >= BARREN_MAX) {
+          this.#barren = 0;
+          for (const order of this.#queue.drain()) order.onDone(failed(order, UNAVAILABLE));
+        }
         this.#send();
       },
-      onKilled,
     });
     return thread;
   }
@@ -112,15 +133,14 @@ const BROKEN: ProgramFault = { kind: 'limit', message: 'It takes too much memory
 
 function failed(order: Order, fault: ProgramFault, tookMs = 0): Outcome {
   return order.input === null
-    ? { kind: 'check', fault, tookMs }
-    : { kind: 'run', result: { ok: false, fault }, tookMs };
+    ? { kind: 'check', fault, tookMs, isWide: false }
+    : { kind: 'run', result: { ok: false, fault }, tookMs, isWide: false };
 }
 
 interface ThreadEvents {
   onIdle(): void;
-  /** It has ended with orders that it did not come to. `began`: it had been ready. */
-  onGone(left: Order[], began: boolean): void;
-  onKilled(): void;
+  /** It has ended, with orders that it did not come to. */
+  onGone(left: Order[], how: { killed: boolean; didNothing: boolean }): void;
 }
 
 /** One thread from its start to its end. */
@@ -133,7 +153,7 @@ class Thread {
   /** Given and not told as done, by their numbers, in order. */
   readonly #given = new Map<number, Order>();
   #number = 0;
-  #ready = false;
+  #didNothing = true;
   #ended = false;
   #cancelWatch: (() => void) | undefined;
   /** The job that ran when it was last looked, and since when it has been seen to. */
@@ -150,7 +170,12 @@ class Thread {
       env: {},
       argv: [],
       stdin: false,
+      // Engines that break say so, and may quote what they were at.
+      stdout: true,
+      stderr: true,
     });
+    this.#worker.stdout.resume();
+    this.#worker.stderr.resume();
     this.#worker.unref();
     this.#worker.on('message', (report: Report) => this.#take(report));
     this.#worker.on('error', () => {
@@ -163,10 +188,15 @@ class Thread {
     return this.#given.size > 0;
   }
 
+  /** Orders that it has, and has not told as done. */
+  get given(): number {
+    return this.#given.size;
+  }
+
   give(orders: Order[]): void {
     const work: Work = { programs: [], forget: [], jobs: [] };
     for (const order of orders) {
-      this.#number += 1;
+      this.#number = this.#number === NUMBER_MAX ? 1 : this.#number + 1;
       this.#given.set(this.#number, order);
       if (order.input !== null) this.#known.tell(order.program, work);
       work.jobs.push(jobOf(order, this.#number));
@@ -183,10 +213,7 @@ class Thread {
 
   #take(report: Report): void {
     if (this.#ended) return;
-    if ('ready' in report) {
-      this.#ready = true;
-      return;
-    }
+    this.#didNothing = false;
     const ended = report.done.map((done) => this.#order(done));
     for (const [order, outcome] of ended) order?.onDone(outcome);
     if (report.spent) this.#gone();
@@ -206,7 +233,6 @@ class Thread {
     const now = performance.now();
     if (number !== this.#seen.number) this.#seen = { number, sinceMs: now };
     if (number !== 0 && now - this.#seen.sinceMs >= RUN_MS_MAX) {
-      this.#events.onKilled();
       this.#gone(TOO_LONG, RUN_MS_MAX);
       return;
     }
@@ -222,7 +248,8 @@ class Thread {
     this.#given.delete(blamed === undefined ? 0 : number);
     const left = [...this.#given.values()];
     this.#given.clear();
-    this.#events.onGone(left, this.#ready);
+    const didNothing = this.#didNothing && blamed === undefined;
+    this.#events.onGone(left, { killed: fault === TOO_LONG, didNothing });
     if (blamed !== undefined && fault !== undefined) blamed.onDone(failed(blamed, fault, tookMs));
   }
 }

@@ -19,6 +19,12 @@ if (givesWay && process.platform === 'linux') setPriority(0, 5);
 /** A thread whose engine has grown to this is replaced, since its memory never shrinks. */
 const MEMORY_BYTES_KEPT = 32 * 1024 * 1024;
 
+/** A run that makes it grow by so much is one that threads are replaced for. */
+const GROWTH_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Of each text of a fault. */
+const TEXT_CHARACTERS_MAX = 1_000;
+
 /** What is done is told at the latest after this, also when more of the same message is still to do. */
 const TELL_EVERY_MS = 5;
 
@@ -66,14 +72,16 @@ async function takeWork({ programs: told, forget, jobs }: Work): Promise<void> {
 
 function take(job: Job): Done {
   const startedMs = performance.now();
+  const bytesBefore = jinja.memoryBytes;
   Atomics.store(running, 0, job.number);
   const done =
     job.kind === 'run'
       ? ({ number: job.number, kind: 'run', result: run(job.key, job) } as const)
-      : ({ number: job.number, kind: 'check', fault: check(job.program) } as const);
+      : ({ number: job.number, kind: 'check', fault: checked(job.program) } as const);
   Atomics.store(running, 0, 0);
-  if (jinja.memoryBytes > MEMORY_BYTES_KEPT) spent = true;
-  return { ...done, tookMs: performance.now() - startedMs };
+  const { memoryBytes } = jinja;
+  if (memoryBytes > MEMORY_BYTES_KEPT) spent = true;
+  return { ...done, tookMs: performance.now() - startedMs, isWide: memoryBytes - bytesBefore > GROWTH_BYTES_MAX };
 }
 
 function run(key: string, { input }: Extract<Job, { kind: 'run' }>): RunResult {
@@ -92,7 +100,7 @@ function run(key: string, { input }: Extract<Job, { kind: 'run' }>): RunResult {
     }
     return { ok: true, shaped };
   } catch (error) {
-    return { ok: false, fault: faultOf(error) };
+    return { ok: false, fault: shortened(faultOf(error)) };
   }
 }
 
@@ -101,6 +109,11 @@ function runJinja(prepared: Prepared, input: Extract<Job, { kind: 'run' }>['inpu
   if (body?.language !== 'jinja' && headers.length === 0) return undefined;
   prepared.jinja ??= jinja.prepare(prepared.program);
   return prepared.jinja.run(new InputValues(input));
+}
+
+function checked(program: Program): ProgramFault | undefined {
+  const fault = check(program);
+  return fault && shortened(fault);
 }
 
 function check(program: Program): ProgramFault | undefined {
@@ -115,11 +128,23 @@ function check(program: Program): ProgramFault | undefined {
   }
 }
 
+/** Names and texts that a fault quotes may be as long as a template, and a fault is kept with each attempt. */
+function shortened({ message, detail, path, ...place }: ProgramFault): ProgramFault {
+  return {
+    ...place,
+    message: cut(message),
+    ...(detail !== undefined && { detail: cut(detail) }),
+    ...(path !== undefined && { path: cut(path) }),
+  };
+}
+
+function cut(text: string): string {
+  return text.length <= TEXT_CHARACTERS_MAX ? text : `${text.slice(0, TEXT_CHARACTERS_MAX - 1).toWellFormed()}…`;
+}
+
 /** An engine that stops at a fault of its own is what it looks like when memory ran out, and cannot be used again. */
 function faultOf(error: unknown): ProgramFault {
   if (error instanceof ProgramError) return error.fault;
   spent = true;
   return { kind: 'limit', message: 'It takes too much memory, or more depth than there is.' };
 }
-
-tell({ ready: true });
