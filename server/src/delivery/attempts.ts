@@ -8,7 +8,8 @@ import type { Sandbox } from '../shaping/sandbox/sandbox.ts';
 import { namedTemplate, type Shaping, type ShapingProgram, shapingOf } from '../shaping/shaping.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
-import { type Batch, batchForm } from './batch.ts';
+import { type Batch, batchForm } from './batches/batch.ts';
+import type { TooLarge } from './batches/too-large.ts';
 import { compressBody } from './compress.ts';
 import { type AttemptResult, decideOutcome, type Failure, isOwnFault } from './outcome.ts';
 import { recordedResult } from './recorded-result.ts';
@@ -17,7 +18,6 @@ import { type PreparedRequest, prepareBatch, prepareRequest, type ShapedRequest 
 import type { Sender } from './sender.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
 import type { Token, TokenResult, Tokens } from './tokens.ts';
-import type { TooLarge } from './too-large.ts';
 
 /** Where an attempt goes, and what for. */
 export type Route =

@@ -14,7 +14,7 @@ import {
   SET_BY_POSTHORN,
 } from '../webhooks/headers.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
-import { type Batch, batchBody } from './batch.ts';
+import { type Batch, batchBody } from './batches/batch.ts';
 import type { OutgoingRequest } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
 

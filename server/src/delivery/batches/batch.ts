@@ -1,7 +1,7 @@
-import { type BodyForm, shapeForm } from '../shaping/body-form.ts';
-import type { ShapedBody } from '../shaping/envelopes.ts';
-import type { WebhookTarget } from '../webhooks/target.ts';
-import type { DeliveryTask } from './task.ts';
+import { type BodyForm, shapeForm } from '../../shaping/body-form.ts';
+import type { ShapedBody } from '../../shaping/envelopes.ts';
+import type { WebhookTarget } from '../../webhooks/target.ts';
+import type { DeliveryTask } from '../task.ts';
 
 /** Deliveries of a webhook that go in one request, the envelope of each shaped. */
 export interface Batch {
