@@ -1,10 +1,13 @@
 import { errorCode } from '../db/pool.ts';
 import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
+import type { Shaping } from '../shaping/shaping.ts';
+import type { Batching } from '../webhooks/batching.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { LaneAdmission } from './admission.ts';
 import type { AttemptEnd, Attempts, Cancelled, Load, Route } from './attempts.ts';
+import type { BatchShaper } from './batches/batch-shaper.ts';
 import { Gatherings } from './batches/gatherings.ts';
 import type { TooLarge } from './batches/too-large.ts';
 import type { Circuits } from './circuits/circuits.ts';
@@ -32,12 +35,21 @@ export interface DispatcherOptions {
   tokens: Tokens;
   tooLarge: TooLarge;
   attempts: Attempts;
+  batchShaper: BatchShaper;
   recorder: Recorder;
   /** What is leased to this node is its own, and it goes on: requests may begin. */
   answersForLeases: () => boolean;
   giveBack: (lease: GiveUp) => void;
   /** A turn of the lane has ended: it may have room for more of its rows. */
   onFree: (lane: Lane) => void;
+}
+
+/** How a batch that has to be shaped goes on from there. */
+interface ShapedSending {
+  batching: Batching;
+  shaping: Shaping;
+  route: Route;
+  token: TokenResult | undefined;
 }
 
 const UNREADABLE_WEBHOOK_MS = 1_000;
@@ -175,17 +187,59 @@ export class Dispatcher {
       lane.pace.start(this.#options.clock.monotonicMs());
       this.#rests.rest(lane);
     }
+    // Without a token nothing is sent, whatever a template makes of it.
+    if (target.batching !== null && target.shaping !== null && token?.ok !== false) {
+      this.#shapeBatch(turn, task, target, { batching: target.batching, shaping: target.shaping, route, token });
+      return;
+    }
     const load = this.#load(turn, task, target, route);
     this.#options.underWay.enter(load.tasks);
+    this.#attempt(turn, load, target, route, token);
+  }
+
+  #attempt(turn: Turn, load: Load, target: WebhookTarget, route: Route, token: TokenResult | undefined): void {
     this.#options.attempts.make(load, target, route, token, (end) => {
       if (end.records === null) {
-        this.#cancelledByTransform(lane, load.tasks, end);
+        this.#cancelledByTransform(turn.lane, load.tasks, end);
         this.#endTurn(turn, 0);
         return;
       }
-      this.#attempted(lane, target, end);
+      this.#attempted(turn.lane, target, end);
       this.#endTurn(turn, end.durationMs);
     });
+  }
+
+  /** Has the sandbox shape what goes together, and sends what came of it. */
+  #shapeBatch(turn: Turn, task: DeliveryTask, target: WebhookTarget, sending: ShapedSending): void {
+    const { batching, shaping, route, token } = sending;
+    const tasks = this.#gatherings.takeToShape(turn, task, batching, route.kind === 'probe');
+    this.#options.underWay.enter(tasks);
+    const bytesMax = this.#gatherings.bytesMax(target, batching);
+    this.#options.batchShaper.shape(tasks, target, shaping, bytesMax, ({ batch, failed, cancelled, left }) => {
+      turn.lane.shapedTogetherMax = 2 * (left.length > 0 ? tasks.length - left.length : turn.lane.shapedTogetherMax);
+      this.#putBack(turn.lane, left);
+      for (const each of failed) {
+        for (const record of this.#options.attempts.unshaped(each, target, route)) this.#options.recorder.add(record);
+      }
+      if (cancelled.length > 0) this.#cancelledByTransform(turn.lane, cancelled, { records: null, route });
+      if (batch === undefined) this.#endTurn(turn, 0);
+      else this.#attempt(turn, { tasks: batch.tasks, batch }, target, route, token);
+      // What was put back may go as soon as the others have gone.
+      this.offer(turn.lane);
+      this.pump();
+    });
+  }
+
+  /** They were under way, and nothing was sent of them. */
+  #putBack(lane: Lane, tasks: readonly DeliveryTask[]): void {
+    const { underWay, answersForLeases, giveBack, clock } = this.#options;
+    const stay: DeliveryTask[] = [];
+    for (const task of tasks) {
+      underWay.leave(task);
+      if (answersForLeases() && !lane.leaving && !underWay.isLost(task)) stay.push(task);
+      else giveBack({ task, to: 'waiting', dueAtMs: clock.now() });
+    }
+    lane.putBack(stay);
   }
 
   /** What goes with the delivery whose turn it is. What tries the receiver goes alone. */

@@ -26,10 +26,14 @@ export class EndedElsewhere {
     this.#options = options;
   }
 
-  /** These deliveries were cancelled. What of them is under way ends as it does. */
+  /** These deliveries were cancelled. What of them is under way ends as it does, and moves nothing. */
   drop(deliveryIds: readonly string[]): void {
-    const { inHand, order, letGo, onDropped } = this.#options;
+    const { inHand, underWay, order, letGo, onDropped } = this.#options;
     const ids = new Set(deliveryIds);
+    for (const id of ids) {
+      const task = underWay.find(id);
+      if (task !== undefined) underWay.lose(task);
+    }
     for (const lane of inHand.lanes.values()) {
       for (const task of lane.remove(({ id }) => ids.has(id))) {
         if (isOrdered(task)) order.ended(lane, task);

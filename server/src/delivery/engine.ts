@@ -10,6 +10,7 @@ import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { LaneAdmission } from './admission.ts';
 import { Attempts } from './attempts.ts';
+import { BatchShaper } from './batches/batch-shaper.ts';
 import { TooLarge } from './batches/too-large.ts';
 import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
@@ -140,7 +141,14 @@ export class DeliveryEngine {
     this.#totals = new Totals({ pool, clock, logger });
     const tokens = new Tokens({ sender: this.#sender, clock });
     const attempts = new Attempts({ ...options, sender: this.#sender, tokens, tooLarge });
-    this.#tests = new WebhookTests({ inHand: this.#inHand, tokens, attempts, recorder: this.#recorder });
+    const batchShaper = new BatchShaper(options.sandbox);
+    this.#tests = new WebhookTests({
+      inHand: this.#inHand,
+      tokens,
+      attempts,
+      batchShaper,
+      recorder: this.#recorder,
+    });
     this.#circuits = new Circuits({
       pool,
       clock,
@@ -196,6 +204,7 @@ export class DeliveryEngine {
       tokens,
       tooLarge,
       attempts,
+      batchShaper,
       recorder: this.#recorder,
       answersForLeases: () => !this.#draining && this.#heartbeat.alive,
       giveBack: (lease) => this.#giveBacks.add(lease),

@@ -5,7 +5,7 @@ import type { Lane } from '../lanes/lane.ts';
 import type { Turn } from '../lanes/turns.ts';
 import type { DeliveryTask } from '../task.ts';
 import { Wakeups } from '../wakeups.ts';
-import { type Batch, gatherBatch } from './batch.ts';
+import { type Batch, gatherBatch, gatherToShape, type Waiting } from './batch.ts';
 import type { TooLarge } from './too-large.ts';
 
 /** Has deliveries of webhooks with batching wait for others to go with, and takes those that go together. */
@@ -38,14 +38,29 @@ export class Gatherings {
   }
 
   /** What goes with the delivery whose turn it is. `alone`: nothing does. */
-  take({ lane, kind }: Turn, task: DeliveryTask, target: WebhookTarget, batching: Batching, alone: boolean): Batch {
-    const limits = {
-      events: alone ? 1 : batching.maxEvents,
-      bytes: Math.min(batching.maxBytes, this.#tooLarge.bytesMax(target.id)),
-    };
-    const waiting = { peek: () => lane.peek(kind), shift: () => lane.shift(kind) };
-    const batch = gatherBatch(task, target, limits, waiting);
-    lane.gathered(kind);
+  take(turn: Turn, task: DeliveryTask, target: WebhookTarget, batching: Batching, alone: boolean): Batch {
+    const limits = { events: alone ? 1 : batching.maxEvents, bytes: this.bytesMax(target, batching) };
+    const batch = gatherBatch(task, target, limits, waitingFor(turn));
+    turn.lane.gathered(turn.kind);
     return batch;
   }
+
+  /** The same for a webhook whose template has yet to shape the events. */
+  takeToShape(turn: Turn, task: DeliveryTask, batching: Batching, alone: boolean): DeliveryTask[] {
+    const { lane, kind } = turn;
+    const eventsMax = alone ? 1 : Math.min(batching.maxEvents, lane.shapedTogetherMax);
+    const tasks = gatherToShape(task, eventsMax, waitingFor(turn));
+    // The others have waited as long as these where only so many are shaped at once.
+    if (tasks.length < eventsMax || eventsMax === batching.maxEvents) lane.gathered(kind);
+    return tasks;
+  }
+
+  /** Of the body of a batch. */
+  bytesMax(target: WebhookTarget, batching: Batching): number {
+    return Math.min(batching.maxBytes, this.#tooLarge.bytesMax(target.id));
+  }
+}
+
+function waitingFor({ lane, kind }: Turn): Waiting {
+  return { peek: () => lane.peek(kind), shift: () => lane.shift(kind) };
 }
