@@ -215,8 +215,10 @@ export class Dispatcher {
     const tasks = this.#gatherings.takeToShape(turn, task, batching, route.kind === 'probe');
     this.#options.underWay.enter(tasks);
     const bytesMax = this.#gatherings.bytesMax(target, batching);
-    this.#options.batchShaper.shape(tasks, target, shaping, bytesMax, ({ batch, failed, cancelled, left }) => {
-      turn.lane.shapedTogetherMax = 2 * (left.length > 0 ? tasks.length - left.length : turn.lane.shapedTogetherMax);
+    const mayGo = (each: DeliveryTask) => this.#mayGo(each);
+    this.#options.batchShaper.shape(tasks, target, shaping, bytesMax, mayGo, ({ batch, failed, cancelled, left }) => {
+      const fitted = left.length > 0 ? Math.max(1, tasks.length - left.length) : turn.lane.shapedTogetherMax;
+      turn.lane.shapedTogetherMax = 2 * fitted;
       this.#putBack(turn.lane, left);
       for (const each of failed) {
         for (const record of this.#options.attempts.unshaped(each, target, route)) this.#options.recorder.add(record);
@@ -230,13 +232,18 @@ export class Dispatcher {
     });
   }
 
+  /** Its lease is this node's still: while it waited for something, much may have happened. */
+  #mayGo(task: DeliveryTask): boolean {
+    return this.#options.answersForLeases() && !this.#options.underWay.isLost(task);
+  }
+
   /** They were under way, and nothing was sent of them. */
   #putBack(lane: Lane, tasks: readonly DeliveryTask[]): void {
-    const { underWay, answersForLeases, giveBack, clock } = this.#options;
+    const { underWay, giveBack, clock } = this.#options;
     const stay: DeliveryTask[] = [];
     for (const task of tasks) {
       underWay.leave(task);
-      if (answersForLeases() && !lane.leaving && !underWay.isLost(task)) stay.push(task);
+      if (this.#mayGo(task) && !lane.leaving) stay.push(task);
       else giveBack({ task, to: 'waiting', dueAtMs: clock.now() });
     }
     lane.putBack(stay);
@@ -261,7 +268,7 @@ export class Dispatcher {
     void fetching.then((token) => {
       lane.reading = false;
       this.#options.underWay.leave(task);
-      if (!this.#options.answersForLeases() || this.#options.underWay.isLost(task)) {
+      if (!this.#mayGo(task)) {
         this.#options.giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
         this.#endTurn(turn, 0);
       } else this.#begin(turn, task, token);

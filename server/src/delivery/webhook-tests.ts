@@ -10,6 +10,7 @@ import type { TokenResult, Tokens } from './tokens.ts';
 /** A test goes by itself, in the form of a batch where its webhook has batching. */
 const ONE_EVENT = { events: 1, bytes: 0 };
 const TEST = { kind: 'test' } as const;
+const ALWAYS = () => true;
 const NOTHING_WAITS = { peek: () => undefined, shift: () => undefined };
 
 export interface WebhookTestsOptions {
@@ -49,7 +50,7 @@ export class WebhookTests {
       this.#send(task, gatherBatch(task, target, ONE_EVENT, NOTHING_WAITS), target, token);
     } else {
       const { batchShaper, attempts } = this.#options;
-      batchShaper.shape([task], target, shaping, batching.maxBytes, ({ batch, failed }) => {
+      batchShaper.shape([task], target, shaping, batching.maxBytes, ALWAYS, ({ batch, failed }) => {
         if (batch !== undefined) this.#send(task, batch, target, token);
         else this.#record(attempts.unshaped(failed[0] ?? { task, fault: CANCELS_TEST, template: null }, target, TEST));
       });

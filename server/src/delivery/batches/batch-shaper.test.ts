@@ -30,7 +30,7 @@ const answerTo = (result: number | 'cancel' | 'fail'): RunResult => {
 };
 
 test('in whatever order the sandbox answers: as many go from the front as fit, and of each event one thing becomes', () => {
-  const runs = fc.array(fc.tuple(results, fc.integer()), { minLength: 1, maxLength: 30 });
+  const runs = fc.array(fc.tuple(results, fc.integer(), fc.boolean()), { minLength: 1, maxLength: 30 });
   fc.assert(
     fc.property(runs, fc.integer({ min: 1, max: 200 }), (given, bytesMax) => {
       const asked: { place: number; answer: () => void }[] = [];
@@ -43,7 +43,8 @@ test('in whatever order the sandbox answers: as many go from the front as fit, a
       const tasks = given.map((_, place) => taskOf(place));
       let came: ShapedTogether | undefined;
       if (shaping === null) throw new Error('There is no template.');
-      new BatchShaper(sandbox).shape(tasks, target, shaping, bytesMax, (shaped) => {
+      const mayGo = ({ id }: DeliveryTask) => given[Number(id)]?.[2] === true;
+      new BatchShaper(sandbox).shape(tasks, target, shaping, bytesMax, mayGo, (shaped) => {
         came = shaped;
       });
       const order = asked.toSorted((a, b) => (given[a.place]?.[1] ?? 0) - (given[b.place]?.[1] ?? 0));
@@ -52,24 +53,30 @@ test('in whatever order the sandbox answers: as many go from the front as fit, a
         answer();
       }
       const { batch, failed, cancelled, left } = came as unknown as ShapedTogether;
-      const going = given.flatMap(([result], place) => (typeof result === 'number' ? [place] : []));
       const places = (each: readonly DeliveryTask[]) => each.map(({ id }) => Number(id));
+      const of = (isMeant: (result: number | 'cancel' | 'fail', may: boolean) => boolean) =>
+        given.flatMap(([result, , may], place) => (isMeant(result, may) ? [place] : []));
       const gone = places(batch?.tasks ?? []);
-      expect([...gone, ...places(left)]).toEqual(going);
-      const of = (what: string) => given.flatMap(([result], place) => (result === what ? [place] : []));
-      expect(places(failed.map(({ task }) => task))).toEqual(of('fail'));
-      expect(places(cancelled)).toEqual(of('cancel'));
-      if (batch === undefined) {
-        expect(going).toEqual([]);
-        return;
-      }
+      expect([...gone, ...places(left)].toSorted((a, b) => a - b)).toEqual(
+        of((each, may) => typeof each === 'number' || !may),
+      );
+      expect(places(failed.map(({ task }) => task))).toEqual(of((each, may) => each === 'fail' && may));
+      expect(places(cancelled)).toEqual(of((each, may) => each === 'cancel' && may));
+      expect(places(left)).toEqual(places(left).toSorted((a, b) => a - b));
+      // Nothing that may go is left before what goes.
+      const leftThatMay = places(left.filter(mayGo));
+      expect(Math.min(...leftThatMay)).toBeGreaterThan(Math.max(...gone));
+      if (batch === undefined) return;
       const { body } = batchBody(batch);
       expect(JSON.parse(body.toString())).toEqual(gone.map((place) => 'x'.repeat(Number(given[place]?.[0]))));
       expect(body.length).toBe(batch.bytes);
       if (gone.length > 1) expect(batch.bytes).toBeLessThanOrEqual(bytesMax);
-      // It stopped because the next one would have been too much.
-      const [next] = places(left);
-      if (next !== undefined) expect(batch.bytes + Number(given[next]?.[0]) + 3).toBeGreaterThan(bytesMax);
+      // It stopped because the next one would have been too much, with all that were shaped before it.
+      const [next] = leftThatMay;
+      if (next === undefined) return;
+      const before = of((each) => typeof each === 'number').filter((place) => place <= next);
+      const bytes = before.reduce((sum, place) => sum + Number(given[place]?.[0]) + 3, 1);
+      expect(bytes).toBeGreaterThan(bytesMax);
     }),
   );
 });

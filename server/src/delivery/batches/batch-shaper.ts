@@ -16,7 +16,7 @@ export interface ShapedTogether {
   failed: readonly FailedShape[];
   /** The transform wants nothing to be sent of these. */
   cancelled: readonly DeliveryTask[];
-  /** Those that no longer fit, in their order. */
+  /** Those that do not go: they no longer fit, or may not go any more. In their order. */
   left: readonly DeliveryTask[];
 }
 
@@ -36,13 +36,14 @@ export class BatchShaper {
 
   /**
    * Asks for all events at once, and calls `done` when each has its answer, possibly before it returns. `bytesMax`: of
-   * the batch; the first that can go is in it however large it is.
+   * the batch; the first that can go is in it however large it is. `mayGo`: asked of each when all have their answers.
    */
   shape(
     tasks: readonly DeliveryTask[],
     target: WebhookTarget,
     shaping: Shaping,
     bytesMax: number,
+    mayGo: (task: DeliveryTask) => boolean,
     done: (shaped: ShapedTogether) => void,
   ): void {
     const together = new Together(tasks, bytesMax);
@@ -51,7 +52,7 @@ export class BatchShaper {
       shapeEvent(this.#sandbox, task, shaping, (shape) => {
         together.add(place, elementOf(task, target, shape));
         missing -= 1;
-        if (missing === 0) done(together.end());
+        if (missing === 0) done(together.end(mayGo));
       });
     }
   }
@@ -103,19 +104,21 @@ class Together {
     this.#end = last;
   }
 
-  end(): ShapedTogether {
+  end(mayGo: (task: DeliveryTask) => boolean): ShapedTogether {
     const tasks: DeliveryTask[] = [];
     const parts: ShapedBody[] = [];
     const templates: ShapingProgram['template'][] = [];
     const failed: FailedShape[] = [];
     const cancelled: DeliveryTask[] = [];
     const left: DeliveryTask[] = [];
+    let bytes = BRACKETS - COMMA;
     for (const [place, task] of this.#tasks.entries()) {
-      const element = this.#elements[place];
+      const element = mayGo(task) ? this.#elements[place] : undefined;
       switch (element?.kind) {
         case 'part':
           tasks.push(task);
           parts.push(element.part);
+          bytes += COMMA + element.part.body.length;
           templates.push(element.template);
           break;
         case 'failed':
@@ -128,7 +131,7 @@ class Together {
           left.push(task);
       }
     }
-    const batch = parts.length === 0 ? undefined : { tasks, parts, templates, bytes: this.#bytes };
+    const batch = parts.length === 0 ? undefined : { tasks, parts, templates, bytes };
     return { batch, failed, cancelled, left };
   }
 }
