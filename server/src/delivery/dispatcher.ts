@@ -224,6 +224,8 @@ export class Dispatcher {
         for (const record of this.#options.attempts.unshaped(each, target, route)) this.#options.recorder.add(record);
       }
       if (cancelled.length > 0) this.#cancelledByTransform(turn.lane, cancelled, { records: null, route });
+      // It has tried nothing: another may.
+      if (route.kind === 'probe' && left.length > 0) void this.#options.circuits.returnProbe(turn.lane);
       if (batch === undefined) this.#endTurn(turn, 0);
       else this.#attempt(turn, { tasks: batch.tasks, batch }, target, route, token);
       // What was put back may go as soon as the others have gone.
