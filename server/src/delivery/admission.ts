@@ -1,11 +1,13 @@
 import type { Clock } from '../kernel/clock.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
+import type { Route } from './attempts.ts';
 import type { Circuits } from './circuits/circuits.ts';
 import type { ClaimRoom, InHand } from './lanes/in-hand.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
 import { paceIntervalMs } from './lanes/pace.ts';
 import type { LaneOwners, WantedLane } from './nodes/lane-owners.ts';
+import type { DeliveryTask } from './task.ts';
 
 /** What is to be done about a lane with due rows. */
 export type Admission =
@@ -39,6 +41,8 @@ const PACED_SECONDS = 5;
 /** After a timeout, another node is given this long to say what came of its probe. */
 const PROBE_GRACE_MS = 10_000;
 
+const USUAL: Route = { kind: 'usual' };
+
 /** Decides what may be sent to a webhook by this node now: its circuit, its owner, its pace and the room in memory. */
 export class LaneAdmission {
   readonly #options: LaneAdmissionOptions;
@@ -62,6 +66,21 @@ export class LaneAdmission {
       target.failoverUrl !== null ||
       this.#options.circuits.find(target.id) === undefined
     );
+  }
+
+  /** Where an attempt goes; undefined: nowhere now, by this node. */
+  route(lane: Lane, { trigger }: DeliveryTask, target: WebhookTarget): Route | undefined {
+    const { circuits, owners } = this.#options;
+    if (target.bound && (lane.leaving || !owners.owns(target.id))) return undefined;
+    const { circuitBreaker, failoverUrl } = target;
+    const open = circuitBreaker !== null && circuits.find(target.id) !== undefined;
+    // What goes to the failover URL because its attempts are used up tries nothing.
+    if (open && lane.probing && (failoverUrl === null || trigger !== 'failover')) {
+      lane.probing = false;
+      return { kind: 'probe', againMs: circuitBreaker.openMs };
+    }
+    if (failoverUrl !== null && (open || trigger === 'failover')) return { kind: 'failover', url: failoverUrl };
+    return open ? undefined : USUAL;
   }
 
   /** What to claim of lanes whose rows are due. */

@@ -3,21 +3,23 @@ import type { Clock } from '../kernel/clock.ts';
 import type { IdSource } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { formName } from '../shaping/body-form.ts';
-import { faultText, ProgramError, type ProgramFault, type ProgramInput, type Shaped } from '../shaping/program.ts';
+import { faultText, ProgramError, type ProgramFault, type Shaped } from '../shaping/program.ts';
 import type { Sandbox } from '../shaping/sandbox/sandbox.ts';
-import { namedTemplate, type Shaping, type ShapingProgram, shapingOf } from '../shaping/shaping.ts';
+import type { Shaping, ShapingProgram } from '../shaping/shaping.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
-import { type Batch, batchForm } from './batch.ts';
+import { type Batch, batchForm } from './batches/batch.ts';
+import type { FailedShape } from './batches/batch-shaper.ts';
+import type { TooLarge } from './batches/too-large.ts';
 import { compressBody } from './compress.ts';
-import { type AttemptResult, decideOutcome, type Failure, isOwnFault } from './outcome.ts';
+import { type AttemptResult, decideOutcome, type ErrorClass, type Failure, isOwnFault } from './outcome.ts';
 import { recordedResult } from './recorded-result.ts';
 import type { AttemptRecord } from './recorder.ts';
 import { type PreparedRequest, prepareBatch, prepareRequest, type ShapedRequest } from './request.ts';
 import type { Sender } from './sender.ts';
-import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
+import { shapeEvent } from './shape-event.ts';
+import type { DeliveryTask, Trigger } from './task.ts';
 import type { Token, TokenResult, Tokens } from './tokens.ts';
-import type { TooLarge } from './too-large.ts';
 
 /** Where an attempt goes, and what for. */
 export type Route =
@@ -92,7 +94,7 @@ export class Attempts {
 
   /**
    * Calls `onEnd` once, possibly before it returns: a request that cannot be built has ended at once. `token`: what came
-   * of asking for one, for webhooks that need it. Webhooks with a template or transform have no batches.
+   * of asking for one, for webhooks that need it. A batch has been shaped already.
    */
   make(
     load: Load,
@@ -101,20 +103,16 @@ export class Attempts {
     token: TokenResult | undefined,
     onEnd: (end: AttemptEnd | Cancelled) => void,
   ): void {
-    const sent: Sent = {
-      load,
-      target,
-      route,
-      token: token?.ok ? token.token : undefined,
-      url: route.kind === 'failover' ? route.url : target.url,
-      template: null,
-      recordedHeaders: [],
-      recordedBody: null,
-      onEnd,
-    };
+    const sent = sentOf(load, target, route, token, onEnd);
     if (token?.ok === false) onEnd(this.#end(sent, token.failure, token.durationMs));
     else if (target.shaping === null || load.batch !== undefined) this.#send(sent, undefined);
     else this.#shape(sent, target.shaping);
+  }
+
+  /** The attempt of a delivery that was to go in a batch, and whose event could not be shaped for it. */
+  unshaped({ task, fault, template }: FailedShape, target: WebhookTarget, route: Route): AttemptRecord[] {
+    const sent = sentOf({ tasks: [task], batch: undefined }, target, route, undefined, NOBODY);
+    return this.#end({ ...sent, template }, failureOf(fault), 0).records;
   }
 
   #send(sent: Sent, shaped: ShapedRequest | undefined): void {
@@ -153,16 +151,7 @@ export class Attempts {
 
   /** Has the webhook's template or transform make the request, in the sandbox, and goes on when that has. */
   #shape(sent: Sent, shaping: Shaping): void {
-    const { load, target } = sent;
-    const { event, attemptCount } = onlyTask(load);
-    const found = shapingOf(shaping, event.type);
-    if (found === undefined) {
-      const name = namedTemplate(shaping) ?? '';
-      this.#fail(sent, 'template', `There is no template "${name}" for events of the type ${event.type}.`);
-      return;
-    }
-    const { program, contentType, template } = found;
-    this.#options.sandbox.run(target.tenantId, program, inputOf(event, attemptCount + 1), (result) => {
+    shapeEvent(this.#options.sandbox, onlyTask(sent.load), shaping, ({ result, contentType, template }) => {
       const shapedBy: Sent = { ...sent, template };
       if (!result.ok) this.#failed(shapedBy, result.fault);
       else this.#shaped(shapedBy, result.shaped, contentType);
@@ -172,9 +161,8 @@ export class Attempts {
   #shaped(sent: Sent, { body, headers, url, cancel }: Shaped, contentType: string): void {
     const { load, route, onEnd } = sent;
     if (cancel === true) {
-      // A test has somebody waiting for its attempt.
       if (onlyTask(load).trigger === 'test') {
-        this.#fail(sent, 'template', 'The transform cancels the delivery of this event.');
+        this.#failed(sent, CANCELS_TEST);
       } else onEnd({ records: null, route });
       return;
     }
@@ -190,7 +178,8 @@ export class Attempts {
   }
 
   #failed(sent: Sent, fault: ProgramFault): void {
-    this.#fail(sent, fault.kind === 'unavailable' ? 'internal' : 'template', faultText(fault));
+    const { errorClass, message } = failureOf(fault);
+    this.#fail(sent, errorClass, message);
   }
 
   /** A fault of ours is an attempt like any other: it is seen, retried and capped, and the lane goes on. */
@@ -201,7 +190,7 @@ export class Attempts {
   }
 
   /** There was no request, not to a URL that a transform gave either. */
-  #fail(sent: Sent, errorClass: 'blocked' | 'internal' | 'template', message: string): void {
+  #fail(sent: Sent, errorClass: ErrorClass, message: string): void {
     const result: Failure = { kind: 'failed', errorClass, message };
     const url = sent.route.kind === 'failover' ? sent.url : sent.target.url;
     sent.onEnd(this.#end({ ...sent, url, recordedHeaders: [], recordedBody: null }, result, 0));
@@ -212,7 +201,7 @@ export class Attempts {
     // The same for all: what was sent together fails until the same time, and goes together again.
     const random = this.#options.random();
     const records = sent.load.tasks.map((task, at) =>
-      this.#record(sent, task, sent.recordedHeaders[at] ?? '{}', { result, durationMs, again, random }),
+      this.#record(sent, task, at, { result, durationMs, again, random }),
     );
     return {
       records,
@@ -232,9 +221,9 @@ export class Attempts {
   }
 
   #record(
-    { load, target, route, url, template, recordedBody }: Sent,
+    { load, target, route, url, template, recordedHeaders, recordedBody }: Sent,
     task: DeliveryTask,
-    requestHeaders: string,
+    at: number,
     came: { result: AttemptResult; durationMs: number; again: boolean; random: number },
   ): AttemptRecord {
     const { clock, newId, attemptsMax } = this.#options;
@@ -258,6 +247,11 @@ export class Attempts {
     const answer = recordedResult(result);
     // It may repeat what the other events said, and these are others' to mask and to erase.
     const keepsBody = load.tasks.length === 1;
+    const { batch } = load;
+    const madeBy = batch?.templates === undefined ? template : (batch.templates[at] ?? null);
+    const requestHeaders = recordedHeaders[at];
+    // Where the request could not be built, nothing was sent of any part.
+    const ownPart = batch?.templates === undefined || requestHeaders === undefined ? undefined : batch.parts[at]?.body;
     return {
       task,
       id: newId(),
@@ -267,11 +261,11 @@ export class Attempts {
       parksKey,
       url: url.href,
       method: target.method,
-      envelope: formName(load.batch === undefined ? target : batchForm(target)),
-      requestHeaders,
-      requestBody: recordedBody,
-      templateId: template?.id ?? null,
-      templateVersion: template?.version ?? null,
+      envelope: formName(batch === undefined ? target : batchForm(target)),
+      requestHeaders: requestHeaders ?? '{}',
+      requestBody: ownPart ?? recordedBody,
+      templateId: madeBy?.id ?? null,
+      templateVersion: madeBy?.version ?? null,
       responseStatus: answer.responseStatus,
       responseHeaders: answer.responseHeaders,
       responseBody: keepsBody ? answer.responseBody : null,
@@ -282,6 +276,26 @@ export class Attempts {
       endedAtMs,
     };
   }
+}
+
+function sentOf(
+  load: Load,
+  target: WebhookTarget,
+  route: Route,
+  token: TokenResult | undefined,
+  onEnd: Sent['onEnd'],
+): Sent {
+  return {
+    load,
+    target,
+    route,
+    token: token?.ok ? token.token : undefined,
+    url: route.kind === 'failover' ? route.url : target.url,
+    template: null,
+    recordedHeaders: [],
+    recordedBody: null,
+    onEnd,
+  };
 }
 
 /** A webhook without batching has one delivery in a request. */
@@ -297,15 +311,16 @@ function reasonAgainst(url: URL, { credentials }: WebhookTarget): string | undef
   return needsTls ? 'must be an https:// URL for "mtls"' : undefined;
 }
 
-function inputOf(event: EventInHand, number: number): ProgramInput {
-  return {
-    eventType: event.type,
-    eventId: event.publicId,
-    timestamp: event.timestamp,
-    data: event.data.toString('utf8'),
-    metadata: event.metadata?.toString('utf8') ?? null,
-    attempt: number,
-  };
+function failureOf(fault: ProgramFault): Failure {
+  const errorClass = fault.kind === 'unavailable' ? 'internal' : 'template';
+  return { kind: 'failed', errorClass, message: faultText(fault) };
 }
 
+/** A test has somebody waiting for its attempt. */
+export const CANCELS_TEST: ProgramFault = {
+  kind: 'output',
+  message: 'The transform cancels the delivery of this event.',
+};
+
+const NOBODY = () => {};
 const EMPTY = Buffer.alloc(0);

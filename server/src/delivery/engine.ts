@@ -9,32 +9,34 @@ import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { LaneAdmission } from './admission.ts';
-import { type AttemptEnd, Attempts, type Cancelled, type Load, type Route } from './attempts.ts';
-import { gatherBatch } from './batch.ts';
+import { Attempts } from './attempts.ts';
+import { BatchShaper } from './batches/batch-shaper.ts';
+import { TooLarge } from './batches/too-large.ts';
 import { Circuits } from './circuits/circuits.ts';
 import { Claims } from './claims.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { EndedElsewhere } from './ended-elsewhere.ts';
 import { GiveBacks } from './give-backs.ts';
 import { InHand } from './lanes/in-hand.ts';
 import { isOrdered } from './lanes/key-sequences.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
 import { OrderKeeper } from './lanes/order-keeper.ts';
 import { ResumedWebhooks } from './lanes/resumed-webhooks.ts';
-import { type Turn, Turns } from './lanes/turns.ts';
 import { Heartbeat } from './nodes/heartbeat.ts';
 import { LaneHandover } from './nodes/lane-handover.ts';
 import { LaneNotices } from './nodes/lane-notices.ts';
 import { LaneOwners } from './nodes/lane-owners.ts';
+import { NodeChanges } from './nodes/node-changes.ts';
 import { NodeRegistry } from './nodes/node-registry.ts';
-import { isOwnFault } from './outcome.ts';
 import { QueueBound } from './queue-bound.ts';
 import { type AttemptRecord, Recorder } from './recorder.ts';
 import { type ClaimedRow, DeliveryRows, FRESH_MS_MAX, type GiveUp } from './rows.ts';
 import { createSender, type Sender } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
-import { type TokenResult, Tokens } from './tokens.ts';
-import { TooLarge } from './too-large.ts';
+import { Tokens } from './tokens.ts';
 import { Totals } from './totals.ts';
-import { Wakeups } from './wakeups.ts';
+import { UnderWay } from './under-way.ts';
+import { WebhookTests } from './webhook-tests.ts';
 
 export interface EngineOptions {
   pool: pg.Pool;
@@ -78,8 +80,8 @@ export interface EngineCounters {
 }
 
 /**
- * Delivers. It holds the deliveries that this node has leased, gives their lanes turns, sends, decides and has the
- * results recorded. SPEC.md says what it guarantees.
+ * Delivers. It holds the deliveries that this node has leased, has them sent (`Dispatcher`) and the results recorded, and
+ * lets go of them. SPEC.md says what it guarantees.
  *
  * The rows of `deliveries` are the truth, and what is in memory is a cache of some of them: a new delivery comes
  * straight from the commit that inserted it, already leased to this node (`reserve`, then `accept`); a delivery that
@@ -93,13 +95,10 @@ export class DeliveryEngine {
   readonly #recorder: Recorder;
   readonly #totals: Totals;
   readonly #sender: Sender;
-  readonly #tokens: Tokens;
-  readonly #tooLarge: TooLarge;
-  readonly #attempts: Attempts;
   readonly #claims: Claims;
   readonly #giveBacks: GiveBacks;
   readonly #heartbeat: Heartbeat;
-  readonly #turns: Turns;
+  readonly #dispatcher: Dispatcher;
   readonly #inHand: InHand;
   readonly #circuits: Circuits;
   readonly #owners: LaneOwners;
@@ -110,34 +109,18 @@ export class DeliveryEngine {
   readonly #resumed: ResumedWebhooks;
   /** undefined: any number of deliveries may wait. */
   readonly #queueBound: QueueBound | undefined;
-  /** Lanes whose pace lets them start later. */
-  readonly #rests: Wakeups;
-  /** Lanes of which deliveries wait for others to go with. */
-  readonly #gatherings: Wakeups;
-  /** Deliveries of which a request is under way or its result is being recorded. */
-  readonly #underWay = new Map<string, DeliveryTask>();
-  /** Those of them whose leases are not this node's any more: what comes of them moves nothing. */
-  readonly #lost = new WeakSet<DeliveryTask>();
-  /** Those under way that share a request, with how many of it are left. */
-  readonly #shared = new WeakMap<DeliveryTask, { left: number }>();
-  /** How many more deliveries are under way than requests. */
-  #sharing = 0;
-  /** Deliveries may have ended of which this node was not told. */
-  #unheard = false;
-  readonly #testers = new Map<string, (record: AttemptRecord) => void>();
-  #inFlightMax: number;
+  readonly #underWay = new UnderWay();
+  readonly #nodeChanges: NodeChanges;
+  readonly #endedElsewhere: EndedElsewhere;
+  readonly #tests: WebhookTests;
   #draining = false;
-  #pumping = false;
 
   constructor(options: EngineOptions) {
     const { pool, clock, logger, directory } = options;
     this.#options = options;
     this.#rows = new DeliveryRows(pool);
     this.#inHand = new InHand(options.queuedMax);
-    this.#inFlightMax = options.inFlightMax;
-    this.#turns = new Turns(options.inFlightMax);
-    this.#rests = new Wakeups(clock, (webhookIds) => this.#rested(webhookIds));
-    this.#gatherings = new Wakeups(clock, (webhookIds) => this.#gathered(webhookIds));
+    const tooLarge = new TooLarge(clock);
     this.#sender =
       options.sender ?? createSender({ clock, guard: options.guard, connectionsMax: options.connectionsMax });
     this.#recorder = new Recorder({
@@ -145,20 +128,22 @@ export class DeliveryEngine {
       clock,
       logger,
       onRecorded: (record) => this.#recorded(record),
-      leaseOf: (task) => (this.#lost.has(task) ? 0 : this.nodeId),
+      leaseOf: (task) => (this.#underWay.isLost(task) ? 0 : this.nodeId),
       onUnrecordable: ({ task }) => {
-        this.#leaveWay(task);
+        this.#underWay.leave(task);
         this.#giveBack({ task, to: 'waiting', dueAtMs: clock.now() + UNRECORDABLE_AGAIN_MS });
       },
     });
     this.#totals = new Totals({ pool, clock, logger });
-    this.#tokens = new Tokens({ sender: this.#sender, clock });
-    this.#tooLarge = new TooLarge(clock);
-    this.#attempts = new Attempts({
-      ...options,
-      sender: this.#sender,
-      tokens: this.#tokens,
-      tooLarge: this.#tooLarge,
+    const tokens = new Tokens({ sender: this.#sender, clock });
+    const attempts = new Attempts({ ...options, sender: this.#sender, tokens, tooLarge });
+    const batchShaper = new BatchShaper(options.sandbox);
+    this.#tests = new WebhookTests({
+      inHand: this.#inHand,
+      tokens,
+      attempts,
+      batchShaper,
+      recorder: this.#recorder,
     });
     this.#circuits = new Circuits({
       pool,
@@ -184,7 +169,7 @@ export class DeliveryEngine {
       clock,
       logger,
       lanes: this.#inHand.lanes,
-      offer: (lane) => this.#offer(lane),
+      offer: (lane) => this.#dispatcher.offer(lane),
       expect: (lane) => this.#claims.expect(lane, clock.now()),
       again: () => this.#claims.sweepSoon(),
       park: (tasks) => {
@@ -198,19 +183,60 @@ export class DeliveryEngine {
       owners: this.#owners,
       inHand: this.#inHand,
       onTaken: (lanes) => {
-        for (const lane of lanes) this.#rest(lane);
+        for (const lane of lanes) this.#dispatcher.rest(lane);
         this.#order.lookAt(lanes);
       },
+    });
+    this.#dispatcher = new Dispatcher({
+      clock,
+      logger,
+      directory,
+      inFlightMax: options.inFlightMax,
+      inHand: this.#inHand,
+      underWay: this.#underWay,
+      admission: this.#admission,
+      circuits: this.#circuits,
+      tokens,
+      tooLarge,
+      attempts,
+      batchShaper,
+      recorder: this.#recorder,
+      answersForLeases: () => !this.#draining && this.#heartbeat.alive,
+      giveBack: (lease) => this.#giveBacks.add(lease),
+      onFree: (lane) => this.#claimMore(lane),
     });
     this.#giveBacks = new GiveBacks({
       rows: this.#rows,
       logger,
-      onGiven: (lease) => this.#gaveBack(lease),
-      onDoubt: (lease) => {
-        this.#doubtLeases(isOrdered(lease.task) ? [lease.task] : []);
-        this.#leavePlace(lease);
-        this.#letGo(lease.task);
+      inHand: this.#inHand,
+      order: this.#order,
+      expect: (lane, dueAtMs) => {
+        if (!this.#draining) this.#claims.expect(lane, dueAtMs);
       },
+      inDoubt: (ordered) => this.#doubtLeases(ordered),
+      letGo: (task) => this.#letGo(task),
+    });
+    this.#endedElsewhere = new EndedElsewhere({
+      rows: this.#rows,
+      inHand: this.#inHand,
+      underWay: this.#underWay,
+      order: this.#order,
+      letGo: (task) => this.#letGo(task),
+      onDropped: () => {
+        this.#claims.sweepSoon();
+        this.#dispatcher.pump();
+      },
+    });
+    this.#nodeChanges = new NodeChanges({
+      rows: this.#rows,
+      clock,
+      inHand: this.#inHand,
+      underWay: this.#underWay,
+      owners: this.#owners,
+      handover: this.#handover,
+      order: this.#order,
+      letGo: (task) => this.#letGo(task),
+      expect: (lane, dueAtMs) => this.#claims.expect(lane, dueAtMs),
     });
     this.#claims = new Claims({
       rows: this.#rows,
@@ -224,7 +250,7 @@ export class DeliveryEngine {
       },
       take: (claimed) => this.#take(claimed),
       restoreOrder: async () => {
-        await this.#dropEnded();
+        await this.#endedElsewhere.dropUnheard();
         await this.#order.restore();
       },
       alive: () => this.#heartbeat.alive,
@@ -251,13 +277,13 @@ export class DeliveryEngine {
       exclusively: (work) => this.#claims.exclusively(work),
       oldestInHand: () => this.#inHand.oldestId(),
       idsInHand: () => this.#inHand.ids(),
-      onNode: (nodeId) => this.#becomeNode(nodeId),
-      onNodes: (nodeIds) => this.#nodesChanged(nodeIds),
+      onNode: (nodeId) => this.#nodeChanges.becomeNode(nodeId),
+      onNodes: (nodeIds) => this.#nodeChanges.nodesAlive(nodeIds),
       onFreed: () => this.#claims.sweepSoon(),
-      onDoubtOver: () => this.#doubtOver(),
+      onDoubtOver: () => this.#nodeChanges.doubtOver(),
       onAlive: () => {
         this.#claims.sweepSoon();
-        this.#pump();
+        this.#dispatcher.pump();
       },
     });
   }
@@ -288,13 +314,12 @@ export class DeliveryEngine {
     this.#draining = true;
     this.#queueBound?.stop();
     const claimsEnded = await endsBy(clock, endMs, this.#claims.stop());
-    this.#rests.clear();
-    this.#gatherings.clear();
+    this.#dispatcher.stop();
     const dueAtMs = clock.now();
-    for (const task of this.#drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
+    for (const task of this.#inHand.drainQueues()) this.#giveBack({ task, to: 'waiting', dueAtMs });
     const probing = [...this.#inHand.lanes.values()].filter((lane) => lane.probing);
     await endsBy(clock, endMs, Promise.all(probing.map((lane) => this.#circuits.returnProbe(lane))));
-    while (this.#turns.inFlight > 0 && clock.monotonicMs() < drainedByMs) {
+    while (this.#dispatcher.inFlight > 0 && clock.monotonicMs() < drainedByMs) {
       await new Promise<void>((resolve) => clock.after(20, resolve));
     }
     await endsBy(clock, endMs, Promise.all([this.#recorder.whenIdle(), this.#giveBacks.whenIdle()]));
@@ -317,8 +342,8 @@ export class DeliveryEngine {
 
   get gauges(): { inFlight: number; queued: number; payloadBytes: number; lanes: number; openCircuits: number } {
     return {
-      inFlight: this.#turns.inFlight,
-      queued: this.#inHand.size - this.#turns.inFlight,
+      inFlight: this.#dispatcher.inFlight,
+      queued: this.#inHand.size - this.#dispatcher.inFlight,
       payloadBytes: this.#inHand.payloadBytes,
       lanes: this.#inHand.lanes.size,
       openCircuits: this.#circuits.size,
@@ -327,13 +352,11 @@ export class DeliveryEngine {
 
   /** Requests under way at once, from now on. */
   set inFlightMax(inFlightMax: number) {
-    this.#inFlightMax = inFlightMax;
-    this.#turns.inFlightMax = inFlightMax;
-    this.#pump();
+    this.#dispatcher.inFlightMax = inFlightMax;
   }
 
   get inFlightMax(): number {
-    return this.#inFlightMax;
+    return this.#dispatcher.inFlightMax;
   }
 
   /** @throws AppError 429 when so many deliveries of the tenant wait that no more are taken. Nothing else is refused. */
@@ -358,7 +381,7 @@ export class DeliveryEngine {
   /** Queues deliveries whose rows are now committed under this node's lease. */
   accept(tasks: DeliveryTask[]): void {
     for (const task of tasks) this.#enqueue(task);
-    this.#pump();
+    this.#dispatcher.pump();
   }
 
   /** Gives up room for deliveries whose commit failed. If it may have happened all the same, their leases are looked for. */
@@ -385,7 +408,7 @@ export class DeliveryEngine {
 
   /** Notices may have been missed, whatever they said: what this node holds is compared with the rows soon. */
   noticesMissed(): void {
-    this.#unheard = true;
+    this.#endedElsewhere.noticesMissed();
     this.circuitsChanged();
     this.lookForDue();
   }
@@ -412,78 +435,18 @@ export class DeliveryEngine {
 
   /** These deliveries were cancelled: what of them is still queued here is not sent. */
   cancelled(deliveryIds: readonly string[]): void {
-    const ids = new Set(deliveryIds);
-    for (const lane of this.#inHand.lanes.values()) {
-      for (const task of lane.remove(({ id }) => ids.has(id))) {
-        if (isOrdered(task)) this.#order.ended(lane, task);
-        this.#letGo(task);
-      }
-      if (lane.sequences !== undefined) this.#order.lookAt([lane]);
-    }
-    this.#claims.sweepSoon();
-    this.#pump();
+    this.#endedElsewhere.drop(deliveryIds);
   }
 
   /** Sends a test at once, past the queue and whatever the webhook's status is; resolves when it is recorded. */
   sendTest(task: DeliveryTask, target: WebhookTarget): Promise<AttemptRecord> {
-    this.#inHand.hold(task);
-    const batch = target.batching === null ? undefined : gatherBatch(task, target, ONE_EVENT, NOTHING_WAITS);
-    return new Promise((resolve) => {
-      this.#testers.set(task.id, resolve);
-      const make = (token: TokenResult | undefined) => {
-        const load = { tasks: [task], batch };
-        this.#attempts.make(load, target, { kind: 'test' }, token, ({ records }) => this.#record(records ?? []));
-      };
-      const token = this.#tokenFor(target, undefined);
-      if (token instanceof Promise) void token.then(make);
-      else make(token);
-    });
-  }
-
-  /** Lets go of what is queued here and was cancelled, or ended otherwise, without a word that reached this node. */
-  async #dropEnded(): Promise<void> {
-    if (!this.#unheard) return;
-    // What is missed from here on is for the next time.
-    this.#unheard = false;
-    try {
-      const ended = await this.#rows.endedOf(this.#inHand.tasks().filter(({ id }) => !this.#underWay.has(id)));
-      if (ended.length > 0) this.cancelled(ended);
-    } catch (error) {
-      this.#unheard = true;
-      throw error;
-    }
-  }
-
-  #becomeNode(nodeId: number): void {
-    // What was leased to the former node is free for everyone now, so nothing of it may be sent from memory.
-    for (const task of this.#drainQueues()) this.#letGo(task);
-    for (const task of this.#underWay.values()) this.#lost.add(task);
-    this.#rows.nodeId = nodeId;
-    this.#owners.becomeNode(nodeId);
-    for (const lane of this.#inHand.lanes.values()) lane.inDoubt = false;
-  }
-
-  /** The nodes that live, as of this heartbeat. */
-  #nodesChanged(nodeIds: number[]): void {
-    const changed = this.#owners.setAlive(nodeIds);
-    this.#handover.leave();
-    if (!changed) return;
-    const now = this.#options.clock.now();
-    for (const lane of this.#inHand.lanes.values()) this.#claims.expect(lane, now);
+    return this.#tests.send(task, target);
   }
 
   /** Rows may be leased to this node that it does not hold, some of them in the order of these lanes. */
   #doubtLeases(ordered: LaneKey[]): void {
-    for (const key of ordered) this.#inHand.lane(key).inDoubt = true;
+    this.#nodeChanges.doubt(ordered);
     this.#heartbeat.searchLostLeases();
-  }
-
-  #doubtOver(): void {
-    const lanes = [...this.#inHand.lanes.values()].filter((lane) => lane.inDoubt);
-    for (const lane of lanes) lane.inDoubt = false;
-    // A claim whose answer was lost has parked rows, too.
-    this.#order.lookAt(lanes);
-    this.#handover.giveUp(lanes);
   }
 
   #circuitChanged(key: LaneKey): void {
@@ -494,7 +457,7 @@ export class DeliveryEngine {
     }
     // What is queued is given back one by one as it gets its turn, and a claim finds out when the next is worth a try.
     this.#claims.expect(lane, this.#options.clock.now());
-    this.#pump();
+    this.#dispatcher.pump();
   }
 
   #take(claimed: ClaimedRow[]): void {
@@ -506,10 +469,10 @@ export class DeliveryEngine {
       }
       const { task } = row;
       if (this.#resumed.heldUp(task)) task.late = true;
-      const before = this.#underWay.get(task.id);
+      const before = this.#underWay.find(task.id);
       if (before !== undefined) {
         // It lost its lease while a request of it was under way, and came back. That request has to end first.
-        this.#lost.add(before);
+        this.#underWay.lose(before);
         this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs + UNDER_WAY_MS });
         continue;
       }
@@ -517,257 +480,19 @@ export class DeliveryEngine {
       if (row.erased) this.#giveBack({ task, to: 'discarded', reason: 'payload_erased', atMs: nowMs });
       else this.#enqueue(task);
     }
-    this.#pump();
+    this.#dispatcher.pump();
   }
 
   #enqueue(task: DeliveryTask): void {
     const lane = this.#inHand.lane(task);
     if (lane.leaving) this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
     else if (lane.push(task) === 'park') this.#giveBack({ task, to: 'parked' });
-    else this.#offer(lane);
-  }
-
-  /** Has a lane given a turn when it wants one. */
-  #offer(lane: Lane): void {
-    if (lane.batching !== null) {
-      const ripeAtMs = lane.ripen(lane.batching, this.#options.clock.now());
-      if (ripeAtMs !== Number.POSITIVE_INFINITY && !this.#draining) this.#gatherings.set(lane.webhookId, ripeAtMs);
-    }
-    this.#turns.offer(lane);
-  }
-
-  #gathered(webhookIds: string[]): void {
-    for (const webhookId of webhookIds) {
-      const lane = this.#inHand.lanes.get(webhookId);
-      if (lane !== undefined) this.#offer(lane);
-    }
-    this.#pump();
-  }
-
-  /** Starts requests while there are places and lanes that want one. */
-  #pump(): void {
-    // A request that fails before it was sent ends within this call; the loop below goes on with what it left.
-    if (this.#pumping) return;
-    this.#pumping = true;
-    try {
-      while (this.#mayBegin) {
-        const turn = this.#turns.next();
-        if (turn === undefined) break;
-        const task = turn.lane.shift(turn.kind);
-        if (task === undefined) this.#endTurn(turn, 0);
-        else this.#begin(turn, task, undefined);
-        this.#offer(turn.lane);
-      }
-    } finally {
-      this.#pumping = false;
-    }
-  }
-
-  /**
-   * What was sent and is not recorded yet counts as under way: when this node is killed now, it is what is sent again.
-   */
-  get #mayBegin(): boolean {
-    if (this.#draining || !this.#heartbeat.alive || this.#recorder.failing) return false;
-    return this.#underWay.size - this.#sharing < this.#inFlightMax;
-  }
-
-  /** `token`: what came of asking for one, when that was just done for this delivery. */
-  #begin(turn: Turn, task: DeliveryTask, token: TokenResult | undefined): void {
-    const found = this.#options.directory.find(task, task.webhookId);
-    if (!(found instanceof Promise)) {
-      this.#beginWith(turn, task, found, token);
-      return;
-    }
-    turn.lane.reading = true;
-    found.then(
-      (target) => {
-        turn.lane.reading = false;
-        this.#beginWith(turn, task, target, token);
-        this.#offer(turn.lane);
-        this.#pump();
-      },
-      (error) => {
-        turn.lane.reading = false;
-        this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
-        this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
-        this.#endTurn(turn, 0);
-      },
-    );
-  }
-
-  #beginWith(turn: Turn, task: DeliveryTask, target: WebhookTarget | undefined, asked: TokenResult | undefined): void {
-    const { lane } = turn;
-    const nowMs = this.#options.clock.now();
-    if (target === undefined || target.status !== 'active') {
-      this.#giveBack(
-        target === undefined ? { task, to: 'discarded', reason: 'webhook_deleted', atMs: nowMs } : { task, to: 'held' },
-      );
-      this.#endTurn(turn, 0);
-      return;
-    }
-    const token = this.#tokenFor(target, asked);
-    if (token instanceof Promise) {
-      this.#awaitToken(turn, task, token);
-      return;
-    }
-    lane.configure(target);
-    // The limit may have been lowered since this turn was given. Whoever has a route is sent: it may be the one probe.
-    const route = lane.inFlight > lane.concurrency ? undefined : this.#route(lane, task, target);
-    if (route === undefined) {
-      this.#giveBack({ task, to: 'waiting', dueAtMs: nowMs });
-      this.#endTurn(turn, 0);
-      return;
-    }
-    if (lane.pace !== undefined) {
-      lane.pace.start(this.#options.clock.monotonicMs());
-      this.#rest(lane);
-    }
-    const load = this.#load(turn, task, target, route);
-    this.#enterWay(load.tasks);
-    this.#attempts.make(load, target, route, token, (end) => {
-      if (end.records === null) {
-        this.#cancelledByTransform(lane, load.tasks, end);
-        this.#endTurn(turn, 0);
-        return;
-      }
-      this.#attempted(lane, target, end);
-      this.#endTurn(turn, end.durationMs);
-    });
-  }
-
-  /** What goes with the delivery whose turn it is. What tries the receiver goes alone. */
-  #load({ lane, kind }: Turn, task: DeliveryTask, target: WebhookTarget, route: Route): Load {
-    const { batching } = target;
-    if (batching === null) return { tasks: [task], batch: undefined };
-    const limits = {
-      events: route.kind === 'probe' ? 1 : batching.maxEvents,
-      bytes: Math.min(batching.maxBytes, this.#tooLarge.bytesMax(target.id)),
-    };
-    const waiting = { peek: () => lane.peek(kind), shift: () => lane.shift(kind) };
-    const batch = gatherBatch(task, target, limits, waiting);
-    lane.gathered(kind);
-    return { tasks: batch.tasks, batch };
-  }
-
-  /** The token that a request needs; undefined: it needs none. `asked`: what came of asking, which is not done twice. */
-  #tokenFor(target: WebhookTarget, asked: TokenResult | undefined): TokenResult | undefined | Promise<TokenResult> {
-    const { credentials } = target;
-    if (credentials.kind !== 'oauth2') return undefined;
-    const fingerprint = asked?.ok === true ? asked.token.fingerprint : asked?.fingerprint;
-    if (asked !== undefined && fingerprint === credentials.fingerprint) return asked;
-    const found = this.#tokens.find(target, credentials);
-    return found instanceof Promise ? found : { ok: true, token: found };
-  }
-
-  /**
-   * The delivery waits for its webhook's token, and the others of its lane in their queue, where they take no places.
-   * Much may have happened by then: everything is looked at anew.
-   */
-  #awaitToken(turn: Turn, task: DeliveryTask, fetching: Promise<TokenResult>): void {
-    const { lane } = turn;
-    lane.reading = true;
-    this.#enterWay([task]);
-    void fetching.then((token) => {
-      lane.reading = false;
-      this.#leaveWay(task);
-      if (this.#draining || !this.#heartbeat.alive || this.#lost.has(task)) {
-        this.#giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
-        this.#endTurn(turn, 0);
-      } else this.#begin(turn, task, token);
-      this.#offer(lane);
-      this.#pump();
-    });
-  }
-
-  /** A request of these is under way from here on. */
-  #enterWay(tasks: readonly DeliveryTask[]): void {
-    for (const task of tasks) this.#underWay.set(task.id, task);
-    if (tasks.length === 1) return;
-    const request = { left: tasks.length };
-    for (const task of tasks) this.#shared.set(task, request);
-    this.#sharing += tasks.length - 1;
-  }
-
-  #leaveWay(task: DeliveryTask): void {
-    this.#underWay.delete(task.id);
-    const request = this.#shared.get(task);
-    if (request === undefined) return;
-    this.#shared.delete(task);
-    request.left -= 1;
-    if (request.left > 0) this.#sharing -= 1;
-  }
-
-  #cancelledByTransform(lane: Lane, tasks: readonly DeliveryTask[], { route }: Cancelled): void {
-    // It has tried nothing: another may.
-    if (route.kind === 'probe') void this.#circuits.returnProbe(lane);
-    const atMs = this.#options.clock.now();
-    for (const task of tasks) {
-      this.#leaveWay(task);
-      this.#giveBack({ task, to: 'discarded', reason: 'cancelled_by_transform', atMs });
-    }
-  }
-
-  /** Where the attempt goes; undefined: nowhere now, by this node. */
-  #route(lane: Lane, task: DeliveryTask, target: WebhookTarget) {
-    if (target.bound && (lane.leaving || !this.#owners.owns(target.id))) return undefined;
-    const { circuitBreaker, failoverUrl } = target;
-    const open = circuitBreaker !== null && this.#circuits.find(target.id) !== undefined;
-    // What goes to the failover URL because its attempts are used up tries nothing.
-    if (open && lane.probing && (failoverUrl === null || task.trigger !== 'failover')) {
-      lane.probing = false;
-      return { kind: 'probe', againMs: circuitBreaker.openMs } as const;
-    }
-    if (failoverUrl !== null && (open || task.trigger === 'failover')) {
-      return { kind: 'failover', url: failoverUrl } as const;
-    }
-    return open ? undefined : ({ kind: 'usual' } as const);
-  }
-
-  #attempted(lane: Lane, target: WebhookTarget, end: AttemptEnd): void {
-    const { route, succeeded } = end;
-    lane.learn(succeeded, end.durationMs);
-    // What tried the receiver has to say something, else nothing tries it again.
-    const counts = !end.tellsNothing || (route.kind === 'probe' && !isOwnFault(end.records[0]?.errorClass ?? null));
-    if (target.circuitBreaker !== null && route.kind !== 'failover' && counts) {
-      this.#circuits.note({ lane, breaker: target.circuitBreaker, failed: !succeeded, probe: route.kind === 'probe' });
-    }
-    this.#record(end.records);
-  }
-
-  #record(records: readonly AttemptRecord[]): void {
-    for (const record of records) this.#recorder.add(record);
-  }
-
-  #endTurn(turn: Turn, tookMs: number): void {
-    const { lane } = turn;
-    this.#turns.end(turn, tookMs);
-    this.#offer(lane);
-    if (lane.wantsRows(this.#options.clock.now())) this.#claims.claimSoon(lane);
-    this.#pump();
-  }
-
-  /** Keeps a lane from starting anything until its pace allows it. */
-  #rest(lane: Lane): void {
-    const waitMs = lane.waitMs(this.#options.clock);
-    if (waitMs <= 0) return;
-    lane.resting = true;
-    this.#rests.set(lane.webhookId, this.#options.clock.now() + waitMs);
-  }
-
-  #rested(webhookIds: string[]): void {
-    for (const webhookId of webhookIds) {
-      const lane = this.#inHand.lanes.get(webhookId);
-      if (lane === undefined) continue;
-      lane.resting = false;
-      this.#rest(lane);
-      this.#offer(lane);
-    }
-    this.#pump();
+    else this.#dispatcher.offer(lane);
   }
 
   #recorded(record: AttemptRecord): void {
     const { task, outcome } = record;
-    this.#leaveWay(task);
+    this.#underWay.leave(task);
     this.#totals.foldLater();
     this.counters.attempts += 1;
     this.counters[outcome.status] += 1;
@@ -778,41 +503,22 @@ export class DeliveryEngine {
     }
     if (outcome.status === 'failed') this.#claims.expect(lane, outcome.dueAtMs);
     this.#letGo(task);
-    if (task.trigger === 'test') {
-      this.#testers.get(task.id)?.(record);
-      this.#testers.delete(task.id);
-    }
+    if (task.trigger === 'test') this.#tests.recorded(record);
     if (outcome.status === 'dead' && outcome.disableWebhook) {
       this.#options.onGone(task).catch((error) => {
         this.#options.logger.error({ code: errorCode(error) }, 'a webhook that is gone could not be disabled');
       });
     }
+    this.#claimMore(lane);
+    this.#dispatcher.pump();
+  }
+
+  #claimMore(lane: Lane): void {
     if (lane.wantsRows(this.#options.clock.now())) this.#claims.claimSoon(lane);
-    this.#pump();
   }
 
   #giveBack(lease: GiveUp): void {
-    if (isOrdered(lease.task) && lease.to === 'discarded') {
-      this.#order.ended(this.#inHand.lane(lease.task), lease.task);
-    }
     this.#giveBacks.add(lease);
-  }
-
-  #gaveBack(lease: GiveUp): void {
-    this.#leavePlace(lease);
-    if (lease.to === 'waiting' && !this.#draining) this.#claims.expect(this.#inHand.lane(lease.task), lease.dueAtMs);
-    this.#letGo(lease.task);
-  }
-
-  /**
-   * It has no place in its key any more: it may never come back here. Until its row says that it waits, those behind it
-   * waited in memory; from now on they do so in their rows.
-   */
-  #leavePlace({ task, to }: GiveUp): void {
-    if (!isOrdered(task) || to === 'discarded') return;
-    const lane = this.#inHand.lane(task);
-    if (to === 'parked') this.#order.parked(lane, task);
-    else this.#order.blocked(lane, task);
   }
 
   #letGo(task: DeliveryTask): void {
@@ -820,18 +526,9 @@ export class DeliveryEngine {
     const lane = this.#inHand.lanes.get(task.webhookId);
     if (lane?.leaving && lane.held === 0) this.#handover.giveUp([lane]);
   }
-
-  #drainQueues(): DeliveryTask[] {
-    return [...this.#inHand.lanes.values()].flatMap((lane) => lane.drain());
-  }
 }
-
-/** A test goes by itself, in the form of a batch. */
-const ONE_EVENT = { events: 1, bytes: 0 };
-const NOTHING_WAITS = { peek: () => undefined, shift: () => undefined };
 
 const QUEUE_CHECK_MS = 5_000;
 const UNDER_WAY_MS = 1_000;
-const UNREADABLE_WEBHOOK_MS = 1_000;
 const UNRECORDABLE_AGAIN_MS = 60_000;
 const RECORD_DEADLINE_MS = 5_000;

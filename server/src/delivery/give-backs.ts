@@ -1,44 +1,85 @@
 import { GroupCommit } from '../db/group-commit.ts';
 import { errorCode } from '../db/pool.ts';
 import type { Logger } from '../kernel/logger.ts';
+import type { InHand } from './lanes/in-hand.ts';
+import { isOrdered } from './lanes/key-sequences.ts';
+import type { Lane, LaneKey } from './lanes/lane.ts';
+import type { OrderKeeper } from './lanes/order-keeper.ts';
 import type { DeliveryRows, GiveUp } from './rows.ts';
+import type { DeliveryTask } from './task.ts';
 
 /** Rows in one statement at most. */
 const BATCH_MAX = 1_000;
 
+export interface GiveBacksOptions {
+  rows: DeliveryRows;
+  logger: Logger;
+  inHand: InHand;
+  order: OrderKeeper;
+  /** A row of the lane waits until `dueAtMs`. */
+  expect: (lane: Lane, dueAtMs: number) => void;
+  /** Whether a row was changed is not known: its lease may be one that nobody holds; `ordered`: as with claims. */
+  inDoubt: (ordered: LaneKey[]) => void;
+  /** Memory need not hold it any more. */
+  letGo: (task: DeliveryTask) => void;
+}
+
 /** Gives leased rows back without an attempt, those of the same moment in one statement. */
 export class GiveBacks {
+  readonly #options: GiveBacksOptions;
   readonly #batches: GroupCommit<GiveUp>;
 
-  constructor(options: {
-    rows: DeliveryRows;
-    logger: Logger;
-    /** The row has what it was given; memory need not hold it any more. */
-    onGiven: (lease: GiveUp) => void;
-    /** Whether the row was changed is not known: its lease may be one that nobody holds. */
-    onDoubt: (lease: GiveUp) => void;
-  }) {
-    const { rows, logger, onGiven, onDoubt } = options;
+  constructor(options: GiveBacksOptions) {
+    const { rows, logger } = options;
+    this.#options = options;
     this.#batches = new GroupCommit({
       weightMax: BATCH_MAX,
-      async commit(leases) {
+      commit: async (leases) => {
         try {
           await rows.giveUp(leases);
         } catch (error) {
           logger.error({ code: errorCode(error), deliveries: leases.length }, 'leases could not be given up yet');
-          for (const lease of leases) onDoubt(lease);
+          for (const lease of leases) this.#doubt(lease);
           return;
         }
-        for (const lease of leases) onGiven(lease);
+        for (const lease of leases) this.#given(lease);
       },
     });
   }
 
   add(lease: GiveUp): void {
+    const { inHand, order } = this.#options;
+    if (isOrdered(lease.task) && lease.to === 'discarded') order.ended(inHand.lane(lease.task), lease.task);
     this.#batches.add(lease);
   }
 
   whenIdle(): Promise<void> {
     return this.#batches.whenIdle();
+  }
+
+  #given(lease: GiveUp): void {
+    const { inHand, expect, letGo } = this.#options;
+    this.#leavePlace(lease);
+    if (lease.to === 'waiting') expect(inHand.lane(lease.task), lease.dueAtMs);
+    letGo(lease.task);
+  }
+
+  #doubt(lease: GiveUp): void {
+    const { inDoubt, letGo } = this.#options;
+    inDoubt(isOrdered(lease.task) ? [lease.task] : []);
+    this.#leavePlace(lease);
+    letGo(lease.task);
+  }
+
+  /**
+   * It has no place in its key any more: it may never come back here. Until its row says that it waits, those behind it
+   * waited in memory; from now on they do so in their rows.
+   */
+  #leavePlace({ task, to }: GiveUp): void {
+    if (!isOrdered(task) || to === 'discarded') return;
+    const { inHand, order } = this.#options;
+    const lane = inHand.lane(task);
+    if (to === 'parked') order.parked(lane, task);
+    else order.blocked(lane, task);
   }
 }

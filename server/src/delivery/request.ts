@@ -7,7 +7,7 @@ import { authHeaderNameOf } from '../webhooks/auth/credentials.ts';
 import { type HeaderList, maskHeaders, pairs } from '../webhooks/headers.ts';
 import { readShapedHeaders } from '../webhooks/shaped-headers.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
-import { type Batch, batchBody } from './batch.ts';
+import { type Batch, batchBody } from './batches/batch.ts';
 import type { OutgoingRequest } from './sender.ts';
 import type { DeliveryTask } from './task.ts';
 

@@ -66,6 +66,19 @@ export class Tokens {
     this.#options = options;
   }
 
+  /**
+   * The token that a request needs; undefined: it needs none. A promise, which never fails, when it has to be fetched
+   * first. `asked`: what came of asking, which is not done twice.
+   */
+  forRequest(target: WebhookTarget, asked: TokenResult | undefined): TokenResult | undefined | Promise<TokenResult> {
+    const { credentials } = target;
+    if (credentials.kind !== 'oauth2') return undefined;
+    const fingerprint = asked?.ok === true ? asked.token.fingerprint : asked?.fingerprint;
+    if (asked !== undefined && fingerprint === credentials.fingerprint) return asked;
+    const found = this.find(target, credentials);
+    return found instanceof Promise ? found : { ok: true, token: found };
+  }
+
   /** The webhook's token; a promise, which never fails, when it has to be fetched first. */
   find(target: WebhookTarget, credentials: OAuth2Credentials): Token | Promise<TokenResult> {
     const entry = this.#entryOf(target, credentials);

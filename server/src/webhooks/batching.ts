@@ -1,4 +1,7 @@
 import { type Static, Type } from 'typebox';
+import type { FieldProblem } from '../kernel/errors.ts';
+import type { StoredTemplate } from '../shaping/stored-templates.ts';
+import { isJson } from '../shaping/transformation.ts';
 import { orNull } from './nullable.ts';
 
 /** Several deliveries of a webhook go in one request. */
@@ -13,7 +16,8 @@ export interface Batching {
 const fields = {
   enabled: Type.Boolean({
     description:
-      'Default false. true: the body is a JSON array of envelopes, of one event or more. It is sent when it has ' +
+      'Default false. true: the body is a JSON array of envelopes, or of what `transformation` makes of each event, of ' +
+      'one event or more. It is sent when it has ' +
       '`max_events` or `max_bytes`, or when the first of them has waited for `max_wait_ms`.',
   }),
   max_events: Type.Integer({ minimum: 1, maximum: 100, description: 'In a request at most. Default 50.' }),
@@ -49,6 +53,27 @@ const DEFAULTS: Shown = { enabled: false, max_events: 50, max_wait_ms: 1_000, ma
 export function resolveBatching(own: BatchingFields): Batching | null {
   const { enabled, max_events, max_wait_ms, max_bytes } = showBatching(own);
   return enabled ? { maxEvents: max_events, maxWaitMs: max_wait_ms, maxBytes: max_bytes } : null;
+}
+
+/** Each event of a batch is an element of an array of JSON, so what makes it has to give JSON. */
+export function contentTypeClash(contentType: string): FieldProblem[] {
+  if (isJson(contentType)) return [];
+  return [
+    { path: 'batching.enabled', message: 'does not go with transformation.content_type: a batch is an array of JSON' },
+    { path: 'transformation.content_type', message: 'must be one of JSON where "batching" is enabled' },
+  ];
+}
+
+/** The same of stored templates that a webhook names, which may have headers, too. */
+export function storedTemplateClash(templates: readonly StoredTemplate[]): FieldProblem[] {
+  const isRefused = ({ content }: StoredTemplate) =>
+    !isJson(content.content_type) || Object.keys(content.headers ?? {}).length > 0;
+  if (!templates.some(isRefused)) return [];
+  const what = 'a content_type that is not JSON, or headers';
+  return [
+    { path: 'batching.enabled', message: `does not go with transformation.template: that has ${what}` },
+    { path: 'transformation.template', message: `names a template with ${what}, which "batching" does not go with` },
+  ];
 }
 
 /** The batching as the API shows it. */

@@ -2,10 +2,10 @@ import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
 import { filtersOf, problemsOf } from '../routing/filters/schema.ts';
-import { changeTransformation, contentProblem, isTemplated } from '../shaping/transformation.ts';
+import { changeTransformation, contentProblem, isTemplated, storedName } from '../shaping/transformation.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
 import { type AuthSettings, authHeaderOf, changeAuth } from './auth/settings.ts';
-import { type BatchingFields, resolveBatching } from './batching.ts';
+import { type BatchingFields, contentTypeClash, resolveBatching } from './batching.ts';
 import type { CircuitBreakerFields } from './circuit-breaker.ts';
 import { isWithinWhitelist, literalOf, readCidr } from './egress/ip-whitelist.ts';
 import { changeHeaders, pairs } from './headers.ts';
@@ -70,7 +70,7 @@ function changed<T>(current: T, given: T | null | undefined, cleared: T): T {
 }
 
 /** Members of `given` over those of `current`; null removes a member, null for the whole removes all. */
-function merged<T extends object>(current: T, given: { [K in keyof T]?: T[K] | null } | null | undefined): T {
+export function merged<T extends object>(current: T, given: { [K in keyof T]?: T[K] | null } | null | undefined): T {
   if (given === undefined) return current;
   const entries = Object.entries({ ...(given === null ? undefined : current), ...given });
   return Object.fromEntries(entries.filter(([, value]) => value !== null && value !== undefined)) as T;
@@ -230,15 +230,15 @@ function headerClashes(settings: WebhookSettings, environmentPreset: string): Fi
   return problems;
 }
 
-/** Options that go with a body, or with TLS, where there is none; and batches of what is not made of envelopes. */
+/** Options that go with a body, or with TLS, where there is none; and batches of what cannot stand in an array of JSON. */
 function optionClashes(settings: WebhookSettings): FieldProblem[] {
   const { httpMethod, batching, auth, url, failoverUrl, transformation, headers } = settings;
   const problems: FieldProblem[] = [];
   if (resolveBatching(batching) !== null) {
     const path = 'batching.enabled';
     if (httpMethod === 'GET') problems.push({ path, message: 'does not go with GET, which carries no body' });
-    if (transformation?.enabled === true) {
-      problems.push({ path, message: 'does not go with "transformation": a batch has envelopes' });
+    if (transformation?.enabled === true && storedName(transformation.template) === undefined) {
+      problems.push(...contentTypeClash(transformation.content_type));
     }
     const templated = pairs(headers).find(([, value]) => isTemplated(value));
     if (templated !== undefined) {

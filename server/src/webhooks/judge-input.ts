@@ -16,6 +16,8 @@ import {
   type Transformation,
 } from '../shaping/transformation.ts';
 import type { TenantDirectory } from '../tenants/directory.ts';
+import { type BatchingFields, resolveBatching, storedTemplateClash } from './batching.ts';
+import { merged } from './change.ts';
 import type { EgressGuard } from './egress/guard.ts';
 import { type IpWhitelist, literalOf, OUTSIDE_WHITELIST, readCidr } from './egress/ip-whitelist.ts';
 import { isOperationalPattern } from './operational-types.ts';
@@ -41,6 +43,7 @@ type JudgedFields =
   | 'auth'
   | 'events'
   | 'transformation'
+  | 'batching'
   | 'headers'
   | 'custom_headers';
 
@@ -55,7 +58,7 @@ export async function judgeInput(
   judge: WebhookJudge,
   scope: Scope,
   body: Pick<WebhookChange, JudgedFields>,
-  current?: Destinations & { transformation: Transformation | null },
+  current?: Destinations & { transformation: Transformation | null; batching: BatchingFields },
 ): Promise<void> {
   const whitelist = whitelistAfter(body.ip_whitelist, current);
   const problems = [
@@ -65,6 +68,7 @@ export async function judgeInput(
     ...(await judgeDestination(judge, 'auth.token_url', body.auth?.token_url, undefined, NO_WHITELIST)),
     ...(await judgeEvents(judge, scope, body.events)),
     ...(await judgeTransformation(judge, scope, body, current?.transformation ?? null)),
+    ...(await judgeStoredTemplate(judge, scope, body, current)),
   ];
   if (problems.length > 0) throw invalidFields(problems);
 }
@@ -116,9 +120,9 @@ async function judgeEvents(
   return checkEventPatterns(eventTypes, scope, patterns, settings.allow_unknown_event_types);
 }
 
-/** Whether the sandbox can read it, and whether a stored template that it names is there. */
+/** Whether the sandbox can read it. */
 async function judgeTransformation(
-  { sandbox, db }: WebhookJudge,
+  { sandbox }: WebhookJudge,
   scope: Scope,
   body: Pick<WebhookChange, JudgedFields>,
   current: Transformation | null,
@@ -127,12 +131,9 @@ async function judgeTransformation(
   const transformation = changeTransformation(current, body.transformation);
   // What `contentProblem` finds is said with the other settings.
   if (body.transformation != null && transformation !== null && contentProblem(transformation) === undefined) {
-    const name = storedName(transformation.template);
-    if (name === undefined) {
+    if (storedName(transformation.template) === undefined) {
       const fault = await sandbox.check(scope.tenantId, programOf(transformation, []));
       if (fault !== undefined) problems.push(fieldProblem('transformation', fault));
-    } else if (!(await readStoredTemplates(db, scope, new Set([name]))).has(name)) {
-      problems.push({ path: 'transformation.template', message: noSuchTemplate(name) });
     }
   }
   const headers = Object.entries(body.headers ?? body.custom_headers ?? {}).flatMap(([name, value]) =>
@@ -143,4 +144,24 @@ async function judgeTransformation(
     if (fault !== undefined) problems.push(fieldProblem('', fault));
   }
   return problems;
+}
+
+/** Whether a stored template that the webhook names is there, and goes with the webhook's batching. */
+async function judgeStoredTemplate(
+  { db }: WebhookJudge,
+  scope: Scope,
+  body: Pick<WebhookChange, JudgedFields>,
+  current: { transformation: Transformation | null; batching: BatchingFields } | undefined,
+): Promise<FieldProblem[]> {
+  if (body.transformation === undefined && body.batching === undefined) return [];
+  const transformation = changeTransformation(current?.transformation ?? null, body.transformation);
+  const name = transformation === null ? undefined : storedName(transformation.template);
+  if (transformation === null || name === undefined) return [];
+  const templates = (await readStoredTemplates(db, scope, new Set([name]))).get(name);
+  if (templates === undefined) {
+    if (body.transformation === undefined) return [];
+    return [{ path: 'transformation.template', message: noSuchTemplate(name) }];
+  }
+  const isBatched = resolveBatching(merged<BatchingFields>(current?.batching ?? {}, body.batching)) !== null;
+  return isBatched && transformation.enabled ? storedTemplateClash(templates) : [];
 }

@@ -20,6 +20,7 @@ import {
   type CountedWebhookRow,
   findWebhook,
   listWebhooks,
+  readLaneSettings,
   readOwnSettings,
   readTransformation,
   sealedIn,
@@ -115,7 +116,8 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
       if (row === undefined) throw notFound('webhook');
       const { url, failover_url: failoverUrl, ip_whitelist: ipWhitelist } = row;
       const transformation = readTransformation(row);
-      await judgeInput(deps, request.caller, request.body, { url, failoverUrl, ipWhitelist, transformation });
+      const { batching } = readLaneSettings(row);
+      await judgeInput(deps, request.caller, request.body, { url, failoverUrl, ipWhitelist, transformation, batching });
       await changeWebhook(deps, auditorOf(request), id, request.body);
       return readShown(deps, request.caller, id);
     },

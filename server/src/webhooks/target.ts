@@ -107,7 +107,8 @@ export function createTarget(
     .filter(([name]) => !elsewhere.includes(name.toLowerCase()) && !isEnvelopeHeader(settings.envelope, name))
     .flat();
   const ownUserAgent = fixed.find(([name]) => name.toLowerCase() === 'user-agent')?.[1];
-  const shaping = createShaping(readTransformation(row), templatedHeaders(all, elsewhere), []);
+  const templated = templatedHeaders(all, elsewhere);
+  const shaping = createShaping(readTransformation(row), templated, []);
   return {
     tenantId: row.tenant_id,
     environmentId: row.environment_id,
@@ -130,7 +131,7 @@ export function createTarget(
     rateLimitPerMinute: row.rate_limit_per_minute,
     ordering,
     // Neither goes with it (`change.ts` refuses both).
-    batching: row.http_method === 'GET' || shaping !== null ? null : resolveBatching(lane.batching),
+    batching: row.http_method === 'GET' || templated.length > 0 ? null : resolveBatching(lane.batching),
     bound: row.rate_limit_per_minute !== null || row.max_concurrency !== null || ordering !== null,
     circuitBreaker: resolveCircuitBreaker(lane.circuitBreaker),
     failoverUrl: row.failover_url === null ? null : new URL(row.failover_url),

@@ -18,6 +18,16 @@ export class Fifo<Item> {
     this.#items.push(item);
   }
 
+  /** Puts an item before all others. */
+  unshift(item: Item): void {
+    if (this.#head === 0) {
+      this.#items.unshift(item);
+      return;
+    }
+    this.#head -= 1;
+    this.#items[this.#head] = item;
+  }
+
   shift(): Item | undefined {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;

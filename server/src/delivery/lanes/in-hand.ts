@@ -119,6 +119,11 @@ export class InHand {
     if (lane.idle) this.lanes.delete(lane.webhookId);
   }
 
+  /** Takes all that is queued; it is held on until it is let go of. */
+  drainQueues(): DeliveryTask[] {
+    return [...this.lanes.values()].flatMap((lane) => lane.drain());
+  }
+
   #count(task: DeliveryTask, by: 1 | -1): void {
     const lane = this.lane(task);
     lane.held += by;

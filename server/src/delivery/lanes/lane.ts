@@ -56,6 +56,11 @@ export class Lane implements LaneKey {
   probing = false;
   /** Its deliveries wait for others to go with; null: each goes by itself. */
   batching: Batching | null = null;
+  /**
+   * Events that are shaped for one request at most: twice as many as fitted into the last one, so that templates which
+   * make much of little do not have the same events shaped again and again.
+   */
+  shapedTogetherMax = Number.POSITIVE_INFINITY;
   pace: Pace | undefined;
   sequences: KeySequences | undefined;
   readonly #queues = { fresh: new PriorityQueue<DeliveryTask>(), later: new PriorityQueue<DeliveryTask>() };
@@ -160,6 +165,16 @@ export class Lane implements LaneKey {
     const task = this.#queues[kind].shift();
     if (task !== undefined) this.#countBytes(task, -1);
     return task;
+  }
+
+  /** Puts back what was taken and did not go, before what came after it. It does not wait for others once more. */
+  putBack(tasks: readonly DeliveryTask[]): void {
+    for (const task of tasks.toReversed()) {
+      const kind = turnKindOf(task);
+      this.#queues[kind].putBack(task, task.priority);
+      this.#countBytes(task, 1);
+      this.#gatheringSinceMs[kind] = Number.NEGATIVE_INFINITY;
+    }
   }
 
   /** What `shift` takes next. */

@@ -53,3 +53,18 @@ test('what is less urgent waits for a bounded number of others, each priority in
   expect(others.map(([at]) => at)).toEqual([1, 2, 3, 4].map((n) => n * (PASSED_OVER_MAX + 1) - 1));
   expect(others.map(([, item]) => item).toSorted()).toEqual(['low', 'low', 'usual', 'usual']);
 });
+
+test('what is put back comes before all of its priority, in the order that it had', () => {
+  const queue = new PriorityQueue<number>();
+  for (const item of [1, 2, 3, 4]) queue.push(item, 0);
+  const [first, second] = [queue.shift(), queue.shift()];
+  queue.push(10, 1);
+  for (const item of [second, first]) queue.putBack(item as number, 0);
+  expect(queue.size).toBe(5);
+  expect([queue.shift(), queue.shift(), queue.shift(), queue.shift(), queue.shift()]).toEqual([10, 1, 2, 3, 4]);
+  // Also where the queue was emptied, and of a priority that is gone.
+  queue.putBack(7, 3);
+  queue.push(8, 3);
+  expect(queue.highest).toBe(3);
+  expect(queue.drain()).toEqual([7, 8]);
+});

@@ -24,9 +24,13 @@ export class PriorityQueue<Item> {
   }
 
   push(item: Item, priority: number): void {
-    // The band of the last item stays when it is empty; it gives way to another priority.
-    if (this.#size === 0 && this.#bands[0]?.priority !== priority) this.#bands.length = 0;
     this.#band(priority).push(item);
+    this.#size += 1;
+  }
+
+  /** Puts one back that was taken: it comes before all of its priority. */
+  putBack(item: Item, priority: number): void {
+    this.#band(priority).unshift(item);
     this.#size += 1;
   }
 
@@ -76,6 +80,8 @@ export class PriorityQueue<Item> {
   }
 
   #band(priority: number): Fifo<Item> {
+    // The band of the last item stays when it is empty; it gives way to another priority.
+    if (this.#size === 0 && this.#bands[0]?.priority !== priority) this.#bands.length = 0;
     let at = 0;
     for (; at < this.#bands.length; at++) {
       const band = this.#bands[at];

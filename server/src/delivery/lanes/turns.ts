@@ -42,6 +42,10 @@ export class Turns {
     this.#inFlightMax = inFlightMax;
   }
 
+  get inFlightMax(): number {
+    return this.#inFlightMax;
+  }
+
   get inFlight(): number {
     return this.#inFlight;
   }

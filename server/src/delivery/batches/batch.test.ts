@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { WebhookTarget } from '../webhooks/target.ts';
+import type { WebhookTarget } from '../../webhooks/target.ts';
+import type { DeliveryTask, Trigger } from '../task.ts';
 import { batchBody, gatherBatch, type Waiting } from './batch.ts';
-import type { DeliveryTask, Trigger } from './task.ts';
 
 const target = { envelope: 'raw', bodySpelling: 'published' } as WebhookTarget;
 const task = (data: string, trigger: Trigger = 'scheduled') =>

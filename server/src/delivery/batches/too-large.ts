@@ -1,5 +1,5 @@
-import type { Clock } from '../kernel/clock.ts';
-import { RecentEntries } from '../kernel/recent-entries.ts';
+import type { Clock } from '../../kernel/clock.ts';
+import { RecentEntries } from '../../kernel/recent-entries.ts';
 
 /** Webhooks of which it is remembered that their receivers found a batch too large. */
 const WEBHOOKS_MAX = 10_000;
