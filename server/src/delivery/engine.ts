@@ -207,6 +207,7 @@ export class DeliveryEngine {
     });
     this.#giveBacks = new GiveBacks({
       rows: this.#rows,
+      clock,
       logger,
       inHand: this.#inHand,
       order: this.#order,

@@ -1,6 +1,8 @@
 import { GroupCommit } from '../db/group-commit.ts';
 import { errorCode } from '../db/pool.ts';
+import type { Clock } from '../kernel/clock.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { TellingPace } from '../webhooks/telling-pace.ts';
 import type { InHand } from './lanes/in-hand.ts';
 import { isOrdered } from './lanes/key-sequences.ts';
 import type { Lane, LaneKey } from './lanes/lane.ts';
@@ -13,6 +15,7 @@ const BATCH_MAX = 1_000;
 
 export interface GiveBacksOptions {
   rows: DeliveryRows;
+  clock: Clock;
   logger: Logger;
   inHand: InHand;
   order: OrderKeeper;
@@ -30,13 +33,14 @@ export class GiveBacks {
   readonly #batches: GroupCommit<GiveUp>;
 
   constructor(options: GiveBacksOptions) {
-    const { rows, logger } = options;
+    const { rows, clock, logger } = options;
+    const telling = new TellingPace(clock);
     this.#options = options;
     this.#batches = new GroupCommit({
       weightMax: BATCH_MAX,
       commit: async (leases) => {
         try {
-          await rows.giveUp(leases);
+          await rows.giveUp(leases, ({ task }) => telling.takes(task.environmentId));
         } catch (error) {
           logger.error({ code: errorCode(error), deliveries: leases.length }, 'leases could not be given up yet');
           for (const lease of leases) this.#doubt(lease);

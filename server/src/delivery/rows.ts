@@ -208,7 +208,8 @@ export class DeliveryRows {
     return result.rows.map(({ id }) => id);
   }
 
-  async giveUp(leases: GiveUp[]): Promise<void> {
+  /** `tells`: whether the live stream is to tell of one that is held or discarded. */
+  async giveUp(leases: GiveUp[], tells: (lease: GiveUp) => boolean = () => true): Promise<void> {
     if (leases.length === 0) return;
     await this.#pool.query({
       ...GIVE_UP_LEASES,
@@ -221,6 +222,7 @@ export class DeliveryRows {
         textArray(leases.map((lease) => (lease.to === 'discarded' ? lease.reason : null))),
         timestampArray(leases.map(waitsUntil)),
         timestampArray(leases.map((lease) => (lease.to === 'discarded' ? lease.atMs : null))),
+        booleanArray(leases.map((lease) => (lease.to === 'held' || lease.to === 'discarded') && tells(lease))),
       ],
     });
   }

@@ -5,6 +5,7 @@ import { BODY_DEPTH_MAX } from '../http/server.ts';
 import { AppError, invalidField, malformed } from '../kernel/errors.ts';
 import { parseRawJson } from '../kernel/raw-json.ts';
 import { publishOfBinary, publishOfStructured } from './cloud-event.ts';
+import { BATCH_EVENTS_MAX } from './publish-request.ts';
 
 const STRUCTURED = 'application/cloudevents+json';
 const BATCH = 'application/cloudevents-batch+json';
@@ -57,8 +58,14 @@ export async function readCloudEvent(request: FastifyRequest): Promise<void> {
   }
 }
 
-/** The same for a batch of them. */
+/**
+ * The same for a batch of them. Whatever the batch is of, it is counted first: of the millions of elements that a body
+ * has room for each would be read, or complained of, for seconds in which nobody else is answered.
+ *
+ * @throws AppError 400, 415, 422
+ */
 export async function readCloudEvents(request: FastifyRequest): Promise<void> {
+  refuseTooMany(request.rawJson?.value);
   switch (mediaType(request)) {
     case BATCH: {
       if (request.rawJson === undefined) throw malformed('The body is empty; a list of CloudEvents is needed.');
@@ -72,6 +79,12 @@ export async function readCloudEvents(request: FastifyRequest): Promise<void> {
     case STRUCTURED:
       throw unsupported('A single CloudEvent goes to POST /api/v1/events.');
   }
+}
+
+function refuseTooMany(value: unknown): void {
+  const events = Array.isArray(value) ? value : (value as { events?: unknown } | null | undefined)?.events;
+  if (!Array.isArray(events) || events.length <= BATCH_EVENTS_MAX) return;
+  throw invalidField('events', `must NOT have more than ${BATCH_EVENTS_MAX} items`);
 }
 
 const BATCH_OPENS = Buffer.from('{"events":[');

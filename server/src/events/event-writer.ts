@@ -12,6 +12,7 @@ import type { DeliveryTask } from '../delivery/task.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { TellingPace } from '../webhooks/telling-pace.ts';
 import { claimKeys } from './event-keys.ts';
 import type { PlannedDelivery, PreparedEvent, StoredEvent, Submission } from './prepared-event.ts';
 import {
@@ -38,7 +39,7 @@ const COMMIT_BYTES_MAX = 16 * 1024 * 1024;
 export class EventWriter {
   readonly #pool: pg.Pool;
   readonly #engine: DeliveryEngine;
-  readonly #rows = new EventRows();
+  readonly #rows: EventRows;
   readonly #logger: Logger;
   readonly #batches: GroupCommit<Submission>;
   #accepted = 0;
@@ -48,6 +49,7 @@ export class EventWriter {
     this.#pool = options.pool;
     this.#engine = options.engine;
     this.#logger = options.logger;
+    this.#rows = new EventRows(new TellingPace(options.clock));
     this.#batches = new GroupCommit({
       commit: (submissions) => this.#commit(submissions),
       pace: { clock: options.clock, commits: COMMITS_AT_ONCE, everyMs: COMMIT_EVERY_MS },
@@ -233,6 +235,11 @@ class EventRows {
   readonly #events = new CopyRows(13);
   readonly #deliveries = new CopyRows(13);
   readonly #ordered = new RowArray(12);
+  readonly #telling: TellingPace;
+
+  constructor(telling: TellingPace) {
+    this.#telling = telling;
+  }
 
   stepsFor(prepared: PreparedEvent[], nodeId: number): Step[] {
     this.#events.reset();
@@ -250,7 +257,7 @@ class EventRows {
       for (const delivery of event.deliveries) {
         const leased = isLeased(delivery);
         leases ||= leased;
-        if (delivery.place === 'held') held.push(delivery.task);
+        if (delivery.place === 'held' && this.#telling.takes(event.environmentId)) held.push(delivery.task);
         if (delivery.ordered) {
           this.#addDelivery(this.#ordered, delivery, leased ? nodeId : null);
           continue;

@@ -11,6 +11,9 @@ export const DATA_BYTES_MAX = 1_048_576;
 /** Bytes of an event's `metadata`. */
 const METADATA_BYTES_MAX = 16_384;
 
+/** Events in a batch. */
+export const BATCH_EVENTS_MAX = 1_000;
+
 /** How far ahead `deliver_at` may lie. */
 const SCHEDULE_MS_MAX = 30 * 86_400_000;
 

@@ -5,7 +5,7 @@ import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { malformed } from '../kernel/errors.ts';
 import { CLOUD_EVENT_BODY, CLOUD_EVENTS_BODY, readCloudEvent, readCloudEvents } from './cloud-event-bodies.ts';
-import { PublishBody, type PublishRequest, readPublishRequest } from './publish-request.ts';
+import { BATCH_EVENTS_MAX, PublishBody, type PublishRequest, readPublishRequest } from './publish-request.ts';
 import {
   giveBackDuplicates,
   giveBackRefused,
@@ -33,9 +33,6 @@ const PublishAnswer = Type.Object({
 
 /** Bytes of a batch's body. */
 const BATCH_BYTES_MAX = 16 * 1024 * 1024;
-
-/** Events in a batch. */
-const BATCH_EVENTS_MAX = 1_000;
 
 /** `POST /api/v1/events` and `/batch`. The 202 is sent after the commit, never before. */
 export function registerPublishRoutes(

@@ -68,7 +68,39 @@ export async function noteListener(db: Database, { tenantId, environmentId }: Sc
     .execute();
 }
 
-/** Forgets what no stream can be resumed from any more; of all tenants. */
+/** Rows that a statement removes at most: a day of a busy environment would take longer than a statement may. */
+export const PURGED_AT_ONCE = 5_000;
+
+/** Forgets what no stream can be resumed from any more; of all tenants, along the primary key. */
 export async function purgeStreamEntries(db: Database, nowMs: number): Promise<void> {
-  await sql`DELETE FROM stream_entries WHERE id < ${firstIdAt(nowMs - RESUMABLE_MS)}`.execute(db);
+  const first = firstIdAt(nowMs - RESUMABLE_MS);
+  for (
+    let at = await nextScope(db, NIL, NIL);
+    at !== undefined;
+    at = await nextScope(db, at.tenant_id, at.environment_id)
+  ) {
+    let removed = PURGED_AT_ONCE;
+    while (removed === PURGED_AT_ONCE) {
+      const result = await sql`
+        DELETE FROM stream_entries
+        WHERE tenant_id = ${at.tenant_id} AND environment_id = ${at.environment_id} AND id <= (
+          SELECT id FROM (
+            SELECT id FROM stream_entries
+            WHERE tenant_id = ${at.tenant_id} AND environment_id = ${at.environment_id} AND id < ${first}
+            ORDER BY id LIMIT ${PURGED_AT_ONCE}
+          ) batch ORDER BY id DESC LIMIT 1
+        )`.execute(db);
+      removed = Number(result.numAffectedRows ?? 0);
+    }
+  }
+}
+
+const NIL = '00000000-0000-0000-0000-000000000000';
+
+/** The environment behind another that has entries. */
+async function nextScope(db: Database, tenantId: string, environmentId: string) {
+  const found = await sql<{ tenant_id: string; environment_id: string }>`
+    SELECT tenant_id, environment_id FROM stream_entries WHERE (tenant_id, environment_id) > (${tenantId}, ${environmentId})
+    ORDER BY tenant_id, environment_id LIMIT 1`.execute(db);
+  return found.rows[0];
 }

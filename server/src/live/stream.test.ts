@@ -305,6 +305,32 @@ describe('what no attempt tells of', () => {
     expect(left.body.data).toEqual([]);
   });
 
+  test.each<[string, Record<string, unknown>]>([
+    ['held', { status: 'paused' }],
+    ['discarded', { transformation: { enabled: true, language: 'javascript', template: '() => ({ cancel: true })' } }],
+  ])('of a flood that is %s one by one some are told of', async (status, fields) => {
+    const tenant = await makeTenant();
+    await messages(await listen('', tenant), 1, 'ready');
+    await create(fields, tenant);
+    const events = Array.from({ length: 700 }, () => ({ event_type: 'flood', data: {} }));
+    for (const each of [events, events]) {
+      expect((await posthorn.call('POST', '/api/v1/events/batch', { events: each }, tenant)).status).toBe(202);
+    }
+    await eventually(
+      () =>
+        database.query('SELECT count(*)::int AS n FROM deliveries WHERE event_type = $1 AND status = $2', [
+          'flood',
+          status,
+        ]),
+      ({ rows }) => rows[0].n === 1_400,
+    );
+    const told = await database.query(`SELECT FROM stream_entries WHERE type = $1 AND data->>'event_type' = 'flood'`, [
+      `delivery.${status}`,
+    ]);
+    expect(told.rowCount).toBeGreaterThanOrEqual(1_000);
+    expect(told.rowCount).toBeLessThan(1_100);
+  });
+
   test('nothing is written of it where nobody has listened for a day', async () => {
     await database.query('DELETE FROM stream_entries; DELETE FROM stream_listeners');
     const tenant = await makeTenant();

@@ -157,6 +157,8 @@ describe('a batch of CloudEvents', () => {
     ['none', [], 422, ['events']],
     ['no list', minimal, 422, ['body']],
     ['1,001', Array(1_001).fill(minimal), 422, ['events']],
+    // Counted before any of them is read: a body has room for millions.
+    ['1,001 that are none', Array(1_001).fill(0), 422, ['events']],
     ['one that is too deep', [{ ...minimal, data: JSON.parse('['.repeat(65) + ']'.repeat(65)) }], 422],
     ['nothing at all', '', 400],
   ])('with %s is refused as a whole', async (_name, body, status, paths) => {

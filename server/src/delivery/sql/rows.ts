@@ -311,7 +311,8 @@ WHERE (
 /**
  * Gives leased rows up without an attempt: back to waiting, held, parked, or discarded. A key that a discarded one parks
  * goes on.
- * $1 node, $2 tenants, $3 environments, $4 ids, $5 status (null: as it is), $6 reason, $7 due_at, $8 completed_at.
+ * $1 node, $2 tenants, $3 environments, $4 ids, $5 status (null: as it is), $6 reason, $7 due_at, $8 completed_at,
+ * $9 whether the live stream tells of it.
  */
 export const GIVE_UP_LEASES = {
   name: 'give-up-leases',
@@ -320,14 +321,14 @@ WITH given_up AS (
   UPDATE deliveries d SET
     status = coalesce(i.status, d.status), status_reason = coalesce(i.status_reason, d.status_reason),
     due_at = i.due_at, lease_node = NULL, completed_at = i.completed_at
-  FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[])
-    AS i (tenant_id, environment_id, id, status, status_reason, due_at, completed_at)
+  FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+    $9::bool[]) AS i (tenant_id, environment_id, id, status, status_reason, due_at, completed_at, tells)
   WHERE d.tenant_id = i.tenant_id AND d.environment_id = i.environment_id AND d.id = i.id AND d.lease_node = $1
   RETURNING
     d.tenant_id, d.environment_id, d.webhook_id, d.ordering_key, d.id, d.event_id, d.event_type, d.status, d.status_reason,
-    d.attempt_count
+    d.attempt_count, i.tells
 ),
-told AS (${tellOfDeliveries('given_up')})
+told AS (${tellOfDeliveries('(SELECT * FROM given_up WHERE tells)')})
 DELETE FROM parked_keys k USING given_up g
 WHERE g.status = 'discarded' AND g.ordering_key IS NOT NULL
   AND k.tenant_id = g.tenant_id AND k.webhook_id = g.webhook_id AND k.ordering_key = g.ordering_key
