@@ -3,6 +3,7 @@ import { bySystem } from '../../src/audit/auditor.ts';
 import type { Command as RowCommand } from '../../src/delivery/transitions.ts';
 import type { PublishRequest } from '../../src/events/publish-request.ts';
 import { AppError } from '../../src/kernel/errors.ts';
+import type { Batching } from '../../src/webhooks/batching.ts';
 import { changeWebhook, deleteWebhook, rotateSecret, setWebhookStatus } from '../../src/webhooks/commands.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
 import { chosen } from './chosen.ts';
@@ -23,6 +24,8 @@ export interface EventPlan {
   /** Milliseconds from now; null: at once. */
   deliverInMs: number | null;
   poison: boolean;
+  /** Of its data, about. */
+  bytes: number;
 }
 
 /**
@@ -50,14 +53,33 @@ export type Step =
   | Wish;
 
 const pick = fc.nat({ max: 11 });
-const answers = fc.constantFrom<Answer>('ok', 'ok', 'ok', 'error', 'error', 'busy', 'reset', 'timeout', 'gone');
-const receivers = fc.constantFrom<Answer | 'hold'>('hold', 'hold', 'ok', 'ok', 'error');
+const answers = fc.constantFrom<Answer>(
+  'ok',
+  'ok',
+  'ok',
+  'error',
+  'error',
+  'busy',
+  'reset',
+  'timeout',
+  'gone',
+  'too large',
+);
+const receivers = fc.constantFrom<Answer | 'hold'>('hold', 'hold', 'ok', 'ok', 'error', 'one at a time');
+
+/** Its bytes are those of two of the large events, or of many small ones. */
+const batching: fc.Arbitrary<Batching> = fc.record({
+  maxEvents: fc.constantFrom(2, 3, 10),
+  maxWaitMs: fc.constantFrom(0, 400, 3_000),
+  maxBytes: fc.constantFrom(1_024, 1_500),
+});
 
 const limits: fc.Arbitrary<Limits> = fc.record({
   maxConcurrency: fc.constantFrom(null, null, 1, 2),
   ratePerMinute: fc.constantFrom(null, null, null, 20, 60),
   ordering: fc.constantFrom(null, null, 'skip', 'park'),
   breaker: fc.boolean(),
+  batching: fc.oneof(fc.constant(null), batching),
 });
 
 const webhookSetup: fc.Arbitrary<WebhookSetup> = fc
@@ -84,6 +106,7 @@ const event: fc.Arbitrary<EventPlan> = fc.record({
   priority: fc.constantFrom(0, 0, 0, 3, -3),
   deliverInMs: fc.constantFrom(null, null, null, null, 2_000, 90_000),
   poison: fc.constantFrom(false, false, false, false, false, true),
+  bytes: fc.constantFrom(0, 0, 300, 2_000),
 });
 
 /** Several, since many of them are seldom sent. */
@@ -184,7 +207,8 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
   const now = system.clock.now();
   const requests: PublishRequest[] = plans.map((plan) => {
     // An event that is published again is the same event.
-    const dataValue = { id: plan.eventId, poison: plan.poison && plan.eventId === null };
+    const own = plan.eventId === null;
+    const dataValue = { id: plan.eventId, poison: plan.poison && own, filler: 'x'.repeat(own ? plan.bytes : 0) };
     return {
       type: plan.type,
       data: Buffer.from(JSON.stringify(dataValue)),
@@ -267,6 +291,7 @@ async function change(
       await system.settle();
       await system.advance(1, 1);
       Object.assign(webhook, step.limits, { limitsSinceMs: system.clock.now() });
+      webhook.hasBatched ||= step.limits.batching !== null;
       return [];
     case 'rotate':
       await rotateSecret(store, bySystem(system.scope), webhook.id, { graceSeconds: 60 }).catch((error) => {

@@ -122,16 +122,26 @@ async function checkAttempts(system: System): Promise<void> {
   }
 }
 
-/** What no request can be built of is given up after so many attempts, whatever its webhook's policy says. */
+/**
+ * What no request can be built of is given up after so many attempts, whatever its webhook's policy says. What was to go
+ * with it fails with it, and may have more of its own.
+ */
 async function checkPoison(system: System): Promise<void> {
-  const result = await system.pool.query<{ id: string; status_reason: string; attempt_count: number }>({
+  const result = await system.pool.query<{
+    id: string;
+    webhook_id: string;
+    status_reason: string;
+    attempt_count: number;
+  }>({
     name: 'internal-faults',
-    text: `SELECT id, status_reason, attempt_count FROM deliveries
+    text: `SELECT id, webhook_id, status_reason, attempt_count FROM deliveries
       WHERE tenant_id = $1 AND status = 'dead' AND error_class = 'internal'`,
     values: [system.tenantId],
   });
-  for (const { id, status_reason, attempt_count } of result.rows) {
-    const once = attempt_count === INTERNAL_ATTEMPTS_MAX || system.reopened.has(id);
+  const batched = new Set(system.webhooks.filter(({ hasBatched }) => hasBatched).map(({ id }) => id));
+  for (const { id, webhook_id, status_reason, attempt_count } of result.rows) {
+    const together = batched.has(webhook_id) && attempt_count > INTERNAL_ATTEMPTS_MAX;
+    const once = attempt_count === INTERNAL_ATTEMPTS_MAX || together || system.reopened.has(id);
     if (status_reason !== 'internal_fault' || !once) {
       system.violated(`D10: ${id} ended ${status_reason} after ${attempt_count} attempts`);
     }

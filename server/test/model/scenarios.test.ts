@@ -28,6 +28,7 @@ const webhook = (fields: Partial<WebhookSetup> = {}): WebhookSetup => ({
   ratePerMinute: null,
   ordering: null,
   breaker: false,
+  batching: null,
   ...fields,
 });
 const setup = (fields: Partial<Setup> = {}): Setup => ({
@@ -44,6 +45,7 @@ const event = (fields: Partial<EventPlan> = {}): EventPlan => ({
   priority: 0,
   deliverInMs: null,
   poison: false,
+  bytes: 0,
   ...fields,
 });
 const publish = (...events: EventPlan[]): Step => ({ do: 'publish', node: 0, events });
@@ -184,7 +186,7 @@ test('a key is not parked by a request that began before its webhook parked no k
       {
         do: 'limits',
         webhook: 0,
-        limits: { maxConcurrency: null, ratePerMinute: null, ordering, breaker: false },
+        limits: { maxConcurrency: null, ratePerMinute: null, ordering, breaker: false, batching: null },
       },
       answer(0, 'gone'),
     ]);

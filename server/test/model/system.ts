@@ -8,6 +8,7 @@ import type { Scope } from '../../src/http/caller.ts';
 import type { IdSource } from '../../src/kernel/ids.ts';
 import { ManualClock } from '../../src/testing/manual-clock.ts';
 import { testSecretBox } from '../../src/testing/secret-box.ts';
+import type { Batching } from '../../src/webhooks/batching.ts';
 import { createWebhook } from '../../src/webhooks/commands.ts';
 import type { WebhookChange } from '../../src/webhooks/schema.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
@@ -23,6 +24,7 @@ export interface Limits {
   ratePerMinute: number | null;
   ordering: 'skip' | 'park' | null;
   breaker: boolean;
+  batching: Batching | null;
 }
 
 export interface WebhookSetup extends Limits {
@@ -51,6 +53,8 @@ export interface ModelWebhook extends Limits {
   limitsSinceMs: number;
   /** Its circuit was open, and not yet to be tried, when the rows were looked at last. */
   shut: boolean;
+  /** It has batching, or had it. */
+  hasBatched: boolean;
   /** When requests to it began, all of them. */
   startsMs: number[];
 }
@@ -305,7 +309,9 @@ export class System {
       ...(setup.failover && { failover_url: `http://f${place}.example/` }),
       ...limitsBody(setup),
     });
-    this.webhooks.push({ ...setup, id, status: 'active', limitsSinceMs: this.clock.now(), shut: false, startsMs: [] });
+    const hasBatched = setup.batching !== null;
+    const limitsSinceMs = this.clock.now();
+    this.webhooks.push({ ...setup, id, status: 'active', limitsSinceMs, shut: false, hasBatched, startsMs: [] });
   }
 }
 
@@ -313,7 +319,7 @@ export class System {
 export const POISON = '"poison":true';
 
 /** The limits as the API takes them. */
-export function limitsBody({ maxConcurrency, ratePerMinute, ordering, breaker }: Limits): WebhookChange {
+export function limitsBody({ maxConcurrency, ratePerMinute, ordering, breaker, batching }: Limits): WebhookChange {
   return {
     max_concurrency: maxConcurrency,
     rate_limit_per_minute: ratePerMinute,
@@ -321,6 +327,15 @@ export function limitsBody({ maxConcurrency, ratePerMinute, ordering, breaker }:
     circuit_breaker: breaker
       ? { enabled: true, minimum_requests: 2, failure_rate: 0.5, window_seconds: 30, open_seconds: 5 }
       : { enabled: false },
+    batching:
+      batching === null
+        ? null
+        : {
+            enabled: true,
+            max_events: batching.maxEvents,
+            max_wait_ms: batching.maxWaitMs,
+            max_bytes: batching.maxBytes,
+          },
   };
 }
 
