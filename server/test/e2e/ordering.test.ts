@@ -216,6 +216,38 @@ describe('when the first of a key cannot be delivered', () => {
     expect(await cluster.query('SELECT FROM parked_keys')).toEqual([]);
   });
 
+  test('with on_dead "park" the retry of the dead one waits for none that was cancelled before it and set going again', async () => {
+    const { id: webhookId } = await ordered({
+      ordering: { enabled: true, key_path: 'customer.id', on_dead: 'park' },
+      retry_policy: ONCE,
+    });
+    let healed = false;
+    const done: number[] = [];
+    receiver.onRequest = (request) => {
+      if (healed) done.push(sentOf(request).n);
+      request.respond(healed ? 200 : 500);
+    };
+    const post = async (path: string) => {
+      expect((await cluster.first.call('POST', `/api/v1/${path}`)).status, path).toBeLessThan(300);
+    };
+    await post(`webhooks/${webhookId}/pause`);
+    const before = await cluster.publish(eventOf('ACME', 0));
+    const parking = await cluster.publish(eventOf('ACME', 1));
+    const cancelled = await deliveryOf(before);
+    await post(`deliveries/${cancelled.id}/cancel`);
+    await post(`webhooks/${webhookId}/resume`);
+    await becomes(parking, 'dead');
+    healed = true;
+    await post(`deliveries/${cancelled.id}/retry`);
+    await eventually(
+      async () => (await cluster.query("SELECT count(*)::int AS n FROM deliveries WHERE due_at = 'infinity'"))[0].n,
+      (count) => count === 1,
+    );
+    await post(`deliveries/${(await deliveryOf(parking)).id}/retry`);
+    await cluster.allBecome('delivered');
+    expect(done).toEqual([1, 0]);
+  });
+
   test.for([
     [
       'the payload of the dead one is erased',

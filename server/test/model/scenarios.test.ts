@@ -204,3 +204,15 @@ test('a delivery that was given back without an answer does not stop one before 
     { do: 'replay', delivery: 0 },
   ]);
 });
+
+test('a key that is parked goes on although one before its dead delivery was set going again', async () => {
+  const parking = setup({ webhooks: [webhook({ ordering: 'park', maxAttempts: 1, receiver: 'error' })] });
+  const keyed = event({ orderingKey: 'x' });
+  await runs.play(parking, [
+    publish(keyed),
+    { do: 'cancel', delivery: 0 },
+    publish(keyed),
+    pass(300),
+    { do: 'replay', delivery: 0 },
+  ]);
+});

@@ -18,7 +18,8 @@ import { tellOfDeliveries } from '../../webhooks/told-deliveries.ts';
  *
  * In a lane that keeps an order, a row whose predecessor still waits, or whose key is parked, is not leased: it is
  * parked, and `blocked` tells. The predecessors of a key are looked at once, not for each of its rows: the rows to be
- * leased are compared with the waiting ones place by place, and what comes after the first that differs is blocked.
+ * leased are compared with the waiting ones place by place, and what comes after the first that differs is blocked. The
+ * delivery that parks its key waits for none: all before it had ended, and what was set going again waits for it.
  * $1 tenants, $2 webhooks, $3 rooms, $4 now, $5 node, $6 whether they keep an order, $7 rooms in bytes, $8 rooms
  * for first attempts, $9 rooms for what is later.
  */
@@ -110,7 +111,7 @@ judged AS MATERIALIZED (
   FROM due WHERE NOT ordered OR order_number IS NULL
   UNION ALL
   SELECT s.tenant_id, s.environment_id, r.id, r.order_number, r.later,
-    coalesce(r.order_number > s.first_waiting, false) OR coalesce(s.parked_by <> r.id, false)
+    coalesce(s.parked_by <> r.id, r.order_number > s.first_waiting, false)
   FROM stopped s CROSS JOIN LATERAL unnest(s.ids, s.numbers, s.laters) AS r (id, order_number, later)
 ),
 claimed AS (
