@@ -9,6 +9,7 @@ import type { WebhookStatus } from '../../src/webhooks/settings.ts';
 import { chosen } from './chosen.ts';
 import { FAULTY, type FaultyStatement } from './faulty-statements.ts';
 import type { ModelNode } from './model-node.ts';
+import { SHAPES, type ShapeOf } from './scripted-sandbox.ts';
 import { type Limits, limitsBody, type ModelWebhook, type Setup, type System, type WebhookSetup } from './system.ts';
 import type { Answer } from './transport.ts';
 import type { FaultTime } from './wire.ts';
@@ -26,6 +27,10 @@ export interface EventPlan {
   poison: boolean;
   /** Of its data, about. */
   bytes: number;
+  /** What templates make of it. */
+  shape: ShapeOf;
+  /** Filters take it. */
+  wanted: boolean;
 }
 
 /**
@@ -80,6 +85,8 @@ const limits: fc.Arbitrary<Limits> = fc.record({
   ordering: fc.constantFrom(null, null, 'skip', 'park'),
   breaker: fc.boolean(),
   batching: fc.oneof(fc.constant(null), batching),
+  shapes: fc.constantFrom(false, false, true),
+  filters: fc.constantFrom(false, false, true),
 });
 
 const webhookSetup: fc.Arbitrary<WebhookSetup> = fc
@@ -107,6 +114,8 @@ const event: fc.Arbitrary<EventPlan> = fc.record({
   deliverInMs: fc.constantFrom(null, null, null, null, 2_000, 90_000),
   poison: fc.constantFrom(false, false, false, false, false, true),
   bytes: fc.constantFrom(0, 0, 300, 2_000),
+  shape: fc.constantFrom('ok', 'ok', ...SHAPES),
+  wanted: fc.constantFrom(true, true, false),
 });
 
 /** Several, since many of them are seldom sent. */
@@ -208,7 +217,13 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
   const requests: PublishRequest[] = plans.map((plan) => {
     // An event that is published again is the same event.
     const own = plan.eventId === null;
-    const dataValue = { id: plan.eventId, poison: plan.poison && own, filler: 'x'.repeat(own ? plan.bytes : 0) };
+    const dataValue = {
+      name: own ? system.newId() : `${plan.eventId}${plan.type}`,
+      poison: plan.poison && own,
+      filler: 'x'.repeat(own ? plan.bytes : 0),
+      shape: own ? plan.shape : 'ok',
+      wanted: isWanted(plan),
+    };
     return {
       type: plan.type,
       data: Buffer.from(JSON.stringify(dataValue)),
@@ -222,8 +237,11 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
     };
   });
   const subscribers = plans.map(
-    ({ type }) =>
-      system.webhooks.filter(({ status }, place) => status !== 'deleted' && (place === 0 || type === 'a')).length,
+    (plan) =>
+      system.webhooks.filter(
+        ({ status, filters }, place) =>
+          status !== 'deleted' && (place === 0 || plan.type === 'a') && (!filters || isWanted(plan)),
+      ).length,
   );
   const { stalled } = node.wire;
   node.publisher.publish(system.scope, requests).then(
@@ -242,6 +260,9 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
     },
   );
 }
+
+/** An event that is published again is the same event. */
+const isWanted = ({ eventId, wanted }: EventPlan): boolean => eventId !== null || wanted;
 
 type Disturbance = Extract<Step, { node: number }>;
 
@@ -283,15 +304,22 @@ async function change(
       await setWebhookStatus(store, bySystem(system.scope), webhook.id, step.status);
       await system.settle();
       webhook.status = step.status;
+      webhook.statusSinceMs = system.clock.now();
       return [];
     case 'limits':
       // From the moment of the change on neither the old nor the new limits are looked for, until all nodes know.
       webhook.limitsSinceMs = Number.POSITIVE_INFINITY;
-      await changeWebhook(store, bySystem(system.scope), webhook.id, limitsBody(step.limits));
+      await changeWebhook(
+        store,
+        bySystem(system.scope),
+        webhook.id,
+        limitsBody(step.limits, system.webhooks.indexOf(webhook)),
+      );
       await system.settle();
       await system.advance(1, 1);
       Object.assign(webhook, step.limits, { limitsSinceMs: system.clock.now() });
       webhook.hasBatched ||= step.limits.batching !== null;
+      system.discards ||= step.limits.shapes;
       return [];
     case 'rotate':
       await rotateSecret(store, bySystem(system.scope), webhook.id, { graceSeconds: 60 }).catch((error) => {
@@ -301,6 +329,7 @@ async function change(
     case 'delete':
       await deleteWebhook(store, bySystem(system.scope), webhook.id);
       webhook.status = 'deleted';
+      webhook.statusSinceMs = system.clock.now();
       system.discards = true;
       return [];
     default:

@@ -4,6 +4,7 @@ import { retryNow } from '../../src/delivery/queries.ts';
 import { setWebhookStatus } from '../../src/webhooks/commands.ts';
 import type { ModelNode } from './model-node.ts';
 import { type DeliveryRow, hasEnded, type RowChecks } from './row-checks.ts';
+import { SHAPING_MS_MAX } from './scripted-sandbox.ts';
 import type { System } from './system.ts';
 
 /** Looks at what is left, until it must be counted as stuck. */
@@ -58,7 +59,13 @@ async function passUntilDue(system: System, rows: DeliveryRow[]): Promise<void> 
   const due = rows.flatMap(({ due_at }) => (due_at instanceof Date ? [due_at.getTime()] : []));
   const next = Math.min(...due, now + 30_000);
   await system.leap(Math.max(1_000, next - now));
-  await system.advance(2_500, 500);
+  await system.advance(2_500 + gatheringMs(system), 500);
+}
+
+/** Until what is due has gone with others, and was shaped: a leap in the midst of it would be a node that slept. */
+function gatheringMs({ webhooks }: System): number {
+  const times = webhooks.map(({ shapes, batching }) => (shapes ? SHAPING_MS_MAX + (batching?.maxWaitMs ?? 0) : 0));
+  return Math.max(0, ...times);
 }
 
 /**

@@ -29,6 +29,8 @@ const webhook = (fields: Partial<WebhookSetup> = {}): WebhookSetup => ({
   ordering: null,
   breaker: false,
   batching: null,
+  shapes: false,
+  filters: false,
   ...fields,
 });
 const setup = (fields: Partial<Setup> = {}): Setup => ({
@@ -46,6 +48,8 @@ const event = (fields: Partial<EventPlan> = {}): EventPlan => ({
   deliverInMs: null,
   poison: false,
   bytes: 0,
+  shape: 'ok',
+  wanted: true,
   ...fields,
 });
 const publish = (...events: EventPlan[]): Step => ({ do: 'publish', node: 0, events });
@@ -186,7 +190,15 @@ test('a key is not parked by a request that began before its webhook parked no k
       {
         do: 'limits',
         webhook: 0,
-        limits: { maxConcurrency: null, ratePerMinute: null, ordering, breaker: false, batching: null },
+        limits: {
+          maxConcurrency: null,
+          ratePerMinute: null,
+          ordering,
+          breaker: false,
+          batching: null,
+          shapes: false,
+          filters: false,
+        },
       },
       answer(0, 'gone'),
     ]);

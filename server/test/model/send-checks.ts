@@ -90,7 +90,7 @@ export class SendChecks {
     if (request.batchOf !== undefined && request.batchOf !== eventIds) wrong(`D4: its events are ${request.batchOf}`);
     const webhook = this.#system.webhooks[request.webhook];
     // A node that is cut off from the database knows of changes only when it is back.
-    if (webhook === undefined || request.startedAtMs < webhook.limitsSinceMs || request.node.wire.stalled) return;
+    if (webhook === undefined || request.begunAtMs < webhook.limitsSinceMs || request.node.wire.stalled) return;
     const { batching } = webhook;
     if ((batching === null) !== (request.batchOf === undefined)) wrong(`B1: batching is ${JSON.stringify(batching)}`);
     if (batching === null || rows.length === 1) return;
@@ -116,9 +116,10 @@ export class SendChecks {
       }
     }
     const webhook = this.#system.webhooks[request.webhook];
-    if (webhook === undefined || request.startedAtMs < webhook.limitsSinceMs) return;
+    if (webhook === undefined || request.begunAtMs < webhook.limitsSinceMs) return;
     // One that opens at this moment is not known to every node.
-    if (row.shut && webhook.shut && !request.toFailover && !request.node.wire.stalled) wrong('C1: its circuit is open');
+    const isHeard = request.begunAtMs === request.startedAtMs && !request.node.wire.stalled;
+    if (row.shut && webhook.shut && !request.toFailover && isHeard) wrong('C1: its circuit is open');
     if (webhook.ordering === null || reopened.has(deliveryId)) return;
     // Those that came while the webhook kept another order, or none, may be on their way.
     const since = webhook.limitsSinceMs;
@@ -135,14 +136,15 @@ export class SendChecks {
       return;
     }
     const name = `webhook ${request.webhook}`;
-    const now = clock.now();
-    webhook.startsMs.push(now);
+    const { begunAtMs } = request;
+    webhook.startsMs.push(begunAtMs);
     // A node that is cut off from the database knows of changes only when it is back.
-    if (webhook.status !== 'active' && !request.node.wire.stalled) {
+    const isHeard = begunAtMs === clock.now() || begunAtMs > webhook.statusSinceMs;
+    if (webhook.status !== 'active' && isHeard && !request.node.wire.stalled) {
       this.#system.violated(`D9: a request to ${name}, which is ${webhook.status}`);
     }
     const current = webhook.startsMs.filter((startMs) => startMs >= webhook.limitsSinceMs);
-    const inWindow = current.filter((startMs) => startMs > now - 60_000).length;
+    const inWindow = current.filter((startMs) => startMs > begunAtMs - 60_000 && startMs <= begunAtMs).length;
     if (webhook.ratePerMinute !== null && inWindow > webhook.ratePerMinute) {
       this.#system.violated(
         `L2: ${inWindow} requests within a minute to ${name}, which takes ${webhook.ratePerMinute}`,
@@ -151,7 +153,7 @@ export class SendChecks {
     const underWay = [...transport.underWay].filter(
       (other) =>
         other.webhook === request.webhook &&
-        other.startedAtMs >= webhook.limitsSinceMs &&
+        other.begunAtMs >= webhook.limitsSinceMs &&
         // What a node sent before it was taken for dead is none of those who go on.
         nodes.some((node) => node.engine.nodeId === other.nodeId),
     ).length;

@@ -25,6 +25,10 @@ export interface Limits {
   ordering: 'skip' | 'park' | null;
   breaker: boolean;
   batching: Batching | null;
+  /** A template shapes its events. */
+  shapes: boolean;
+  /** It takes only the events that say so. */
+  filters: boolean;
 }
 
 export interface WebhookSetup extends Limits {
@@ -47,6 +51,7 @@ export interface Setup {
 export interface ModelWebhook extends Limits {
   id: string;
   status: WebhookStatus | 'deleted';
+  statusSinceMs: number;
   /** What its receiver does at once; `hold`: requests wait for a command. */
   receiver: Answer | 'hold';
   /** When the limits in force began to hold. */
@@ -85,7 +90,7 @@ export class System {
   readonly replays = new Set<string>();
   /** What people asked for since the last look at the rows. */
   readonly lastWishes = new Set<Command>();
-  /** Webhooks were deleted or payloads erased: deliveries may be discarded from now on. */
+  /** Webhooks were deleted, payloads erased, or templates cancel: deliveries may be discarded from now on. */
   discards = false;
   /** Deliveries that were cancelled while a node was cut off: it did not hear of it, and may send what it holds. */
   readonly unheard = new Set<string>();
@@ -307,11 +312,21 @@ export class System {
       retry_policy: { max_attempts: setup.maxAttempts, initial_delay_seconds: 1, jitter: 0 },
       priority: setup.priority,
       ...(setup.failover && { failover_url: `http://f${place}.example/` }),
-      ...limitsBody(setup),
+      ...limitsBody(setup, place),
     });
+    this.discards ||= setup.shapes;
     const hasBatched = setup.batching !== null;
     const limitsSinceMs = this.clock.now();
-    this.webhooks.push({ ...setup, id, status: 'active', limitsSinceMs, shut: false, hasBatched, startsMs: [] });
+    this.webhooks.push({
+      ...setup,
+      id,
+      status: 'active',
+      statusSinceMs: limitsSinceMs,
+      limitsSinceMs,
+      shut: false,
+      hasBatched,
+      startsMs: [],
+    });
   }
 }
 
@@ -319,7 +334,8 @@ export class System {
 export const POISON = '"poison":true';
 
 /** The limits as the API takes them. */
-export function limitsBody({ maxConcurrency, ratePerMinute, ordering, breaker, batching }: Limits): WebhookChange {
+export function limitsBody(limits: Limits, place: number): WebhookChange {
+  const { maxConcurrency, ratePerMinute, ordering, breaker, batching, shapes, filters } = limits;
   return {
     max_concurrency: maxConcurrency,
     rate_limit_per_minute: ratePerMinute,
@@ -327,6 +343,8 @@ export function limitsBody({ maxConcurrency, ratePerMinute, ordering, breaker, b
     circuit_breaker: breaker
       ? { enabled: true, minimum_requests: 2, failure_rate: 0.5, window_seconds: 30, open_seconds: 5 }
       : { enabled: false },
+    transformation: shapes ? { template: { webhook: place } } : null,
+    filters: filters ? [{ field_path: 'data.wanted', operator: 'equals', value: true }] : [],
     batching:
       batching === null
         ? null

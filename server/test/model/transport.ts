@@ -22,6 +22,8 @@ export interface SentRequest {
   webhook: number;
   toFailover: boolean;
   startedAtMs: number;
+  /** When its turn came: earlier than that where a template shaped it first. */
+  begunAtMs: number;
   deadlineMs: number;
   /** Deliveries that a person took away from it. */
   cancelled: Set<string>;
@@ -72,6 +74,7 @@ export class Transport {
   #send(node: ModelNode, outgoing: OutgoingRequest, done: Parameters<Sender['send']>[1]): void {
     const { clock } = node;
     const startedAtMs = clock.now();
+    const webhook = Number(outgoing.url.hostname.slice(1).split('.')[0]);
     const request: SentRequest = {
       node,
       nodeId: node.engine.nodeId,
@@ -82,9 +85,10 @@ export class Transport {
       messageId: header(outgoing, 'webhook-id'),
       batchOf: header(outgoing, 'X-Webhook-Event-Ids') || undefined,
       bytes: outgoing.body?.length ?? 0,
-      webhook: Number(outgoing.url.hostname.slice(1).split('.')[0]),
+      webhook,
       toFailover: outgoing.url.hostname.startsWith('f'),
       startedAtMs,
+      begunAtMs: outgoing.body === null ? startedAtMs : node.sandbox.begunAt(webhook, outgoing.body, startedAtMs),
       deadlineMs: startedAtMs + outgoing.timeoutMs,
       cancelled: new Set(),
       answer: (answer) => {
