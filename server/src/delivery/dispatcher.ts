@@ -225,7 +225,7 @@ export class Dispatcher {
       }
       if (cancelled.length > 0) this.#cancelledByTransform(turn.lane, cancelled, { records: null, route });
       // It has tried nothing: another may.
-      if (route.kind === 'probe' && left.length > 0) void this.#options.circuits.returnProbe(turn.lane);
+      if (route.kind === 'probe' && left.length + failed.length > 0) void this.#options.circuits.returnProbe(turn.lane);
       if (batch === undefined) this.#endTurn(turn, 0);
       else this.#attempt(turn, { tasks: batch.tasks, batch }, target, route, token);
       // What was put back may go as soon as the others have gone.
@@ -292,14 +292,18 @@ export class Dispatcher {
   #attempted(lane: Lane, target: WebhookTarget, end: AttemptEnd): void {
     const { route, succeeded } = end;
     lane.learn(succeeded, end.durationMs);
+    const isProbe = route.kind === 'probe';
+    const wasSent = !isOwnFault(end.records[0]?.errorClass ?? null);
+    // It has tried nothing: another may.
+    if (isProbe && !wasSent) void this.#options.circuits.returnProbe(lane);
     // What tried the receiver has to say something, else nothing tries it again.
-    const counts = !end.tellsNothing || (route.kind === 'probe' && !isOwnFault(end.records[0]?.errorClass ?? null));
+    const counts = !end.tellsNothing || (isProbe && wasSent);
     if (target.circuitBreaker !== null && route.kind !== 'failover' && counts) {
       this.#options.circuits.note({
         lane,
         breaker: target.circuitBreaker,
         failed: !succeeded,
-        probe: route.kind === 'probe',
+        probe: isProbe,
       });
     }
     for (const record of end.records) this.#options.recorder.add(record);

@@ -76,6 +76,7 @@ async function decide(system: System): Promise<void> {
   const [node] = system.nodes;
   if (node !== undefined) await activate(system, node);
   system.poisonWorks = false;
+  system.templatesFail = false;
   const parking = system.webhooks.filter(({ status, ordering }) => status !== 'deleted' && ordering === 'park');
   const parked = await system.pool.query<{ delivery_id: string }>(
     'SELECT delivery_id FROM parked_keys WHERE tenant_id = $1 AND webhook_id = ANY ($2)',

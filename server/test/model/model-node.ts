@@ -30,6 +30,7 @@ export interface NodeSurroundings {
   box: SecretBox;
   /** No request can be built with this body: a fault of ours. */
   isPoison: (body: Buffer) => boolean;
+  templatesFail: () => boolean;
   inFlightMax: number;
   queuedMax: number;
   onNotice: () => void;
@@ -65,7 +66,7 @@ export class ModelNode {
         }),
     };
     this.clock = clock;
-    this.sandbox = new ScriptedSandbox(clock, () => !this.gone);
+    this.sandbox = new ScriptedSandbox({ clock, works: () => !this.gone, fails: surroundings.templatesFail });
     const { enginePool, activity, onNotice } = surroundings;
     const onFault = () => {
       this.inDoubt = true;

@@ -9,17 +9,22 @@ export type ShapeOf = (typeof SHAPES)[number];
 /** How long a slow one takes. */
 export const SHAPING_MS_MAX = 700;
 
+export interface ScriptedSandboxOptions {
+  clock: Clock;
+  /** Of a process that is gone nobody hears again. */
+  works: () => boolean;
+  /** Templates fail for the events that say so. */
+  fails: () => boolean;
+}
+
 /** Stands where the sandbox would be: what it makes of an event, the event says. */
 export class ScriptedSandbox implements Pick<Sandbox, 'run'> {
-  readonly #clock: Clock;
-  /** Of a process that is gone nobody hears again. */
-  readonly #works: () => boolean;
+  readonly #options: ScriptedSandboxOptions;
   /** When it was given an event last, by webhook and event. */
   readonly #begunAtMs = new Map<string, number>();
 
-  constructor(clock: Clock, works: () => boolean) {
-    this.#clock = clock;
-    this.#works = works;
+  constructor(options: ScriptedSandboxOptions) {
+    this.#options = options;
   }
 
   /** When the events of a body that is sent now were given to it; `nowMs` where it has made none of them. */
@@ -28,12 +33,14 @@ export class ScriptedSandbox implements Pick<Sandbox, 'run'> {
   }
 
   run(_tenantId: string, { body }: Program, { data }: ProgramInput, done: (result: RunResult) => void): void {
-    const { shape, name } = JSON.parse(data) as Shapeable;
-    this.#begunAtMs.set(keyOf(webhookOf(body), name), this.#clock.now());
-    if (shape === 'slow') this.#clock.after(SHAPING_MS_MAX, () => done(resultOf(shape, data)));
+    const { clock, works, fails } = this.#options;
+    const { shape: wanted, name } = JSON.parse(data) as Shapeable;
+    const shape = wanted === 'fail' && !fails() ? 'ok' : wanted;
+    this.#begunAtMs.set(keyOf(webhookOf(body), name), clock.now());
+    if (shape === 'slow') clock.after(SHAPING_MS_MAX, () => done(resultOf(shape, data)));
     else {
       queueMicrotask(() => {
-        if (this.#works()) done(resultOf(shape, data));
+        if (works()) done(resultOf(shape, data));
       });
     }
   }

@@ -82,6 +82,8 @@ export class System {
   readonly accepted: AcceptedEvent[] = [];
   /** Of events whose data says that they are poison no request can be built. */
   poisonWorks = true;
+  /** Templates fail for the events that say so. */
+  templatesFail = true;
   /** Nothing has happened that may make a request be sent twice. */
   quiet = true;
   /** Deliveries that a person set going again after their end. */
@@ -123,6 +125,7 @@ export class System {
       inFlightMax: setup.inFlightMax,
       queuedMax: setup.queuedMax,
       onNotice: () => this.#notice(),
+      templatesFail: () => this.templatesFail,
       onFault: () => {
         this.quiet = false;
       },
