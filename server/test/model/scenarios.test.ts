@@ -228,3 +228,18 @@ test('a key that is parked goes on although one before its dead delivery was set
     { do: 'replay', delivery: 0 },
   ]);
 });
+
+test('what a transform cancels has ended when its row says so, and not before', async () => {
+  const shaped = setup({ webhooks: [webhook({ ordering: 'skip', shapes: true, receiver: 'ok' })] });
+  const batching = { maxEvents: 2, maxWaitMs: 0, maxBytes: 1_024 };
+  const together = setup({ webhooks: [webhook({ ordering: 'skip', shapes: true, receiver: 'ok', batching })] });
+  for (const each of [shaped, together]) {
+    await runs.play(each, [
+      publish(event({ orderingKey: 'x', shape: 'cancel' }), event({ orderingKey: 'x' })),
+      pass(300),
+      { do: 'fault', node: 0, statements: ['give-up-leases'], when: 'before' },
+      publish(event({ orderingKey: 'x', shape: 'cancel' }), event({ orderingKey: 'x' })),
+      pass(2_500),
+    ]);
+  }
+});
