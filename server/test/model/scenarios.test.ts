@@ -243,3 +243,11 @@ test('what a transform cancels has ended when its row says so, and not before', 
     ]);
   }
 });
+
+test('what is cancelled while its template works is not sent', async () => {
+  await runs.play(setup({ webhooks: [webhook({ shapes: true, receiver: 'ok' })] }), [
+    publish(event({ shape: 'slow' })),
+    { do: 'cancel', delivery: 0 },
+    pass(1_100),
+  ]);
+});
