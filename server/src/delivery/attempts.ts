@@ -45,10 +45,11 @@ export interface AttemptEnd {
   tellsNothing: boolean;
 }
 
-/** The webhook's transform wants nothing to be sent; there was no attempt. */
+/** The webhook's transform wants nothing to be sent, or the delivery may not go any more; there was no attempt. */
 export interface Cancelled {
   records: null;
   route: Route;
+  by: 'transform' | 'loss';
 }
 
 export interface AttemptsOptions {
@@ -79,6 +80,7 @@ interface Sent {
   recordedHeaders: readonly string[];
   /** What a template made, before compression. */
   recordedBody: Buffer | null;
+  mayGo: (task: DeliveryTask) => boolean;
   onEnd: (end: AttemptEnd | Cancelled) => void;
 }
 
@@ -94,16 +96,18 @@ export class Attempts {
 
   /**
    * Calls `onEnd` once, possibly before it returns: a request that cannot be built has ended at once. `token`: what came
-   * of asking for one, for webhooks that need it. A batch has been shaped already.
+   * of asking for one, for webhooks that need it. A batch has been shaped already. `mayGo`: asked when a template has
+   * made the request, which takes a while.
    */
   make(
     load: Load,
     target: WebhookTarget,
     route: Route,
     token: TokenResult | undefined,
+    mayGo: (task: DeliveryTask) => boolean,
     onEnd: (end: AttemptEnd | Cancelled) => void,
   ): void {
-    const sent = sentOf(load, target, route, token, onEnd);
+    const sent = { ...sentOf(load, target, route, token, onEnd), mayGo };
     if (token?.ok === false) onEnd(this.#end(sent, token.failure, token.durationMs));
     else if (target.shaping === null || load.batch !== undefined) this.#send(sent, undefined);
     else this.#shape(sent, target.shaping);
@@ -153,7 +157,8 @@ export class Attempts {
   #shape(sent: Sent, shaping: Shaping): void {
     shapeEvent(this.#options.sandbox, onlyTask(sent.load), shaping, ({ result, contentType, template }) => {
       const shapedBy: Sent = { ...sent, template };
-      if (!result.ok) this.#failed(shapedBy, result.fault);
+      if (!sent.mayGo(onlyTask(sent.load))) sent.onEnd({ records: null, route: sent.route, by: 'loss' });
+      else if (!result.ok) this.#failed(shapedBy, result.fault);
       else this.#shaped(shapedBy, result.shaped, contentType);
     });
   }
@@ -163,7 +168,7 @@ export class Attempts {
     if (cancel === true) {
       if (onlyTask(load).trigger === 'test') {
         this.#failed(sent, CANCELS_TEST);
-      } else onEnd({ records: null, route });
+      } else onEnd({ records: null, route, by: 'transform' });
       return;
     }
     const shaped: ShapedRequest = { body: body === null ? null : { body: Buffer.from(body), contentType }, headers };
@@ -294,6 +299,7 @@ function sentOf(
     template: null,
     recordedHeaders: [],
     recordedBody: null,
+    mayGo: () => true,
     onEnd,
   };
 }

@@ -6,7 +6,7 @@ import type { Batching } from '../webhooks/batching.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { LaneAdmission } from './admission.ts';
-import type { AttemptEnd, Attempts, Cancelled, Load, Route } from './attempts.ts';
+import type { AttemptEnd, Attempts, Load, Route } from './attempts.ts';
 import type { BatchShaper } from './batches/batch-shaper.ts';
 import { Gatherings } from './batches/gatherings.ts';
 import type { TooLarge } from './batches/too-large.ts';
@@ -198,9 +198,13 @@ export class Dispatcher {
   }
 
   #attempt(turn: Turn, load: Load, target: WebhookTarget, route: Route, token: TokenResult | undefined): void {
-    this.#options.attempts.make(load, target, route, token, (end) => {
+    const mayGo = (task: DeliveryTask) => this.#mayGo(task);
+    this.#options.attempts.make(load, target, route, token, mayGo, (end) => {
       if (end.records === null) {
-        this.#cancelledByTransform(turn.lane, load.tasks, end);
+        // It has tried nothing: another may.
+        if (route.kind === 'probe') void this.#options.circuits.returnProbe(turn.lane);
+        if (end.by === 'loss') this.#putBack(turn.lane, load.tasks);
+        else this.#cancelledByTransform(load.tasks);
         this.#endTurn(turn, 0);
         return;
       }
@@ -223,9 +227,9 @@ export class Dispatcher {
       for (const each of failed) {
         for (const record of this.#options.attempts.unshaped(each, target, route)) this.#options.recorder.add(record);
       }
-      if (cancelled.length > 0) this.#cancelledByTransform(turn.lane, cancelled, { records: null, route });
+      if (cancelled.length > 0) this.#cancelledByTransform(cancelled);
       // It has tried nothing: another may.
-      if (route.kind === 'probe' && left.length > 0) void this.#options.circuits.returnProbe(turn.lane);
+      if (route.kind === 'probe' && batch === undefined) void this.#options.circuits.returnProbe(turn.lane);
       if (batch === undefined) this.#endTurn(turn, 0);
       else this.#attempt(turn, { tasks: batch.tasks, batch }, target, route, token);
       // What was put back may go as soon as the others have gone.
@@ -279,9 +283,7 @@ export class Dispatcher {
     });
   }
 
-  #cancelledByTransform(lane: Lane, tasks: readonly DeliveryTask[], { route }: Cancelled): void {
-    // It has tried nothing: another may.
-    if (route.kind === 'probe') void this.#options.circuits.returnProbe(lane);
+  #cancelledByTransform(tasks: readonly DeliveryTask[]): void {
     const atMs = this.#options.clock.now();
     for (const task of tasks) {
       this.#options.underWay.leave(task);
@@ -292,14 +294,18 @@ export class Dispatcher {
   #attempted(lane: Lane, target: WebhookTarget, end: AttemptEnd): void {
     const { route, succeeded } = end;
     lane.learn(succeeded, end.durationMs);
+    const isProbe = route.kind === 'probe';
+    const wasSent = !isOwnFault(end.records[0]?.errorClass ?? null);
+    // It has tried nothing: another may.
+    if (isProbe && !wasSent) void this.#options.circuits.returnProbe(lane);
     // What tried the receiver has to say something, else nothing tries it again.
-    const counts = !end.tellsNothing || (route.kind === 'probe' && !isOwnFault(end.records[0]?.errorClass ?? null));
+    const counts = !end.tellsNothing || (isProbe && wasSent);
     if (target.circuitBreaker !== null && route.kind !== 'failover' && counts) {
       this.#options.circuits.note({
         lane,
         breaker: target.circuitBreaker,
         failed: !succeeded,
-        probe: route.kind === 'probe',
+        probe: isProbe,
       });
     }
     for (const record of end.records) this.#options.recorder.add(record);

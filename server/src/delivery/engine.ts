@@ -216,6 +216,7 @@ export class DeliveryEngine {
       },
       inDoubt: (ordered) => this.#doubtLeases(ordered),
       letGo: (task) => this.#letGo(task),
+      pump: () => this.#dispatcher.pump(),
     });
     this.#endedElsewhere = new EndedElsewhere({
       rows: this.#rows,

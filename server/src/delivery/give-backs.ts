@@ -25,6 +25,16 @@ export interface GiveBacksOptions {
   inDoubt: (ordered: LaneKey[]) => void;
   /** Memory need not hold it any more. */
   letGo: (task: DeliveryTask) => void;
+  /** What waited for its end may begin. */
+  pump: () => void;
+}
+
+/**
+ * Nobody can send it any more, whether its row says so yet or not. What a transform cancelled might be sent after all,
+ * were its row not written.
+ */
+function endsAtOnce(lease: GiveUp): boolean {
+  return lease.to === 'discarded' && lease.reason !== 'cancelled_by_transform';
 }
 
 /** Gives leased rows back without an attempt, those of the same moment in one statement. */
@@ -53,7 +63,7 @@ export class GiveBacks {
 
   add(lease: GiveUp): void {
     const { inHand, order } = this.#options;
-    if (isOrdered(lease.task) && lease.to === 'discarded') order.ended(inHand.lane(lease.task), lease.task);
+    if (isOrdered(lease.task) && endsAtOnce(lease)) order.ended(inHand.lane(lease.task), lease.task);
     this.#batches.add(lease);
   }
 
@@ -62,10 +72,14 @@ export class GiveBacks {
   }
 
   #given(lease: GiveUp): void {
-    const { inHand, expect, letGo } = this.#options;
-    this.#leavePlace(lease);
-    if (lease.to === 'waiting') expect(inHand.lane(lease.task), lease.dueAtMs);
-    letGo(lease.task);
+    const { inHand, order, expect, letGo, pump } = this.#options;
+    const { task } = lease;
+    const ends = lease.to === 'discarded' && !endsAtOnce(lease) && isOrdered(task);
+    if (ends) order.ended(inHand.lane(task), task);
+    else this.#leavePlace(lease);
+    if (lease.to === 'waiting') expect(inHand.lane(task), lease.dueAtMs);
+    letGo(task);
+    if (ends) pump();
   }
 
   #doubt(lease: GiveUp): void {
@@ -79,8 +93,9 @@ export class GiveBacks {
    * It has no place in its key any more: it may never come back here. Until its row says that it waits, those behind it
    * waited in memory; from now on they do so in their rows.
    */
-  #leavePlace({ task, to }: GiveUp): void {
-    if (!isOrdered(task) || to === 'discarded') return;
+  #leavePlace(lease: GiveUp): void {
+    const { task, to } = lease;
+    if (!isOrdered(task) || endsAtOnce(lease)) return;
     const { inHand, order } = this.#options;
     const lane = inHand.lane(task);
     if (to === 'parked') order.parked(lane, task);

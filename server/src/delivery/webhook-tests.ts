@@ -59,7 +59,7 @@ export class WebhookTests {
 
   #send(task: DeliveryTask, batch: Batch | undefined, target: WebhookTarget, token: TokenResult | undefined): void {
     const load = { tasks: [task], batch };
-    this.#options.attempts.make(load, target, TEST, token, ({ records }) => this.#record(records ?? []));
+    this.#options.attempts.make(load, target, TEST, token, ALWAYS, ({ records }) => this.#record(records ?? []));
   }
 
   #record(records: readonly AttemptRecord[]): void {

@@ -190,6 +190,31 @@ test('a node that stops gives the right to probe back, so that another can try a
   );
 });
 
+test.for([{ enabled: false }, { enabled: true, max_events: 1, max_wait_ms: 0 }])(
+  'an event that its template fails for tries nothing, so another tries at once (batching %o)',
+  async (batching) => {
+    const template = '(event) => { if (event.data.broken) throw new Error(); return { body: event.data }; }';
+    const webhook = await breaking({
+      transformation: { template, language: 'javascript' },
+      batching,
+      // Another node would try after so long without news.
+      timeout_seconds: 60,
+    });
+    await open(webhook.id);
+    await cluster.publish({ data: { broken: true }, priority: 10 });
+    await eventually(
+      async () => (await cluster.query("SELECT FROM attempts WHERE error_class = 'template'")).length,
+      (count) => count > 0,
+    );
+    heal();
+    await eventually(
+      () => cluster.statuses(),
+      ({ delivered }) => delivered === 4,
+      15_000,
+    );
+  },
+);
+
 test('what was under way when the circuit opened adds no request', async () => {
   const webhook = await breaking({ retry_policy: { ...PATIENT, initial_delay_seconds: 0, max_delay_seconds: 0 } });
   const held: (() => void)[] = [];

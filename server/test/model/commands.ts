@@ -3,11 +3,13 @@ import { bySystem } from '../../src/audit/auditor.ts';
 import type { Command as RowCommand } from '../../src/delivery/transitions.ts';
 import type { PublishRequest } from '../../src/events/publish-request.ts';
 import { AppError } from '../../src/kernel/errors.ts';
+import type { Batching } from '../../src/webhooks/batching.ts';
 import { changeWebhook, deleteWebhook, rotateSecret, setWebhookStatus } from '../../src/webhooks/commands.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
 import { chosen } from './chosen.ts';
 import { FAULTY, type FaultyStatement } from './faulty-statements.ts';
 import type { ModelNode } from './model-node.ts';
+import { SHAPES, type ShapeOf } from './scripted-sandbox.ts';
 import { type Limits, limitsBody, type ModelWebhook, type Setup, type System, type WebhookSetup } from './system.ts';
 import type { Answer } from './transport.ts';
 import type { FaultTime } from './wire.ts';
@@ -23,6 +25,12 @@ export interface EventPlan {
   /** Milliseconds from now; null: at once. */
   deliverInMs: number | null;
   poison: boolean;
+  /** Of its data, about. */
+  bytes: number;
+  /** What templates make of it. */
+  shape: ShapeOf;
+  /** Filters take it. */
+  wanted: boolean;
 }
 
 /**
@@ -50,14 +58,35 @@ export type Step =
   | Wish;
 
 const pick = fc.nat({ max: 11 });
-const answers = fc.constantFrom<Answer>('ok', 'ok', 'ok', 'error', 'error', 'busy', 'reset', 'timeout', 'gone');
-const receivers = fc.constantFrom<Answer | 'hold'>('hold', 'hold', 'ok', 'ok', 'error');
+const answers = fc.constantFrom<Answer>(
+  'ok',
+  'ok',
+  'ok',
+  'error',
+  'error',
+  'busy',
+  'reset',
+  'timeout',
+  'gone',
+  'too large',
+);
+const receivers = fc.constantFrom<Answer | 'hold'>('hold', 'hold', 'ok', 'ok', 'error', 'one at a time');
+
+/** Its bytes are those of two of the large events, or of many small ones. */
+const batching: fc.Arbitrary<Batching> = fc.record({
+  maxEvents: fc.constantFrom(2, 3, 10),
+  maxWaitMs: fc.constantFrom(0, 400, 3_000),
+  maxBytes: fc.constantFrom(1_024, 1_500),
+});
 
 const limits: fc.Arbitrary<Limits> = fc.record({
   maxConcurrency: fc.constantFrom(null, null, 1, 2),
   ratePerMinute: fc.constantFrom(null, null, null, 20, 60),
   ordering: fc.constantFrom(null, null, 'skip', 'park'),
   breaker: fc.boolean(),
+  batching: fc.oneof(fc.constant(null), batching),
+  shapes: fc.constantFrom(false, false, true),
+  filters: fc.constantFrom(false, false, true),
 });
 
 const webhookSetup: fc.Arbitrary<WebhookSetup> = fc
@@ -84,6 +113,9 @@ const event: fc.Arbitrary<EventPlan> = fc.record({
   priority: fc.constantFrom(0, 0, 0, 3, -3),
   deliverInMs: fc.constantFrom(null, null, null, null, 2_000, 90_000),
   poison: fc.constantFrom(false, false, false, false, false, true),
+  bytes: fc.constantFrom(0, 0, 300, 2_000),
+  shape: fc.constantFrom('ok', 'ok', ...SHAPES),
+  wanted: fc.constantFrom(true, true, false),
 });
 
 /** Several, since many of them are seldom sent. */
@@ -184,7 +216,14 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
   const now = system.clock.now();
   const requests: PublishRequest[] = plans.map((plan) => {
     // An event that is published again is the same event.
-    const dataValue = { id: plan.eventId, poison: plan.poison && plan.eventId === null };
+    const own = plan.eventId === null;
+    const dataValue = {
+      name: own ? system.newId() : `${plan.eventId}${plan.type}`,
+      poison: plan.poison && own,
+      filler: 'x'.repeat(own ? plan.bytes : 0),
+      shape: own ? plan.shape : 'ok',
+      wanted: isWanted(plan),
+    };
     return {
       type: plan.type,
       data: Buffer.from(JSON.stringify(dataValue)),
@@ -198,8 +237,11 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
     };
   });
   const subscribers = plans.map(
-    ({ type }) =>
-      system.webhooks.filter(({ status }, place) => status !== 'deleted' && (place === 0 || type === 'a')).length,
+    (plan) =>
+      system.webhooks.filter(
+        ({ status, filters }, place) =>
+          status !== 'deleted' && (place === 0 || plan.type === 'a') && (!filters || isWanted(plan)),
+      ).length,
   );
   const { stalled } = node.wire;
   node.publisher.publish(system.scope, requests).then(
@@ -218,6 +260,9 @@ function publish(system: System, node: ModelNode, plans: EventPlan[]): void {
     },
   );
 }
+
+/** An event that is published again is the same event. */
+const isWanted = ({ eventId, wanted }: EventPlan): boolean => eventId !== null || wanted;
 
 type Disturbance = Extract<Step, { node: number }>;
 
@@ -259,14 +304,22 @@ async function change(
       await setWebhookStatus(store, bySystem(system.scope), webhook.id, step.status);
       await system.settle();
       webhook.status = step.status;
+      webhook.statusSinceMs = system.clock.now();
       return [];
     case 'limits':
       // From the moment of the change on neither the old nor the new limits are looked for, until all nodes know.
       webhook.limitsSinceMs = Number.POSITIVE_INFINITY;
-      await changeWebhook(store, bySystem(system.scope), webhook.id, limitsBody(step.limits));
+      await changeWebhook(
+        store,
+        bySystem(system.scope),
+        webhook.id,
+        limitsBody(step.limits, system.webhooks.indexOf(webhook)),
+      );
       await system.settle();
       await system.advance(1, 1);
       Object.assign(webhook, step.limits, { limitsSinceMs: system.clock.now() });
+      webhook.hasBatched ||= step.limits.batching !== null;
+      system.discards ||= step.limits.shapes;
       return [];
     case 'rotate':
       await rotateSecret(store, bySystem(system.scope), webhook.id, { graceSeconds: 60 }).catch((error) => {
@@ -276,6 +329,7 @@ async function change(
     case 'delete':
       await deleteWebhook(store, bySystem(system.scope), webhook.id);
       webhook.status = 'deleted';
+      webhook.statusSinceMs = system.clock.now();
       system.discards = true;
       return [];
     default:

@@ -4,6 +4,7 @@ import { retryNow } from '../../src/delivery/queries.ts';
 import { setWebhookStatus } from '../../src/webhooks/commands.ts';
 import type { ModelNode } from './model-node.ts';
 import { type DeliveryRow, hasEnded, type RowChecks } from './row-checks.ts';
+import { SHAPING_MS_MAX } from './scripted-sandbox.ts';
 import type { System } from './system.ts';
 
 /** Looks at what is left, until it must be counted as stuck. */
@@ -58,7 +59,13 @@ async function passUntilDue(system: System, rows: DeliveryRow[]): Promise<void> 
   const due = rows.flatMap(({ due_at }) => (due_at instanceof Date ? [due_at.getTime()] : []));
   const next = Math.min(...due, now + 30_000);
   await system.leap(Math.max(1_000, next - now));
-  await system.advance(2_500, 500);
+  await system.advance(2_500 + gatheringMs(system), 500);
+}
+
+/** Until what is due has gone with others, and was shaped: a leap in the midst of it would be a node that slept. */
+function gatheringMs({ webhooks }: System): number {
+  const times = webhooks.map(({ shapes, batching }) => (shapes ? SHAPING_MS_MAX + (batching?.maxWaitMs ?? 0) : 0));
+  return Math.max(0, ...times);
 }
 
 /**
@@ -69,6 +76,7 @@ async function decide(system: System): Promise<void> {
   const [node] = system.nodes;
   if (node !== undefined) await activate(system, node);
   system.poisonWorks = false;
+  system.templatesFail = false;
   const parking = system.webhooks.filter(({ status, ordering }) => status !== 'deleted' && ordering === 'park');
   const parked = await system.pool.query<{ delivery_id: string }>(
     'SELECT delivery_id FROM parked_keys WHERE tenant_id = $1 AND webhook_id = ANY ($2)',
@@ -122,16 +130,26 @@ async function checkAttempts(system: System): Promise<void> {
   }
 }
 
-/** What no request can be built of is given up after so many attempts, whatever its webhook's policy says. */
+/**
+ * What no request can be built of is given up after so many attempts, whatever its webhook's policy says. What was to go
+ * with it fails with it, and may have more of its own.
+ */
 async function checkPoison(system: System): Promise<void> {
-  const result = await system.pool.query<{ id: string; status_reason: string; attempt_count: number }>({
+  const result = await system.pool.query<{
+    id: string;
+    webhook_id: string;
+    status_reason: string;
+    attempt_count: number;
+  }>({
     name: 'internal-faults',
-    text: `SELECT id, status_reason, attempt_count FROM deliveries
+    text: `SELECT id, webhook_id, status_reason, attempt_count FROM deliveries
       WHERE tenant_id = $1 AND status = 'dead' AND error_class = 'internal'`,
     values: [system.tenantId],
   });
-  for (const { id, status_reason, attempt_count } of result.rows) {
-    const once = attempt_count === INTERNAL_ATTEMPTS_MAX || system.reopened.has(id);
+  const batched = new Set(system.webhooks.filter(({ hasBatched }) => hasBatched).map(({ id }) => id));
+  for (const { id, webhook_id, status_reason, attempt_count } of result.rows) {
+    const together = batched.has(webhook_id) && attempt_count > INTERNAL_ATTEMPTS_MAX;
+    const once = attempt_count === INTERNAL_ATTEMPTS_MAX || together || system.reopened.has(id);
     if (status_reason !== 'internal_fault' || !once) {
       system.violated(`D10: ${id} ended ${status_reason} after ${attempt_count} attempts`);
     }

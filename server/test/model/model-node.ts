@@ -10,11 +10,11 @@ import type { Clock } from '../../src/kernel/clock.ts';
 import type { IdSource } from '../../src/kernel/ids.ts';
 import { createLogger } from '../../src/kernel/logger.ts';
 import type { SecretBox } from '../../src/kernel/secret-box.ts';
-import { createSandbox } from '../../src/shaping/sandbox/sandbox.ts';
 import { disableWebhook, type WebhookStore } from '../../src/webhooks/commands.ts';
 import { createWebhookDirectory, type WebhookDirectory } from '../../src/webhooks/directory.ts';
 import { createEgressGuard } from '../../src/webhooks/egress/guard.ts';
 import type { WebhookTarget } from '../../src/webhooks/target.ts';
+import { ScriptedSandbox } from './scripted-sandbox.ts';
 import type { Transport } from './transport.ts';
 import { type Activity, Wire } from './wire.ts';
 
@@ -30,6 +30,7 @@ export interface NodeSurroundings {
   box: SecretBox;
   /** No request can be built with this body: a fault of ours. */
   isPoison: (body: Buffer) => boolean;
+  templatesFail: () => boolean;
   inFlightMax: number;
   queuedMax: number;
   onNotice: () => void;
@@ -42,6 +43,7 @@ const logger = createLogger('silent');
 /** A process: a real engine with the real way of publishing, on a wire and a clock that can be taken from it. */
 export class ModelNode {
   readonly wire: Wire;
+  readonly sandbox: ScriptedSandbox;
   readonly clock: Clock;
   readonly engine: DeliveryEngine;
   readonly publisher: Publisher;
@@ -64,6 +66,7 @@ export class ModelNode {
         }),
     };
     this.clock = clock;
+    this.sandbox = new ScriptedSandbox({ clock, works: () => !this.gone, fails: surroundings.templatesFail });
     const { enginePool, activity, onNotice } = surroundings;
     const onFault = () => {
       this.inDoubt = true;
@@ -82,7 +85,7 @@ export class ModelNode {
       random: () => 0.5,
       directory: webhooks,
       guard: createEgressGuard({ allow: [], requireHttps: false, clock }),
-      sandbox: createSandbox(),
+      sandbox: this.sandbox,
       inFlightMax: surroundings.inFlightMax,
       queuedMax: surroundings.queuedMax,
       soleNode: false,

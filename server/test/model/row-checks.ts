@@ -82,11 +82,12 @@ export class RowChecks {
     const nodes = await pool.query<{ id: number }>({ name: 'nodes', text: 'SELECT id FROM nodes' });
     const counting = new Set(nodes.rows.map(({ id }) => id));
     const leases = new Map(rows.map((row) => [row.id, row.lease_node]));
-    for (const { deliveryId, attempt, nodeId, node, cancelled } of sent) {
+    const each = sent.flatMap((request) => request.deliveryIds.map((deliveryId) => ({ ...request, deliveryId })));
+    for (const { deliveryId, attempt, nodeId, node, cancelled } of each) {
       const lease = leases.get(deliveryId);
       if (
         lease === nodeId ||
-        cancelled ||
+        cancelled.has(deliveryId) ||
         this.#system.unheard.has(deliveryId) ||
         nodeId !== node.engine.nodeId ||
         !counting.has(nodeId)

@@ -28,6 +28,9 @@ const webhook = (fields: Partial<WebhookSetup> = {}): WebhookSetup => ({
   ratePerMinute: null,
   ordering: null,
   breaker: false,
+  batching: null,
+  shapes: false,
+  filters: false,
   ...fields,
 });
 const setup = (fields: Partial<Setup> = {}): Setup => ({
@@ -44,6 +47,9 @@ const event = (fields: Partial<EventPlan> = {}): EventPlan => ({
   priority: 0,
   deliverInMs: null,
   poison: false,
+  bytes: 0,
+  shape: 'ok',
+  wanted: true,
   ...fields,
 });
 const publish = (...events: EventPlan[]): Step => ({ do: 'publish', node: 0, events });
@@ -184,7 +190,15 @@ test('a key is not parked by a request that began before its webhook parked no k
       {
         do: 'limits',
         webhook: 0,
-        limits: { maxConcurrency: null, ratePerMinute: null, ordering, breaker: false },
+        limits: {
+          maxConcurrency: null,
+          ratePerMinute: null,
+          ordering,
+          breaker: false,
+          batching: null,
+          shapes: false,
+          filters: false,
+        },
       },
       answer(0, 'gone'),
     ]);
@@ -212,5 +226,28 @@ test('a key that is parked goes on although one before its dead delivery was set
     publish(keyed),
     pass(300),
     { do: 'replay', delivery: 0 },
+  ]);
+});
+
+test('what a transform cancels has ended when its row says so, and not before', async () => {
+  const shaped = setup({ webhooks: [webhook({ ordering: 'skip', shapes: true, receiver: 'ok' })] });
+  const batching = { maxEvents: 2, maxWaitMs: 0, maxBytes: 1_024 };
+  const together = setup({ webhooks: [webhook({ ordering: 'skip', shapes: true, receiver: 'ok', batching })] });
+  for (const each of [shaped, together]) {
+    await runs.play(each, [
+      publish(event({ orderingKey: 'x', shape: 'cancel' }), event({ orderingKey: 'x' })),
+      pass(300),
+      { do: 'fault', node: 0, statements: ['give-up-leases'], when: 'before' },
+      publish(event({ orderingKey: 'x', shape: 'cancel' }), event({ orderingKey: 'x' })),
+      pass(2_500),
+    ]);
+  }
+});
+
+test('what is cancelled while its template works is not sent', async () => {
+  await runs.play(setup({ webhooks: [webhook({ shapes: true, receiver: 'ok' })] }), [
+    publish(event({ shape: 'slow' })),
+    { do: 'cancel', delivery: 0 },
+    pass(1_100),
   ]);
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { formatId, timeOfId } from '../../src/kernel/ids.ts';
 import type { System } from './system.ts';
@@ -67,15 +68,39 @@ export class SendChecks {
     const result = await this.#pool.query<RowAtSend>({
       name: 'rows-at-send',
       text: ROWS_AT_SEND,
-      values: [this.#system.tenantId, sent.map(({ deliveryId }) => deliveryId)],
+      values: [this.#system.tenantId, sent.flatMap(({ deliveryIds }) => deliveryIds)],
     });
     const rows = new Map(result.rows.map((row) => [row.id, row]));
-    for (const request of sent) this.#checkRow(request, rows.get(request.deliveryId));
+    for (const request of sent) {
+      for (const id of request.deliveryIds) this.#checkRow(request, id, rows.get(id));
+      const found = request.deliveryIds.flatMap((id) => rows.get(id) ?? []);
+      if (!found.some(({ id }) => this.#system.unheard.has(id))) this.#checkTogether(request, found);
+    }
   }
 
-  #checkRow(request: SentRequest, row: RowAtSend | undefined): void {
+  /** What a request says of its deliveries, and whether so many may go together. */
+  #checkTogether(request: SentRequest, rows: RowAtSend[]): void {
+    const what = `attempt ${request.attempt} of ${request.deliveryIds} by node ${request.nodeId}`;
+    const wrong = (text: string) => this.#system.violated(`${what}: ${text}`);
+    const attempts = Math.max(...rows.map(({ attempt_count }) => attempt_count));
+    if (attempts !== request.attempt - 1) wrong(`D5: it was sent after ${attempts} attempts`);
+    const eventIds = rows.map(({ event_id }) => formatId('event', event_id)).join(',');
+    const messageId = rows.length === 1 ? eventIds : `batch_${digest(eventIds)}`;
+    if (request.messageId !== messageId) wrong(`D4: its webhook-id is ${request.messageId}`);
+    if (request.batchOf !== undefined && request.batchOf !== eventIds) wrong(`D4: its events are ${request.batchOf}`);
+    const webhook = this.#system.webhooks[request.webhook];
+    // A node that is cut off from the database knows of changes only when it is back.
+    if (webhook === undefined || request.begunAtMs < webhook.limitsSinceMs || request.node.wire.stalled) return;
+    const { batching } = webhook;
+    if ((batching === null) !== (request.batchOf === undefined)) wrong(`B1: batching is ${JSON.stringify(batching)}`);
+    if (batching === null || rows.length === 1) return;
+    if (rows.length > batching.maxEvents) wrong(`B1: ${rows.length} events go together, ${batching.maxEvents} may`);
+    if (request.bytes > batching.maxBytes) wrong(`B1: it has ${request.bytes} bytes of ${batching.maxBytes}`);
+  }
+
+  #checkRow(request: SentRequest, deliveryId: string, row: RowAtSend | undefined): void {
     const { transport, reopened } = this.#system;
-    const what = `attempt ${request.attempt} of ${request.deliveryId} by node ${request.nodeId}`;
+    const what = `attempt ${request.attempt} of ${deliveryId} by node ${request.nodeId}`;
     const wrong = (text: string) => this.#system.violated(`${what}: ${text}`);
     if (row === undefined) {
       wrong('D1: it was sent without a committed row');
@@ -84,19 +109,18 @@ export class SendChecks {
     if (this.#system.unheard.has(row.id)) return;
     if (row.lease_node !== request.nodeId) wrong(`D3: it was sent with the lease at ${row.lease_node}`);
     if (row.status !== 'pending' && row.status !== 'failed') wrong(`it was sent while ${row.status}`);
-    if (row.attempt_count !== request.attempt - 1) wrong(`D5: it was sent after ${row.attempt_count} attempts`);
-    if (request.messageId !== formatId('event', row.event_id)) wrong(`D4: its webhook-id is ${request.messageId}`);
     for (const other of transport.underWay) {
-      if (other === request || other.deliveryId !== request.deliveryId) continue;
+      if (other === request || !other.deliveryIds.includes(deliveryId)) continue;
       if (other.node === request.node || other.nodeId === row.lease_node) {
         wrong('D3: another request of it is under way under the same lease, or by the same node');
       }
     }
     const webhook = this.#system.webhooks[request.webhook];
-    if (webhook === undefined || request.startedAtMs < webhook.limitsSinceMs) return;
+    if (webhook === undefined || request.begunAtMs < webhook.limitsSinceMs) return;
     // One that opens at this moment is not known to every node.
-    if (row.shut && webhook.shut && !request.toFailover && !request.node.wire.stalled) wrong('C1: its circuit is open');
-    if (webhook.ordering === null || reopened.has(request.deliveryId)) return;
+    const isHeard = request.begunAtMs === request.startedAtMs && !request.node.wire.stalled;
+    if (row.shut && webhook.shut && !request.toFailover && isHeard) wrong('C1: its circuit is open');
+    if (webhook.ordering === null || reopened.has(deliveryId)) return;
     // Those that came while the webhook kept another order, or none, may be on their way.
     const since = webhook.limitsSinceMs;
     const before = (row.unended ?? []).filter((id) => !reopened.has(id) && timeOfId(id) >= since);
@@ -112,14 +136,15 @@ export class SendChecks {
       return;
     }
     const name = `webhook ${request.webhook}`;
-    const now = clock.now();
-    webhook.startsMs.push(now);
+    const { begunAtMs } = request;
+    webhook.startsMs.push(begunAtMs);
     // A node that is cut off from the database knows of changes only when it is back.
-    if (webhook.status !== 'active' && !request.node.wire.stalled) {
+    const isHeard = begunAtMs === clock.now() || begunAtMs > webhook.statusSinceMs;
+    if (webhook.status !== 'active' && isHeard && !request.node.wire.stalled) {
       this.#system.violated(`D9: a request to ${name}, which is ${webhook.status}`);
     }
     const current = webhook.startsMs.filter((startMs) => startMs >= webhook.limitsSinceMs);
-    const inWindow = current.filter((startMs) => startMs > now - 60_000).length;
+    const inWindow = current.filter((startMs) => startMs > begunAtMs - 60_000 && startMs <= begunAtMs).length;
     if (webhook.ratePerMinute !== null && inWindow > webhook.ratePerMinute) {
       this.#system.violated(
         `L2: ${inWindow} requests within a minute to ${name}, which takes ${webhook.ratePerMinute}`,
@@ -128,7 +153,7 @@ export class SendChecks {
     const underWay = [...transport.underWay].filter(
       (other) =>
         other.webhook === request.webhook &&
-        other.startedAtMs >= webhook.limitsSinceMs &&
+        other.begunAtMs >= webhook.limitsSinceMs &&
         // What a node sent before it was taken for dead is none of those who go on.
         nodes.some((node) => node.engine.nodeId === other.nodeId),
     ).length;
@@ -136,6 +161,11 @@ export class SendChecks {
       this.#system.violated(`L1: ${underWay} requests at once to ${name}, which takes ${webhook.maxConcurrency}`);
     }
   }
+}
+
+/** As a receiver that knows the events makes the id of a batch. */
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
 const ROWS_AT_SEND = `

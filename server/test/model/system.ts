@@ -8,6 +8,7 @@ import type { Scope } from '../../src/http/caller.ts';
 import type { IdSource } from '../../src/kernel/ids.ts';
 import { ManualClock } from '../../src/testing/manual-clock.ts';
 import { testSecretBox } from '../../src/testing/secret-box.ts';
+import type { Batching } from '../../src/webhooks/batching.ts';
 import { createWebhook } from '../../src/webhooks/commands.ts';
 import type { WebhookChange } from '../../src/webhooks/schema.ts';
 import type { WebhookStatus } from '../../src/webhooks/settings.ts';
@@ -23,6 +24,11 @@ export interface Limits {
   ratePerMinute: number | null;
   ordering: 'skip' | 'park' | null;
   breaker: boolean;
+  batching: Batching | null;
+  /** A template shapes its events. */
+  shapes: boolean;
+  /** It takes only the events that say so. */
+  filters: boolean;
 }
 
 export interface WebhookSetup extends Limits {
@@ -45,12 +51,15 @@ export interface Setup {
 export interface ModelWebhook extends Limits {
   id: string;
   status: WebhookStatus | 'deleted';
+  statusSinceMs: number;
   /** What its receiver does at once; `hold`: requests wait for a command. */
   receiver: Answer | 'hold';
   /** When the limits in force began to hold. */
   limitsSinceMs: number;
   /** Its circuit was open, and not yet to be tried, when the rows were looked at last. */
   shut: boolean;
+  /** It has batching, or had it. */
+  hasBatched: boolean;
   /** When requests to it began, all of them. */
   startsMs: number[];
 }
@@ -73,6 +82,8 @@ export class System {
   readonly accepted: AcceptedEvent[] = [];
   /** Of events whose data says that they are poison no request can be built. */
   poisonWorks = true;
+  /** Templates fail for the events that say so. */
+  templatesFail = true;
   /** Nothing has happened that may make a request be sent twice. */
   quiet = true;
   /** Deliveries that a person set going again after their end. */
@@ -81,7 +92,7 @@ export class System {
   readonly replays = new Set<string>();
   /** What people asked for since the last look at the rows. */
   readonly lastWishes = new Set<Command>();
-  /** Webhooks were deleted or payloads erased: deliveries may be discarded from now on. */
+  /** Webhooks were deleted, payloads erased, or templates cancel: deliveries may be discarded from now on. */
   discards = false;
   /** Deliveries that were cancelled while a node was cut off: it did not hear of it, and may send what it holds. */
   readonly unheard = new Set<string>();
@@ -114,6 +125,7 @@ export class System {
       inFlightMax: setup.inFlightMax,
       queuedMax: setup.queuedMax,
       onNotice: () => this.#notice(),
+      templatesFail: () => this.templatesFail,
       onFault: () => {
         this.quiet = false;
       },
@@ -303,9 +315,21 @@ export class System {
       retry_policy: { max_attempts: setup.maxAttempts, initial_delay_seconds: 1, jitter: 0 },
       priority: setup.priority,
       ...(setup.failover && { failover_url: `http://f${place}.example/` }),
-      ...limitsBody(setup),
+      ...limitsBody(setup, place),
     });
-    this.webhooks.push({ ...setup, id, status: 'active', limitsSinceMs: this.clock.now(), shut: false, startsMs: [] });
+    this.discards ||= setup.shapes;
+    const hasBatched = setup.batching !== null;
+    const limitsSinceMs = this.clock.now();
+    this.webhooks.push({
+      ...setup,
+      id,
+      status: 'active',
+      statusSinceMs: limitsSinceMs,
+      limitsSinceMs,
+      shut: false,
+      hasBatched,
+      startsMs: [],
+    });
   }
 }
 
@@ -313,7 +337,8 @@ export class System {
 export const POISON = '"poison":true';
 
 /** The limits as the API takes them. */
-export function limitsBody({ maxConcurrency, ratePerMinute, ordering, breaker }: Limits): WebhookChange {
+export function limitsBody(limits: Limits, place: number): WebhookChange {
+  const { maxConcurrency, ratePerMinute, ordering, breaker, batching, shapes, filters } = limits;
   return {
     max_concurrency: maxConcurrency,
     rate_limit_per_minute: ratePerMinute,
@@ -321,6 +346,17 @@ export function limitsBody({ maxConcurrency, ratePerMinute, ordering, breaker }:
     circuit_breaker: breaker
       ? { enabled: true, minimum_requests: 2, failure_rate: 0.5, window_seconds: 30, open_seconds: 5 }
       : { enabled: false },
+    transformation: shapes ? { template: { webhook: place } } : null,
+    filters: filters ? [{ field_path: 'data.wanted', operator: 'equals', value: true }] : [],
+    batching:
+      batching === null
+        ? null
+        : {
+            enabled: true,
+            max_events: batching.maxEvents,
+            max_wait_ms: batching.maxWaitMs,
+            max_bytes: batching.maxBytes,
+          },
   };
 }
 

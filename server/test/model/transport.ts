@@ -8,24 +8,31 @@ export interface SentRequest {
   node: ModelNode;
   /** The node's number when it was sent. */
   nodeId: number;
-  /** UUID. */
-  deliveryId: string;
+  /** UUIDs; a batch has several. */
+  deliveryIds: string[];
+  /** Of a batch the highest of its deliveries' numbers. */
   attempt: number;
   /** `webhook-id`. */
   messageId: string;
+  /** What a batch says of its events, as it is sent; undefined: it is none. */
+  batchOf: string | undefined;
+  /** Of the body. */
+  bytes: number;
   /** Which webhook, by its place in the model. */
   webhook: number;
   toFailover: boolean;
   startedAtMs: number;
+  /** When its turn came: earlier than that where a template shaped it first. */
+  begunAtMs: number;
   deadlineMs: number;
-  /** A person took the delivery away from it. */
-  cancelled: boolean;
+  /** Deliveries that a person took away from it. */
+  cancelled: Set<string>;
   /** Ends it; does nothing when it has ended. */
   answer(answer: Answer): void;
 }
 
-/** What receivers do. */
-export type Answer = 'ok' | 'error' | 'gone' | 'busy' | 'reset' | 'timeout';
+/** What receivers do. `one at a time`: takes a single event, and says of more that they are too large. */
+export type Answer = 'ok' | 'error' | 'gone' | 'busy' | 'reset' | 'timeout' | 'too large' | 'one at a time';
 
 /** Stands where the network would be: it holds every request until somebody says what comes of it. */
 export class Transport {
@@ -67,21 +74,28 @@ export class Transport {
   #send(node: ModelNode, outgoing: OutgoingRequest, done: Parameters<Sender['send']>[1]): void {
     const { clock } = node;
     const startedAtMs = clock.now();
+    const webhook = Number(outgoing.url.hostname.slice(1).split('.')[0]);
     const request: SentRequest = {
       node,
       nodeId: node.engine.nodeId,
-      deliveryId: parseId('delivery', header(outgoing, 'X-Webhook-Delivery')) ?? '',
+      deliveryIds: header(outgoing, 'X-Webhook-Delivery')
+        .split(',')
+        .map((id) => parseId('delivery', id) ?? ''),
       attempt: Number(header(outgoing, 'X-Webhook-Attempt')),
       messageId: header(outgoing, 'webhook-id'),
-      webhook: Number(outgoing.url.hostname.slice(1).split('.')[0]),
+      batchOf: header(outgoing, 'X-Webhook-Event-Ids') || undefined,
+      bytes: outgoing.body?.length ?? 0,
+      webhook,
       toFailover: outgoing.url.hostname.startsWith('f'),
       startedAtMs,
+      begunAtMs: outgoing.body === null ? startedAtMs : node.sandbox.begunAt(webhook, outgoing.body, startedAtMs),
       deadlineMs: startedAtMs + outgoing.timeoutMs,
-      cancelled: false,
+      cancelled: new Set(),
       answer: (answer) => {
         if (!this.underWay.delete(request)) return;
-        if (answer === 'ok') this.succeeded.add(request.deliveryId);
-        done(RESULTS[answer], clock.now() - startedAtMs);
+        const result = answer === 'one at a time' ? answerTo(request) : RESULTS[answer];
+        if (result === RESULTS.ok) for (const id of request.deliveryIds) this.succeeded.add(id);
+        done(result, clock.now() - startedAtMs);
       },
     };
     this.underWay.add(request);
@@ -91,7 +105,7 @@ export class Transport {
 
 function header({ headers }: OutgoingRequest, name: string): string {
   const at = headers.findIndex((each, place) => place % 2 === 0 && each === name);
-  return headers[at + 1] ?? '';
+  return at < 0 ? '' : (headers[at + 1] ?? '');
 }
 
 const answered = (status: number, headers: string[] = []): AttemptResult => ({
@@ -102,11 +116,16 @@ const answered = (status: number, headers: string[] = []): AttemptResult => ({
   truncated: false,
 });
 
-const RESULTS: Record<Answer, AttemptResult> = {
+const RESULTS: Record<Exclude<Answer, 'one at a time'>, AttemptResult> = {
   ok: answered(204),
   error: answered(500),
   gone: answered(410),
   busy: answered(429, ['Retry-After', '20']),
   reset: { kind: 'failed', errorClass: 'reset', message: 'The connection was closed.' },
+  'too large': answered(413),
   timeout: { kind: 'failed', errorClass: 'timeout', message: 'There was no answer in time.' },
 };
+
+function answerTo({ deliveryIds }: SentRequest): AttemptResult {
+  return RESULTS[deliveryIds.length > 1 ? 'too large' : 'ok'];
+}

@@ -46,7 +46,9 @@ export async function wish(system: System, step: Wish): Promise<RowCommand[]> {
         if (!(error instanceof AppError)) throw error;
       });
       if (system.sound.length < system.nodes.length) system.unheard.add(row.id);
-      for (const request of system.transport.underWay) request.cancelled ||= request.deliveryId === row.id;
+      for (const request of system.transport.underWay) {
+        if (request.deliveryIds.includes(row.id)) request.cancelled.add(row.id);
+      }
       return ['cancel'];
     }
     case 'erase': {
