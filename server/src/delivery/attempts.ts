@@ -107,7 +107,7 @@ export class Attempts {
     mayGo: (task: DeliveryTask) => boolean,
     onEnd: (end: AttemptEnd | Cancelled) => void,
   ): void {
-    const sent = { ...sentOf(load, target, route, token, onEnd), mayGo };
+    const sent = sentOf(load, target, route, token, mayGo, onEnd);
     if (token?.ok === false) onEnd(this.#end(sent, token.failure, token.durationMs));
     else if (target.shaping === null || load.batch !== undefined) this.#send(sent, undefined);
     else this.#shape(sent, target.shaping);
@@ -115,7 +115,7 @@ export class Attempts {
 
   /** The attempt of a delivery that was to go in a batch, and whose event could not be shaped for it. */
   unshaped({ task, fault, template }: FailedShape, target: WebhookTarget, route: Route): AttemptRecord[] {
-    const sent = sentOf({ tasks: [task], batch: undefined }, target, route, undefined, NOBODY);
+    const sent = sentOf({ tasks: [task], batch: undefined }, target, route, undefined, ALWAYS, NOBODY);
     return this.#end({ ...sent, template }, failureOf(fault), 0).records;
   }
 
@@ -288,6 +288,7 @@ function sentOf(
   target: WebhookTarget,
   route: Route,
   token: TokenResult | undefined,
+  mayGo: Sent['mayGo'],
   onEnd: Sent['onEnd'],
 ): Sent {
   return {
@@ -299,7 +300,7 @@ function sentOf(
     template: null,
     recordedHeaders: [],
     recordedBody: null,
-    mayGo: () => true,
+    mayGo,
     onEnd,
   };
 }
@@ -328,5 +329,7 @@ export const CANCELS_TEST: ProgramFault = {
   message: 'The transform cancels the delivery of this event.',
 };
 
+/** Of what nobody can cancel. */
+export const ALWAYS = () => true;
 const NOBODY = () => {};
 const EMPTY = Buffer.alloc(0);

@@ -60,6 +60,9 @@ export class Dispatcher {
   readonly #turns: Turns;
   readonly #rests: Rests;
   readonly #gatherings: Gatherings;
+  /** Its lease is this node's still: while it waited for something, much may have happened. */
+  readonly #mayGo = (task: DeliveryTask): boolean =>
+    this.#options.answersForLeases() && !this.#options.underWay.isLost(task);
   #pumping = false;
 
   constructor(options: DispatcherOptions) {
@@ -198,8 +201,7 @@ export class Dispatcher {
   }
 
   #attempt(turn: Turn, load: Load, target: WebhookTarget, route: Route, token: TokenResult | undefined): void {
-    const mayGo = (task: DeliveryTask) => this.#mayGo(task);
-    this.#options.attempts.make(load, target, route, token, mayGo, (end) => {
+    this.#options.attempts.make(load, target, route, token, this.#mayGo, (end) => {
       if (end.records === null) {
         // It has tried nothing: another may.
         if (route.kind === 'probe') void this.#options.circuits.returnProbe(turn.lane);
@@ -219,28 +221,29 @@ export class Dispatcher {
     const tasks = this.#gatherings.takeToShape(turn, task, batching, route.kind === 'probe');
     this.#options.underWay.enter(tasks);
     const bytesMax = this.#gatherings.bytesMax(target, batching);
-    const mayGo = (each: DeliveryTask) => this.#mayGo(each);
-    this.#options.batchShaper.shape(tasks, target, shaping, bytesMax, mayGo, ({ batch, failed, cancelled, left }) => {
-      const fitted = left.length > 0 ? Math.max(1, tasks.length - left.length) : turn.lane.shapedTogetherMax;
-      turn.lane.shapedTogetherMax = 2 * fitted;
-      this.#putBack(turn.lane, left);
-      for (const each of failed) {
-        for (const record of this.#options.attempts.unshaped(each, target, route)) this.#options.recorder.add(record);
-      }
-      if (cancelled.length > 0) this.#cancelledByTransform(cancelled);
-      // It has tried nothing: another may.
-      if (route.kind === 'probe' && batch === undefined) void this.#options.circuits.returnProbe(turn.lane);
-      if (batch === undefined) this.#endTurn(turn, 0);
-      else this.#attempt(turn, { tasks: batch.tasks, batch }, target, route, token);
-      // What was put back may go as soon as the others have gone.
-      this.offer(turn.lane);
-      this.pump();
-    });
-  }
-
-  /** Its lease is this node's still: while it waited for something, much may have happened. */
-  #mayGo(task: DeliveryTask): boolean {
-    return this.#options.answersForLeases() && !this.#options.underWay.isLost(task);
+    this.#options.batchShaper.shape(
+      tasks,
+      target,
+      shaping,
+      bytesMax,
+      this.#mayGo,
+      ({ batch, failed, cancelled, left }) => {
+        const fitted = left.length > 0 ? Math.max(1, tasks.length - left.length) : turn.lane.shapedTogetherMax;
+        turn.lane.shapedTogetherMax = 2 * fitted;
+        this.#putBack(turn.lane, left);
+        for (const each of failed) {
+          for (const record of this.#options.attempts.unshaped(each, target, route)) this.#options.recorder.add(record);
+        }
+        if (cancelled.length > 0) this.#cancelledByTransform(cancelled);
+        // It has tried nothing: another may.
+        if (route.kind === 'probe' && batch === undefined) void this.#options.circuits.returnProbe(turn.lane);
+        if (batch === undefined) this.#endTurn(turn, 0);
+        else this.#attempt(turn, { tasks: batch.tasks, batch }, target, route, token);
+        // What was put back may go as soon as the others have gone.
+        this.offer(turn.lane);
+        this.pump();
+      },
+    );
   }
 
   /** They were under way, and nothing was sent of them. */

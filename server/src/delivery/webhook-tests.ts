@@ -1,5 +1,5 @@
 import type { WebhookTarget } from '../webhooks/target.ts';
-import { type Attempts, CANCELS_TEST } from './attempts.ts';
+import { ALWAYS, type Attempts, CANCELS_TEST } from './attempts.ts';
 import { type Batch, gatherBatch } from './batches/batch.ts';
 import type { BatchShaper } from './batches/batch-shaper.ts';
 import type { InHand } from './lanes/in-hand.ts';
@@ -10,7 +10,6 @@ import type { TokenResult, Tokens } from './tokens.ts';
 /** A test goes by itself, in the form of a batch where its webhook has batching. */
 const ONE_EVENT = { events: 1, bytes: 0 };
 const TEST = { kind: 'test' } as const;
-const ALWAYS = () => true;
 const NOTHING_WAITS = { peek: () => undefined, shift: () => undefined };
 
 export interface WebhookTestsOptions {
