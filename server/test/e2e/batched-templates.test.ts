@@ -279,17 +279,17 @@ describe('what no longer fits after shaping goes in the next request', () => {
     // Each takes a while, so that all of them are still being shaped.
     const template =
       '({ data: { n } }) => { const end = Date.now() + 40; while (Date.now() < end); return { body: { n, text: "x".repeat(600) } }; }';
-    const options = batching({ max_events: 8, max_bytes: 1_024 });
+    const options = batching({ max_events: 16, max_bytes: 1_024 });
     const webhook = await cluster.webhook(hook({ ...scripted(template), batching: options, max_concurrency: 1 }));
-    await cluster.publishAll(numbered(8));
+    await cluster.publishAll(numbered(16));
     const rows = (await call('GET', `/api/v1/deliveries?webhook_id=${webhook.id}`)).data as Ended[];
     for (const row of [rows.at(-1), rows[0]]) await call('POST', `/api/v1/deliveries/${row?.id}/cancel`, {}, 200);
     expect(receiver.requests).toHaveLength(0);
-    const deliveries = await ended(webhook, 8);
-    for (const cancelled of [deliveries[0], deliveries[7]]) {
+    const deliveries = await ended(webhook, 16);
+    for (const cancelled of [deliveries[0], deliveries[15]]) {
       expect(cancelled).toMatchObject({ status: 'cancelled', attempts: [] });
     }
-    expect(arrived().flat()).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(arrived().flat()).toEqual(Array.from({ length: 14 }, (_, n) => n + 1));
   });
 
   test('also when the program is stopped while they are shaped: nothing is lost, and nothing is sent twice', async () => {
