@@ -1,6 +1,6 @@
 /**
- * Writes what is generated from the code: openapi.json, docs/configuration.md and docs/permissions.md. With `--check` it
- * writes nothing and fails when one of them is stale.
+ * Writes what is generated from the code: openapi.json, docs/configuration.md, docs/errors.md and docs/permissions.md.
+ * With `--check` it writes nothing and fails when one of them is stale.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { compose } from '../src/composition.ts';
@@ -9,6 +9,7 @@ import { KeyRing } from '../src/encryption/key-ring.ts';
 import { type OpenApiDocument, openApiDocument } from '../src/http/openapi.ts';
 import { admits, may, PORTAL_ROLES, ROLES } from '../src/http/permissions.ts';
 import { systemClock } from '../src/kernel/clock.ts';
+import { ERROR_CODES } from '../src/kernel/error-codes.ts';
 import { createLogger } from '../src/kernel/logger.ts';
 import { createSecretBox } from '../src/kernel/secret-box.ts';
 
@@ -18,6 +19,7 @@ const document = await openApi();
 const files: Record<string, string> = {
   'openapi.json': `${JSON.stringify(document, null, 2)}\n`,
   'docs/configuration.md': configuration(),
+  'docs/errors.md': errors(),
   'docs/permissions.md': permissions(document),
 };
 
@@ -99,6 +101,40 @@ taken some. What was accepted stays and is delivered; other tenants, retries, re
 counts deliveries that wait for their turn, their time or a retry, and those in the hands of the process that is asked.
 What waits in the database is counted every \`POSTHORN_QUEUE_CHECK_INTERVAL\` seconds, so in between a queue can grow
 beyond the bound. What is held for a paused or disabled webhook does not count.
+`;
+}
+
+function errors(): string {
+  const rows = Object.entries(ERROR_CODES).map(
+    ([code, { status, meaning }]) => `| ${status} | \`${code}\` | ${meaning} |`,
+  );
+  return `# Errors
+
+Every error of the API is JSON of one shape, whatever the path. It holds no payload, no secret and nothing of the inside.
+
+\`\`\`json
+{
+  "error": {
+    "code": "validation_failed",
+    "message": "retry_policy.max_attempts: must be at most 100",
+    "details": { "fields": [{ "path": "retry_policy.max_attempts", "message": "must be at most 100" }] },
+    "request_id": "req_9f1c6d3f0a5b4c7e8d2a1b3c4d5e6f70"
+  }
+}
+\`\`\`
+
+Decide by \`code\`: a code has one status and keeps its meaning, while a \`message\` is for people and may change.
+\`request_id\` is also in the header \`X-Request-Id\` and in the log. Where another try makes sense, \`retry_after\` says
+from when (RFC 3339), and the header \`Retry-After\` after how many seconds. A 4xx means that nothing was
+done. After a 5xx something may have been: a connection can be lost while it commits. With the same \`event_id\` or
+\`Idempotency-Key\` the request can be sent again, and is done once.
+
+| status | code | meaning |
+|---|---|---|
+${rows.join('\n')}
+
+What goes wrong with a delivery is no error of the API: attempts name its class in \`error_class\`
+([deliveries.md](deliveries.md)).
 `;
 }
 

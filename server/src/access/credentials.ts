@@ -36,7 +36,6 @@ export function readKey(headers: IncomingHttpHeaders): string {
   if (bearer !== undefined && apiKey !== undefined && bearer !== apiKey) {
     throw new AppError({
       code: 'unauthorized',
-      status: 401,
       message: '"Authorization" and "X-API-Key" carry different keys; send one of them.',
     });
   }

@@ -94,7 +94,6 @@ function blockOf(address: string): string {
 function tooManyFailures(waitMs: number): AppError {
   return new AppError({
     code: 'too_many_failed_attempts',
-    status: 429,
     message: 'Too many requests from this address had no valid key; wait before you try another one.',
     retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1_000)),
   });

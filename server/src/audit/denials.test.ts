@@ -4,6 +4,7 @@ import { createApiKey } from '../access/key.ts';
 import { type DatabaseHandle, openDatabase } from '../db/pool.ts';
 import type { Caller } from '../http/caller.ts';
 import { createHttpServer, type HttpServer } from '../http/server.ts';
+import { ERROR_CODES, type ErrorCode } from '../kernel/error-codes.ts';
 import { AppError, forbidden, unauthorized } from '../kernel/errors.ts';
 import { createIdSource, formatId } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
@@ -18,22 +19,22 @@ import { createDenials, type Denials } from './denials.ts';
 import { PLATFORM_CHAIN } from './hash.ts';
 import { verifyChain } from './verify.ts';
 
-test.each([
-  ['401 unauthorized', 401, 'unauthorized', 1],
-  ['403 forbidden', 403, 'forbidden', 1],
-  ['429 too_many_failed_attempts', 429, 'too_many_failed_attempts', 1],
-  ['429 rate_limited, which is no question of who asks', 429, 'rate_limited', 0],
-])('a refusal is denied or not: %s', async (_name, status, code, expected) => {
+test.each<[string, ErrorCode, number]>([
+  ['401 unauthorized', 'unauthorized', 1],
+  ['403 forbidden', 'forbidden', 1],
+  ['429 too_many_failed_attempts', 'too_many_failed_attempts', 1],
+  ['429 rate_limited, which is no question of who asks', 'rate_limited', 0],
+])('a refusal is denied or not: %s', async (_name, code, expected) => {
   const denied: string[] = [];
   const app = createHttpServer({
     logger: createLogger('silent'),
     authenticate: () => {
-      throw new AppError({ code, status, message: 'Refused.' });
+      throw new AppError({ code, message: 'Refused.' });
     },
     onDenied: (_request, error) => denied.push(error.code),
   });
   app.get('/thing', { config: { permission: 'read' } }, () => ({}));
-  expect((await app.inject('/thing')).statusCode).toBe(status);
+  expect((await app.inject('/thing')).statusCode).toBe(ERROR_CODES[code].status);
   expect(denied).toEqual(expected === 1 ? [code] : []);
   await app.close();
 });

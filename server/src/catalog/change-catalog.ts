@@ -67,7 +67,6 @@ export async function refuseTooMuch(trx: Transaction<Tables>, scope: Scope): Pro
   if (count <= EVENT_TYPES_MAX && bytes <= CATALOG_BYTES_MAX) return;
   throw new AppError({
     code: 'catalog_full',
-    status: 409,
     message: `An environment has at most ${EVENT_TYPES_MAX} event types, and ${CATALOG_BYTES_MAX} bytes of schemas and samples.`,
     details: { event_types_max: EVENT_TYPES_MAX, bytes_max: CATALOG_BYTES_MAX },
   });

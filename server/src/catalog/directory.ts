@@ -116,7 +116,6 @@ function unknownType(name: string, path: string, known: Iterable<string>): AppEr
   const message = `is not an event type of this environment${didYouMean(name, near)}`;
   return new AppError({
     code: 'unknown_event_type',
-    status: 422,
     message: `${path}: ${message}`,
     details: { fields: [{ path, message }], near_matches: near },
   });

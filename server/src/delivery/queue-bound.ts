@@ -51,7 +51,6 @@ export class QueueBound {
     if ((this.#waiting.get(tenantId) ?? 0) + inHand(tenantId) < max) return;
     throw new AppError({
       code: 'queue_full',
-      status: 429,
       message: `At most ${max} deliveries may wait, and so many do: publish again when receivers have taken some.`,
       details: { max_queue_size: max },
       retryAfterSeconds: RETRY_AFTER_SECONDS,

@@ -101,5 +101,5 @@ function replaceBody(request: FastifyRequest, text: Buffer, enclosingLevels: num
 }
 
 function unsupported(message: string): AppError {
-  return new AppError({ code: 'unsupported_media_type', status: 415, message });
+  return new AppError({ code: 'unsupported_media_type', message });
 }

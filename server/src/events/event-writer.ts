@@ -179,10 +179,14 @@ export class EventWriter {
       for (const submission of submissions) await this.#commit([submission]);
       return;
     }
-    const answer = gone ? unavailable('The database is out of reach; nothing was accepted.', 2, error) : error;
+    const answer = gone ? unavailable(commitSent ? COMMIT_UNKNOWN : NOT_COMMITTED, 2, error) : error;
     for (const submission of submissions) this.#refused(submission, answer, commitSent);
   }
 }
+
+const NOT_COMMITTED = 'The database is out of reach; nothing was accepted.';
+const COMMIT_UNKNOWN =
+  'The database was lost in the middle of a commit; whether anything was accepted is not known. The same event_id or Idempotency-Key makes it safe to ask again.';
 
 const STORED: StoredEvent = { kind: 'stored' };
 const NOTHING_REFUSED = new Map<Submission, unknown>();

@@ -110,7 +110,6 @@ function givenContent(raw: RawJson | undefined, type: string | undefined, nowMs:
   if (data.length > DATA_BYTES_MAX) {
     throw new AppError({
       code: 'payload_too_large',
-      status: 413,
       message: `data may have ${DATA_BYTES_MAX} bytes at most.`,
     });
   }

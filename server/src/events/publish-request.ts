@@ -87,7 +87,6 @@ export function readPublishRequest(body: PublishBody, raw: RawJson, nowMs: numbe
   if (data.length > DATA_BYTES_MAX) {
     throw new AppError({
       code: 'payload_too_large',
-      status: 413,
       message: `${at}${dataName} has ${data.length} bytes; at most ${DATA_BYTES_MAX} are taken.`,
     });
   }

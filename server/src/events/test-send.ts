@@ -81,7 +81,6 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
       if (payload !== undefined && payload.length > DATA_BYTES_MAX) {
         throw new AppError({
           code: 'payload_too_large',
-          status: 413,
           message: `payload may have ${DATA_BYTES_MAX} bytes at most.`,
         });
       }

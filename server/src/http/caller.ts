@@ -52,8 +52,8 @@ export type Admit = (caller: Caller, sends: boolean) => Grant | undefined | Prom
 export class CallerRefused extends AppError {
   readonly caller: Caller;
 
-  constructor(caller: Caller, { code, status, message }: AppError) {
-    super({ code, status, message });
+  constructor(caller: Caller, { code, message }: AppError) {
+    super({ code, message });
     this.caller = caller;
   }
 }

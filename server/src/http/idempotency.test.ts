@@ -86,10 +86,10 @@ beforeEach(() => {
 
 const FAILURES: Record<string, Error> = {
   fault: new Error('a fault'),
-  unavailable: new AppError({ code: 'unavailable', status: 503, message: 'Later.', retryAfterSeconds: 2 }),
+  unavailable: new AppError({ code: 'unavailable', message: 'Later.', retryAfterSeconds: 2 }),
   forbidden: forbidden('No.'),
-  limited: new AppError({ code: 'rate_limited', status: 429, message: 'Slowly.', retryAfterSeconds: 2 }),
-  conflict: conflict('taken', 'It is taken.'),
+  limited: new AppError({ code: 'rate_limited', message: 'Slowly.', retryAfterSeconds: 2 }),
+  conflict: conflict('name_taken', 'It is taken.'),
   invalid: invalidField('name', 'is bad'),
 };
 

@@ -69,7 +69,6 @@ export function registerIdempotency(app: HttpServer, deps: { db: Database; box: 
       case 'in-progress':
         throw new AppError({
           code: 'idempotency_in_progress',
-          status: 409,
           message: 'The first request with this Idempotency-Key is still under way.',
           retryAfterSeconds: 1,
         });

@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox';
 import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
+import { ERROR_CODES } from '../kernel/error-codes.ts';
 import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 
@@ -10,7 +11,7 @@ import type { Logger } from '../kernel/logger.ts';
 export const ProblemSchema = Type.Object(
   {
     error: Type.Object({
-      code: Type.String(),
+      code: Type.Enum(Object.keys(ERROR_CODES), { description: 'docs/errors.md says what each means.' }),
       message: Type.String(),
       details: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
       request_id: Type.String(),
@@ -108,10 +109,9 @@ function describeFault(cause: unknown): { name: string; code: string; stack: str
 function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   if (isFastifyError(thrown)) return fromFastify(thrown);
-  if (isDatabaseGone(thrown)) return unavailable('The database is out of reach; nothing was accepted.', 2, thrown);
+  if (isDatabaseGone(thrown)) return unavailable('The database is out of reach.', 2, thrown);
   return new AppError({
     code: 'internal_error',
-    status: 500,
     message: 'An internal fault; it was logged.',
     cause: thrown,
   });
@@ -126,7 +126,6 @@ function nameFullDisk(error: AppError, outage: DatabaseOutage | undefined): AppE
   if (error.status !== 503 || !full) return error;
   return new AppError({
     code: 'storage_full',
-    status: 503,
     message: 'The disk of the database is full; nothing was accepted. It goes on by itself when there is room.',
     retryAfterSeconds: 10,
     cause,
@@ -144,31 +143,29 @@ function fromFastify(error: FastifyError): AppError {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new AppError({
         code: 'payload_too_large',
-        status: 413,
         message: 'The request body is larger than this path takes.',
       });
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new AppError({
         code: 'unsupported_media_type',
-        status: 415,
         message: 'Send the body as application/json.',
       });
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new AppError({ code: 'uri_too_long', message: 'A part of the path is longer than any id or name.' });
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return new AppError({
         code: 'malformed_request',
-        status: 400,
         message: 'The body and its Content-Length do not agree.',
       });
     default:
       return status >= 500
         ? new AppError({
             code: 'internal_error',
-            status: 500,
             message: 'An internal fault; it was logged.',
             cause: error,
           })
-        : new AppError({ code: 'malformed_request', status, message: 'The request cannot be read.' });
+        : new AppError({ code: 'malformed_request', message: 'The request cannot be read.' });
   }
 }
 
@@ -188,7 +185,6 @@ function fromValidation(error: FastifyError): AppError {
   const first = problems[0];
   return new AppError({
     code: 'validation_failed',
-    status: 422,
     message: first === undefined ? 'The request is not valid.' : `${first.path}: ${first.message}`,
     details: { fields: problems },
   });

@@ -68,7 +68,7 @@ export function refuseCoding({ headers }: FastifyRequest, reply: FastifyReply): 
 const CHARSET = /;[ \t]*charset[ \t]*=[ \t]*"?([^\s";]*)/i;
 
 function unsupported(message: string): AppError {
-  return new AppError({ code: 'unsupported_media_type', status: 415, message });
+  return new AppError({ code: 'unsupported_media_type', message });
 }
 
 /**

@@ -104,6 +104,11 @@ test.each([
   });
 });
 
+test('a part of a path that is longer than any id or name is a 414', async () => {
+  const { status, body } = await send(`/things/${'x'.repeat(301)}`);
+  expect([status, body.error.code]).toEqual([414, 'uri_too_long']);
+});
+
 test('a path of 10,000 characters is a 404 as any other that is not there', async () => {
   expect((await send(`/${'x'.repeat(10_000)}`)).status).toBe(404);
 });

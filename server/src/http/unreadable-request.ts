@@ -1,6 +1,7 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { systemClock } from '../kernel/clock.ts';
+import { ERROR_CODES, type ErrorCode } from '../kernel/error-codes.ts';
 import { newRequestId } from './request-id.ts';
 import { ANSWER_HEADER_LINES, ANSWER_HEADERS } from './security-headers.ts';
 
@@ -26,13 +27,12 @@ export function refuseTunnel(socket: Duplex): void {
   // The server is through with it: nobody else reads it, or hears that it is gone.
   socket.on('error', () => socket.destroy());
   socket.resume();
-  writeRefusal(socket, { status: 405, code: 'method_not_allowed', message: 'This is no proxy.' });
+  writeRefusal(socket, { code: 'method_not_allowed', message: 'This is no proxy.' });
 }
 
 /** An `Expect` other than `100-continue` (RFC 9110, section 10.1.1). */
 export function refuseExpectation(response: ServerResponse): void {
   const { status, body } = written({
-    status: 417,
     code: 'expectation_failed',
     message: 'Of the expectations, only "100-continue" is understood.',
   });
@@ -52,25 +52,22 @@ export function refuseExpectation(response: ServerResponse): void {
 const LINGER_MS = 1_000;
 
 interface Refusal {
-  status: number;
-  code: string;
+  code: ErrorCode;
   message: string;
 }
 
 const UNREADABLE: Refusal = {
-  status: 400,
   code: 'malformed_request',
   message: 'The request is not readable as HTTP.',
 };
 
 const REFUSALS: Readonly<Record<string, Refusal>> = {
-  HPE_HEADER_OVERFLOW: { status: 431, code: 'headers_too_large', message: 'The request headers are too large.' },
+  HPE_HEADER_OVERFLOW: { code: 'headers_too_large', message: 'The request headers are too large.' },
   HPE_CHUNK_EXTENSIONS_OVERFLOW: {
-    status: 413,
     code: 'payload_too_large',
     message: 'The extensions of the chunks are too large.',
   },
-  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, code: 'request_timeout', message: 'The request did not come in time.' },
+  ERR_HTTP_REQUEST_TIMEOUT: { code: 'request_timeout', message: 'The request did not come in time.' },
 };
 
 function writeRefusal(socket: Duplex, refusal: Refusal): void {
@@ -81,6 +78,9 @@ function writeRefusal(socket: Duplex, refusal: Refusal): void {
   systemClock.after(LINGER_MS, () => socket.destroy());
 }
 
-function written({ status, code, message }: Refusal): { status: number; body: string } {
-  return { status, body: JSON.stringify({ error: { code, message, request_id: newRequestId() } }) };
+function written({ code, message }: Refusal): { status: number; body: string } {
+  return {
+    status: ERROR_CODES[code].status,
+    body: JSON.stringify({ error: { code, message, request_id: newRequestId() } }),
+  };
 }

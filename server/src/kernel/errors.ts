@@ -1,3 +1,5 @@
+import { ERROR_CODES, type ErrorCode, type ErrorCodeOf } from './error-codes.ts';
+
 /** One thing wrong with one field of a request; `path` is dotted, e.g. `retry_policy.max_attempts`. */
 export interface FieldProblem {
   path: string;
@@ -8,10 +10,7 @@ export interface FieldProblem {
 }
 
 export interface AppErrorOptions {
-  /** Machine-readable, `snake_case`. */
-  code: string;
-  /** HTTP status that this error becomes at the API. */
-  status: number;
+  code: ErrorCode;
   /** Public text: says what is wrong and what would be right, and holds no secret. */
   message: string;
   details?: Record<string, unknown>;
@@ -25,7 +24,8 @@ export interface AppErrorOptions {
 
 /** An expected failure with a public face. Anything else that is thrown is a fault of the program: 500, no detail. */
 export class AppError extends Error {
-  readonly code: string;
+  readonly code: ErrorCode;
+  /** HTTP status that this error becomes at the API. */
   readonly status: number;
   readonly details: Record<string, unknown> | undefined;
   readonly retryAfterSeconds: number | undefined;
@@ -35,7 +35,7 @@ export class AppError extends Error {
     super(options.message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'AppError';
     this.code = options.code;
-    this.status = options.status;
+    this.status = ERROR_CODES[options.code].status;
     this.details = options.details;
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.headers = options.headers;
@@ -43,15 +43,15 @@ export class AppError extends Error {
 }
 
 /** 400: the request cannot be read at all. */
-export function malformed(message: string, code = 'malformed_request'): AppError {
-  return new AppError({ code, status: 400, message });
+export function malformed(message: string, code: ErrorCodeOf<400> = 'malformed_request'): AppError {
+  return new AppError({ code, message });
 }
 
 /** 422: the request was read, and these fields are wrong. */
 export function invalidFields(fields: FieldProblem[]): AppError {
   const first = fields[0];
   const message = first === undefined ? 'The request is not valid.' : `${first.path}: ${first.message}`;
-  return new AppError({ code: 'validation_failed', status: 422, message, details: { fields } });
+  return new AppError({ code: 'validation_failed', message, details: { fields } });
 }
 
 /** 422 for a single field. */
@@ -61,25 +61,24 @@ export function invalidField(path: string, message: string): AppError {
 
 /** 404. The same body for an id that never was and for another tenant's, so that nothing can be probed. */
 export function notFound(what: string): AppError {
-  return new AppError({ code: 'not_found', status: 404, message: `No such ${what}.` });
+  return new AppError({ code: 'not_found', message: `No such ${what}.` });
 }
 
-export function conflict(code: string, message: string, details?: Record<string, unknown>): AppError {
-  return new AppError({ code, status: 409, message, ...(details && { details }) });
+export function conflict(code: ErrorCodeOf<409>, message: string, details?: Record<string, unknown>): AppError {
+  return new AppError({ code, message, ...(details && { details }) });
 }
 
 export function unauthorized(): AppError {
   return new AppError({
     code: 'unauthorized',
-    status: 401,
     message: 'A valid key is needed: send "Authorization: Bearer <key>" or "X-API-Key: <key>".',
   });
 }
 
 export function forbidden(message: string): AppError {
-  return new AppError({ code: 'forbidden', status: 403, message });
+  return new AppError({ code: 'forbidden', message });
 }
 
 export function unavailable(message: string, retryAfterSeconds: number, cause?: unknown): AppError {
-  return new AppError({ code: 'unavailable', status: 503, message, retryAfterSeconds, cause });
+  return new AppError({ code: 'unavailable', message, retryAfterSeconds, cause });
 }

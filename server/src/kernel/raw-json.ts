@@ -70,7 +70,6 @@ export function parseRawJson(body: Buffer, limits: RawJsonLimits): RawJson {
   if (spans === undefined) {
     throw new AppError({
       code: 'too_deep',
-      status: 422,
       message: `The JSON is nested too deeply; at most ${limits.maxDepth} levels are allowed.`,
       details: { max_depth: limits.maxDepth },
     });

@@ -101,7 +101,6 @@ function limitReached(step: Step, answer: Answer): AppError {
   const retryAfterSeconds = Math.max(1, Math.ceil(answer.retryMs / 1_000));
   return new AppError({
     code: kind.windowSeconds === 1 ? 'rate_limited' : 'quota_exceeded',
-    status: 429,
     message: `${whose} limit of ${limit} ${kind.unit} is used up; nothing was done.`,
     details: { limit: kind.name, of: kind.of, value: limit },
     retryAfterSeconds,

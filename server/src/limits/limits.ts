@@ -200,7 +200,6 @@ class Buckets<Kind extends Bucket> {
 function tenantSuspended(): AppError {
   return new AppError({
     code: 'tenant_suspended',
-    status: 403,
     message: 'This tenant is suspended by the operator; its data is kept, and nothing is taken or delivered for it.',
   });
 }
@@ -212,7 +211,6 @@ function refuseLargeData({ payload_bytes: max }: TenantLimits, sizes: readonly n
   const path = sizes.length > 1 ? `events.${at}.data` : 'data';
   throw new AppError({
     code: 'payload_too_large',
-    status: 413,
     message: `${path} has ${sizes[at]} bytes; the tenant's events may have at most ${max}.`,
   });
 }

@@ -139,14 +139,13 @@ export class LiveHub {
 
   #refuseOneTooMany(tenantId: string): void {
     if (this.#stopped) {
-      throw new AppError({ code: 'unavailable', status: 503, message: 'The server stops.', retryAfterSeconds: 1 });
+      throw new AppError({ code: 'unavailable', message: 'The server stops.', retryAfterSeconds: 1 });
     }
     let ofTenant = 0;
     for (const { caller } of this.#connections) if (caller.tenantId === tenantId) ofTenant += 1;
     if (ofTenant < STREAMS_OF_TENANT_MAX && this.#connections.size < STREAMS_MAX) return;
     throw new AppError({
       code: 'too_many_streams',
-      status: 429,
       message:
         ofTenant < STREAMS_OF_TENANT_MAX
           ? 'Too many live streams are open on this server.'

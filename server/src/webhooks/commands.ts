@@ -399,10 +399,14 @@ async function refuseBeyondQuota(trx: Transaction<Tables>, tenantId: string, max
     .where('tenant_id', '=', tenantId)
     .executeTakeFirstOrThrow();
   if (count >= max) {
-    throw conflict('quota_exceeded', `The tenant's limit of ${max} webhooks, all environments together, is reached.`, {
-      limit: 'webhooks',
-      value: max,
-    });
+    throw conflict(
+      'too_many_webhooks',
+      `The tenant's limit of ${max} webhooks, all environments together, is reached.`,
+      {
+        limit: 'webhooks',
+        value: max,
+      },
+    );
   }
 }
 

@@ -213,7 +213,6 @@ export function openSealed(box: SecretBox, sealed: Buffer, place: string): strin
   } catch (cause) {
     throw new AppError({
       code: 'secret_unreadable',
-      status: 500,
       message:
         'A stored secret cannot be opened: it is damaged, it was stored for another row, or its key is not known here.',
       cause,

@@ -199,8 +199,9 @@ describe('on one node', () => {
     );
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 201, 201, 409, 409, 409]);
     expect(answers.find(({ status }) => status === 409)?.body.error).toMatchObject({
-      code: 'quota_exceeded',
+      code: 'too_many_webhooks',
       message: "The tenant's limit of 3 webhooks, all environments together, is reached.",
+      details: { limit: 'webhooks', value: 3 },
     });
   });
 
