@@ -62,10 +62,11 @@ import { registerTemplateRoutes } from './templates/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
-import { disableWebhook, type WebhookStore } from './webhooks/commands.ts';
 import { createWebhookDirectory } from './webhooks/directory.ts';
 import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
+import { disableWebhook } from './webhooks/status-commands.ts';
+import type { WebhookStore } from './webhooks/store.ts';
 
 export interface CompositionOptions {
   config: Pick<
