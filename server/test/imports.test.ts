@@ -32,6 +32,7 @@ const FLOORS = [
   [
     'config-file.ts',
     'config.ts',
+    'settings.ts',
     'keys.ts',
     'storage.ts',
     'composition.ts',
