@@ -35,6 +35,7 @@ const FLOORS = [
     'settings.ts',
     'keys.ts',
     'storage.ts',
+    'change-notices.ts',
     'composition.ts',
     'prepare-database.ts',
     'node.ts',
