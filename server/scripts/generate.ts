@@ -4,7 +4,7 @@
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { compose } from '../src/composition.ts';
-import { readConfig, SETTINGS } from '../src/config.ts';
+import { readConfig } from '../src/config.ts';
 import { KeyRing } from '../src/encryption/key-ring.ts';
 import { type OpenApiDocument, openApiDocument } from '../src/http/openapi.ts';
 import { admits, may, PORTAL_ROLES, ROLES } from '../src/http/permissions.ts';
@@ -12,6 +12,7 @@ import { systemClock } from '../src/kernel/clock.ts';
 import { ERROR_CODES } from '../src/kernel/error-codes.ts';
 import { createLogger } from '../src/kernel/logger.ts';
 import { createSecretBox } from '../src/kernel/secret-box.ts';
+import { SETTINGS } from '../src/settings.ts';
 
 const ROOT = new URL('../../', import.meta.url);
 

@@ -13,11 +13,11 @@ import { type AuditLog, createAuditLog } from './audit/log.ts';
 import { registerAuditRoutes } from './audit/routes.ts';
 import { createEventTypeDirectory } from './catalog/directory.ts';
 import { registerEventTypeRoutes } from './catalog/routes.ts';
+import { type ChangeNotices, createChangeNotices } from './change-notices.ts';
 import { rememberRoutes } from './compat/canonical-routes.ts';
 import { registerDocumentPaths } from './compat/document-paths.ts';
 import type { Config } from './config.ts';
 import type { DatabaseOutage } from './db/embedded-keeper.ts';
-import type { Change } from './db/notify.ts';
 import { type DatabaseHandle, openDatabase, openEnginePool } from './db/pool.ts';
 import { DeliveryEngine } from './delivery/engine.ts';
 import { fetchDocument } from './delivery/fetch-document.ts';
@@ -62,10 +62,11 @@ import { registerTemplateRoutes } from './templates/routes.ts';
 import { createTenantDirectory } from './tenants/directory.ts';
 import { createMaskerOf } from './tenants/masker-of.ts';
 import { registerTenantRoutes } from './tenants/routes.ts';
-import { disableWebhook, type WebhookStore } from './webhooks/commands.ts';
 import { createWebhookDirectory } from './webhooks/directory.ts';
 import { createEgressGuard } from './webhooks/egress/guard.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
+import { disableWebhook } from './webhooks/status-commands.ts';
+import type { WebhookStore } from './webhooks/store.ts';
 
 export interface CompositionOptions {
   config: Pick<
@@ -120,10 +121,10 @@ export interface Composition {
   newId: IdSource;
   /** This process's own metrics, as `prom-client` adds them up. */
   metrics: () => Promise<MetricsSnapshot>;
-  /** A row changed, on this node or another: forgets what is cached of it. */
-  applyChange: (change: Change) => void;
-  /** Changes may have been missed: forgets everything that is cached. */
-  forgetEverything: () => void;
+  /** A row changed, on this node or another. */
+  applyChange: ChangeNotices['applyChange'];
+  /** Changes may have been missed. */
+  forgetEverything: ChangeNotices['forgetEverything'];
   stopAuthenticator: () => Promise<void>;
   stopLimits: () => Promise<void>;
   audit: AuditLog;
@@ -221,33 +222,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
   });
   const live = new LiveHub({ db, clock, logger, authenticate: authenticator.authenticate, tenants });
-
-  const applyChange = ({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change) => {
-    if (topic === 'circuits') engine.circuitsChanged(webhookId);
-    if (topic === 'tenant_resumed') engine.tenantResumed(tenantId);
-    if (topic === 'webhook_resumed' && webhookId !== undefined) engine.resumed(webhookId);
-    if (topic === 'deliveries_cancelled') engine.cancelled(deliveryIds ?? []);
-    if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
-      engine.expectTold({ tenantId, environmentId, webhookId });
-    }
-    if (topic === 'tenants' || topic === 'api_keys' || topic === 'portal_tokens') authenticator.invalidate(tenantId);
-    if (topic === 'jwt_issuers') authenticator.invalidateIssuers();
-    if (topic === 'tenants') {
-      tenants.invalidate(tenantId);
-      // The webhooks of a tenant or an environment that was deleted went with it.
-      engine.circuitsChanged();
-    }
-    if (topic === 'tenants' || topic === 'event_types') eventTypes.invalidate(tenantId, environmentId);
-    // A preset that was installed changes what the environment's webhooks send.
-    if (topic === 'tenants' || topic === 'event_types' || topic === 'webhooks') {
-      webhooks.invalidate(tenantId, environmentId);
-    }
-    if (topic === 'webhooks' || topic === 'deliveries_due') engine.lookForDue();
-    // After the caches have forgotten whom they knew.
-    if (topic === 'tenants' || topic === 'api_keys' || topic === 'portal_tokens') void live.recheck(tenantId);
-    if (topic === 'jwt_issuers') void live.recheck();
-    if (topic === 'capacity' || topic === 'tenants') void capacity.refresh();
-  };
+  const parts = { authenticator, tenants, eventTypes, webhooks, engine, live, capacity };
+  const { applyChange, forgetEverything } = createChangeNotices(parts);
 
   const { databaseOutage, wholeProgram } = options;
   const { authenticate, recognize } = authenticator;
@@ -329,12 +305,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     newId,
     metrics,
     applyChange,
-    forgetEverything: () => {
-      for (const cache of [authenticator, tenants, eventTypes, webhooks]) cache.invalidateAll();
-      void live.recheck();
-      void capacity.refresh();
-      engine.noticesMissed();
-    },
+    forgetEverything,
     stopAuthenticator: async () => {
       await sender.stop();
       await sandbox.stop();

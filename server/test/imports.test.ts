@@ -32,8 +32,10 @@ const FLOORS = [
   [
     'config-file.ts',
     'config.ts',
+    'settings.ts',
     'keys.ts',
     'storage.ts',
+    'change-notices.ts',
     'composition.ts',
     'prepare-database.ts',
     'node.ts',

@@ -16,7 +16,7 @@ export type IncidentRow = Selectable<Tables['alert_incidents']>;
 export type Resolution = 'recovered' | 'by_hand' | 'rule_changed' | 'rule_deleted' | 'webhook_deleted';
 
 /** How long more requests may be under way after an incident fired that asks for it: what has not helped by then will not. */
-export const CAPACITY_MS = 30 * 60_000;
+const CAPACITY_MS = 30 * 60_000;
 
 /** Resolved incidents are kept for so long. */
 const KEPT_MS = 90 * 86_400_000;

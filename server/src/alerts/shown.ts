@@ -66,7 +66,7 @@ export const IncidentShown = Type.Object(
 
 const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
 
-export function showAction(row: Pick<RuleRow, 'action' | 'target_webhook_id'>): string {
+function showAction(row: Pick<RuleRow, 'action' | 'target_webhook_id'>): string {
   return row.target_webhook_id === null ? row.action : formatId('webhook', row.target_webhook_id);
 }
 

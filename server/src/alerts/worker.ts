@@ -5,7 +5,7 @@ import { type AnnounceDeps, announceNext } from './announce.ts';
 import { type EvaluateDeps, evaluateNext } from './evaluate.ts';
 
 /** How often is looked whether a rule or an announcement is due. */
-export const ALERTS_IDLE_MS = 1_000;
+const ALERTS_IDLE_MS = 1_000;
 
 /** Looks at alert rules, and tells of what has fired and is over. Every node does, and the row locks share the work. */
 export function startAlertWorker(options: EvaluateDeps & AnnounceDeps & { logger: Logger; clock: Clock }): {

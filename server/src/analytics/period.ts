@@ -47,11 +47,7 @@ export function readPeriod(query: PeriodFields, nowMs: number): Period {
 }
 
 /** The times that a request names, as they are; what is yet to come ends now. */
-export function readTimes(
-  query: PeriodFields,
-  nowMs: number,
-  windowMsDefault: number,
-): { sinceMs: number; untilMs: number } {
+function readTimes(query: PeriodFields, nowMs: number, windowMsDefault: number): { sinceMs: number; untilMs: number } {
   const named = readTimeFilter(query);
   const untilMs = Math.min(named.untilMs ?? nowMs, nowMs);
   if (query.window !== undefined && named.sinceMs !== undefined) {
@@ -80,7 +76,7 @@ function endOf(level: Level, timeMs: number): number {
 }
 
 /** Points that a series has at most. */
-export const POINTS_MAX = 1_500;
+const POINTS_MAX = 1_500;
 
 const POINTS_DEFAULT: Record<Level, number> = { minute: 60, hour: 24, day: 30 };
 

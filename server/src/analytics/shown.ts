@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 import { CLASSES } from '../delivery/attempt-codes.ts';
-import type { Figures } from './figures.ts';
+import { type Counts, type Figures, figuresOf, percent } from './figures.ts';
 import type { Period } from './period.ts';
 import type { Queue } from './queue.ts';
 
@@ -36,6 +36,23 @@ export const FiguresShown = Type.Object(
   },
   { $id: 'AttemptFigures', title: 'Figures of attempts' },
 );
+
+/** Event types that a list of them has; failures of a list. */
+export const TYPES_MAX = 500;
+export const FAILURES_MAX = 100;
+
+const share = Type.Number({ description: 'Percent of all attempts of this time.' });
+
+/** Figures of one event type among others. */
+export const TypeFigures = Type.Object({ event_type: Type.String(), share, ...FiguresShown.properties });
+
+/** Failed attempts of one kind among others. */
+export const Failure = Type.Object({
+  error_class: Type.String(),
+  response_status: Type.Union([Type.Integer(), Type.Null()]),
+  attempts: Type.Integer(),
+  share: Type.Number({ description: 'Percent of all failed attempts of this time.' }),
+});
 
 export const PeriodShown = {
   since: Type.String({ description: 'What was asked for, taken to whole minutes, hours or days.' }),
@@ -83,5 +100,39 @@ export function showQueue({ waiting, exact, oldestMs, held }: Queue) {
     queue_depth_is_exact: exact,
     oldest_waiting_seconds: oldestMs === null ? null : Math.round(oldestMs / 1_000),
     held_deliveries: held,
+  };
+}
+
+/** The most attempts first. */
+export function showTypes(types: ReadonlyMap<string, Counts>) {
+  const all = [...types].map(([name, counts]) => ({ name, figures: figuresOf(counts) }));
+  const attempts = all.reduce((sum, { figures }) => sum + figures.attempts, 0);
+  return all
+    .sort((one, other) => other.figures.attempts - one.figures.attempts || (one.name < other.name ? -1 : 1))
+    .map(({ name, figures }) => ({
+      event_type: name,
+      share: percent(figures.attempts, attempts) ?? 0,
+      ...showFigures(figures),
+    }));
+}
+
+/** Of the kinds of failures the first. */
+export function showFailures({ attempts, failed, failureRate, byErrorClass, failures }: Figures) {
+  const byStatus: Record<string, number> = {};
+  for (const { status, attempts: count } of failures) {
+    if (status !== null) byStatus[status] = (byStatus[status] ?? 0) + count;
+  }
+  return {
+    total_attempts: attempts,
+    failed_attempts: failed,
+    failure_rate: failureRate,
+    by_error_class: byErrorClass,
+    by_response_status: byStatus,
+    data: failures.slice(0, FAILURES_MAX).map(({ errorClass, status, attempts: count }) => ({
+      error_class: errorClass,
+      response_status: status,
+      attempts: count,
+      share: percent(count, failed) ?? 0,
+    })),
   };
 }

@@ -2,11 +2,36 @@ import { sql } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Reach } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
+import { notFound } from '../kernel/errors.ts';
+import { parseId } from '../kernel/ids.ts';
+import type { WebhookDirectory } from '../webhooks/directory.ts';
+import { findWithin } from '../webhooks/owner.ts';
 
 /** The webhooks of the owner that a caller is bound to; undefined: it is bound to none, and sees also what went to deleted ones. */
 export async function reachedIds(db: Database, reach: Reach): Promise<string[] | undefined> {
   if (reach.owner === undefined) return undefined;
   return (await reached(db, reach).select('id').execute()).map(({ id }) => id);
+}
+
+interface Finding {
+  db: Database;
+  webhooks: WebhookDirectory;
+}
+
+/** The id of a webhook that a path or a query names. @throws AppError 404 for one that is not the caller's. */
+export async function requireWebhook(deps: Finding, reach: Reach, text: string): Promise<string> {
+  const id = parseId('webhook', text);
+  if (id === undefined || (await findWithin(deps, reach, id)) === undefined) throw notFound('webhook');
+  return id;
+}
+
+/** What a request looks at: one webhook, all of an owner's, or (undefined) whatever there was. */
+export async function webhooksOf(
+  deps: Finding,
+  reach: Reach,
+  webhookId: string | undefined,
+): Promise<string[] | undefined> {
+  return webhookId === undefined ? reachedIds(deps.db, reach) : [await requireWebhook(deps, reach, webhookId)];
 }
 
 /** Newest first, one more than the page has room for. */

@@ -12,7 +12,7 @@ import { notify } from '../tenants/queries.ts';
 export const EVENT_TYPES_MAX = 1_000;
 
 /** Bytes of all schemas and samples of an environment together. */
-export const CATALOG_BYTES_MAX = 1_048_576;
+const CATALOG_BYTES_MAX = 1_048_576;
 
 /**
  * Runs a change of an environment's event types, alone among such changes. Other nodes hear of it with the commit, this

@@ -1,7 +1,8 @@
 import { Option } from 'commander';
 import type { RunningPosthorn } from '../app.ts';
-import { type Config, PROCESSES_MAX } from '../config.ts';
+import type { Config } from '../config.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { PROCESSES_MAX } from '../settings.ts';
 import { wholeNumber } from './number-option.ts';
 import { awaitStop } from './stop-request.ts';
 import type { Terminal } from './terminal.ts';

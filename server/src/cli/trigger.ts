@@ -33,7 +33,7 @@ Example:
  *
  * @throws CommandError when the type has none, ApiError 404 when there is no such type.
  */
-export async function fetchSample(client: ApiClient, eventType: string): Promise<Buffer> {
+async function fetchSample(client: ApiClient, eventType: string): Promise<Buffer> {
   const bytes = await client.callRaw({ method: 'GET', path: apiPath('/api/v1/webhooks/events', eventType) });
   const sample = parseRawJson(bytes, { maxDepth: Number.POSITIVE_INFINITY }).member('sample');
   if (sample === undefined || sample.equals(Buffer.from('null'))) {

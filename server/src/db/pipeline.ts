@@ -35,7 +35,7 @@ interface Submits {
 }
 
 /** What the driver calls a submittable: it writes its own messages, and is told what comes back until ReadyForQuery. */
-export class Pipeline implements pg.Submittable {
+class Pipeline implements pg.Submittable {
   readonly name: string;
   /** Set by the driver. */
   callback: ((error: Error | null) => void) | undefined;

@@ -2,19 +2,10 @@ import type pg from 'pg';
 import { booleanArray, intArray, textArray, timestampArray, uuidArray } from '../db/binary-arrays.ts';
 import { formatId, timeOfId } from '../kernel/ids.ts';
 import type { LaneKey } from './lanes/lane.ts';
-import {
-  CLAIM_DUE,
-  COUNT_WAITING,
-  FIND_ENDED,
-  FREE_LEASES_OF,
-  GIVE_UP_LEASES,
-  JUDGE_PARKED_KEYS,
-  NEXT_DUE,
-  RELEASE_KEYS,
-  RELEASE_STRANDED,
-  WAITING_KEYS,
-  WAITING_LANES,
-} from './sql/rows.ts';
+import { CLAIM_DUE } from './sql/claim-due.ts';
+import { FIND_ENDED, FREE_LEASES_OF, GIVE_UP_LEASES } from './sql/leases.ts';
+import { JUDGE_PARKED_KEYS, RELEASE_KEYS, WAITING_KEYS } from './sql/parked-keys.ts';
+import { COUNT_WAITING, NEXT_DUE, RELEASE_STRANDED, WAITING_LANES } from './sql/waiting-lanes.ts';
 import type { DeliveryTask, EventInHand, Trigger } from './task.ts';
 
 /** Why a leased row goes back without an attempt. */

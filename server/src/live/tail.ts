@@ -18,7 +18,7 @@ const POLL_MS = 500;
 const SETTLE_MS = 300;
 
 /** Rows read at once. */
-export const PAGE_ROWS = 500;
+const PAGE_ROWS = 500;
 
 /** How often is looked for what was stored late, and how late that may be. Nodes' clocks may differ as well. */
 const LATE_EVERY_MS = 5_000;

@@ -12,7 +12,7 @@ export type Segment =
   | { kind: 'deep' };
 
 /** Steps that a path may have. */
-export const SEGMENTS_MAX = 16;
+const SEGMENTS_MAX = 16;
 
 /**
  * Reads a path: names with dots between them, `[3]`, `[*]`, `*`, `**`, and `["a name"]` as JSON writes it for names that

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Scope } from '../http/caller.ts';
 import { formatId, parseId } from '../kernel/ids.ts';
-import { disableWebhook } from '../webhooks/commands.ts';
+import { disableWebhook } from '../webhooks/status-commands.ts';
 import { openWebhookFixture, type WebhookFixture } from '../webhooks/webhook-fixture.ts';
 import { disableFailingWebhooks } from './failing-webhooks.ts';
 

@@ -1,5 +1,6 @@
-import { disableWebhook, type WebhookStore } from '../webhooks/commands.ts';
 import { failingWebhooks } from '../webhooks/failing-webhooks.ts';
+import { disableWebhook } from '../webhooks/status-commands.ts';
+import type { WebhookStore } from '../webhooks/store.ts';
 
 /**
  * Disables the webhooks, of all tenants, that have failed for days. Several nodes may do it at once: each webhook is

@@ -54,7 +54,7 @@ export class Pace {
 }
 
 /** Rows of the next step, after one of so many rows took so long. Payloads may be megabytes: from one row on. */
-export function nextRows(rows: number, tookMs: number): number {
+function nextRows(rows: number, tookMs: number): number {
   if (tookMs > 2 * STEP_MS) return Math.max(1, Math.floor(rows / 2));
   return tookMs < STEP_MS / 2 ? Math.min(ROWS_MAX, rows * 2) : rows;
 }

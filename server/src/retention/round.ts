@@ -1,20 +1,20 @@
 import type pg from 'pg';
-import { PLATFORM_CHAIN } from '../audit/hash.ts';
 import { changeText, NOTIFY_SQL } from '../db/notify.ts';
 import { DAY_MS, type DayPartition, dropPartition, listPartitions } from '../db/partitions.ts';
 import { errorCode } from '../db/pool.ts';
 import { vacuumErased } from '../db/vacuum.ts';
-import { firstIdAt, timeOfId } from '../kernel/ids.ts';
+import { firstIdAt } from '../kernel/ids.ts';
 import type { Logger } from '../kernel/logger.ts';
-import { effectiveRetention, RETENTION_DEFAULTS } from '../tenants/retention.ts';
+import { cursorOf, forgetCursors, keepCursor } from './cursors.ts';
+import { type Day, daysOf } from './days.ts';
 import type { Pace } from './pace.ts';
-import { auditKeptSince, planDay, type Retentions } from './plan-day.ts';
+import { planDay, type Retentions } from './plan-day.ts';
+import { readRetentions } from './read-retentions.ts';
 import {
   blankPayloads,
   dayIsNeeded,
   environmentsIn,
   environmentsWaitingIn,
-  type IdRange,
   type Looked,
   removeAttempts,
   removeDeadLetters,
@@ -67,14 +67,6 @@ export async function runRound(options: RoundOptions): Promise<RoundReport | und
   }
 }
 
-interface Day {
-  dayMs: number;
-  range: IdRange;
-  attempts?: DayPartition | undefined;
-  deliveries?: DayPartition | undefined;
-  events?: DayPartition | undefined;
-}
-
 class Round {
   readonly #options: RoundOptions;
   readonly #client: pg.ClientBase;
@@ -88,8 +80,6 @@ class Round {
     spared: 0,
   };
   #retentions: Retentions = new Map();
-  /** By tenant, from when on its audit entries are kept. */
-  readonly #auditedSince = new Map<string, number>();
 
   constructor(options: RoundOptions) {
     this.#options = options;
@@ -97,7 +87,8 @@ class Round {
   }
 
   async run(): Promise<RoundReport> {
-    this.#retentions = await this.#readRetentions();
+    const { retentions, auditedSince } = await readRetentions(this.#client, this.#options.nowMs);
+    this.#retentions = retentions;
     const partitions = await listPartitions(this.#client);
     for (const partition of partitions.filter(({ state }) => state !== 'attached')) await this.#drop(partition);
     const days = daysOf(partitions.filter(({ state }) => state === 'attached'));
@@ -105,36 +96,11 @@ class Round {
       if (this.#options.pace.stopped) break;
       if (day.dayMs + DAY_MS <= this.#options.nowMs) await this.#day(day, days);
     }
-    for (const [tenantId, beforeMs] of this.#auditedSince) {
+    for (const [tenantId, beforeMs] of auditedSince) {
       if (this.#options.pace.stopped) break;
       this.#report.removedAuditEntries += await this.#options.removeAuditBefore(tenantId, beforeMs);
     }
     return this.#report;
-  }
-
-  async #readRetentions(): Promise<Retentions> {
-    const found = await this.#client.query<{
-      tenant_id: string;
-      environment_id: string;
-      of_tenant: unknown;
-      of_environment: unknown;
-    }>(
-      `SELECT t.id AS tenant_id, e.id AS environment_id, t.settings->'retention' AS of_tenant, e.retention AS of_environment
-       FROM tenants t JOIN environments e ON e.tenant_id = t.id`,
-    );
-    const retentions = new Map(
-      found.rows.map((row) => [row.environment_id, effectiveRetention(row.of_tenant, row.of_environment)]),
-    );
-    // The audit log is the tenant's as a whole: the longest of its environments decides. The platform has no settings.
-    const { nowMs } = this.#options;
-    this.#auditedSince.set(PLATFORM_CHAIN, auditKeptSince(RETENTION_DEFAULTS, nowMs));
-    for (const { tenant_id, environment_id } of found.rows) {
-      const retention = retentions.get(environment_id);
-      if (retention === undefined) continue;
-      const since = auditKeptSince(retention, nowMs);
-      this.#auditedSince.set(tenant_id, Math.min(since, this.#auditedSince.get(tenant_id) ?? since));
-    }
-    return retentions;
   }
 
   async #day(day: Day, days: readonly Day[]): Promise<void> {
@@ -176,7 +142,7 @@ class Round {
     return false;
   }
 
-  async #dropEvents({ deliveries, events, range }: Day, ofDeliveries: readonly Scope[]): Promise<void> {
+  async #dropEvents({ dayMs, deliveries, events, range }: Day, ofDeliveries: readonly Scope[]): Promise<void> {
     const told = deliveries === undefined ? [] : await environmentsWaitingIn(this.#client, deliveries.name);
     for (const scope of ofDeliveries) {
       await this.#repeat((_, rows) => removeDeadLetters(this.#client, scope, range, rows));
@@ -185,7 +151,7 @@ class Round {
     if (events !== undefined) await this.#drop(events);
     told.push(...(await unparkKeysOf(this.#client, range, undefined)));
     await this.#tell(told);
-    await this.#client.query('DELETE FROM retention_cursors WHERE day = $1', [dateOf(timeOfId(range.from))]);
+    await forgetCursors(this.#client, dayMs);
   }
 
   async #drop(partition: DayPartition): Promise<void> {
@@ -243,13 +209,13 @@ class Round {
     if (events === undefined) return;
     let changed = 0;
     for (const scope of scopes) {
-      const begun = await this.#cursorOf(scope, day.dayMs);
+      const begun = await cursorOf(this.#client, scope, day.dayMs, this.#options.nowMs);
       if (begun === undefined) continue;
       const partitions = { events: events.name, deliveries: namesOf([deliveries, next]) };
       const done = await this.#repeat(async (cursor, rows) => {
         const looked = await this.#inTransaction(async () => {
           const step = await blankPayloads(this.#client, partitions, scope, cursor, rows);
-          await this.#keepCursor(scope, day.dayMs, step);
+          await keepCursor(this.#client, scope, day.dayMs, this.#options.nowMs, step);
           return step;
         });
         return looked;
@@ -259,36 +225,6 @@ class Round {
     }
     this.#report.blankedPayloads += changed;
     if (changed > 0) await this.#vacuum(events.name);
-  }
-
-  /**
-   * Where to go on; undefined when all is done. A day on which payloads were spared is looked through again a day later:
-   * what waited may have ended.
-   */
-  async #cursorOf({ tenantId, environmentId }: Scope, dayMs: number): Promise<string | undefined> {
-    const found = await this.#client.query<{ cursor_id: string; spared: string; completed_at: Date | null }>(
-      `SELECT cursor_id, spared, completed_at FROM retention_cursors
-       WHERE tenant_id = $1 AND environment_id = $2 AND day = $3`,
-      [tenantId, environmentId, dateOf(dayMs)],
-    );
-    const [row] = found.rows;
-    if (row === undefined) return firstIdAt(0);
-    if (row.completed_at === null) return row.cursor_id;
-    const isOld = row.completed_at.getTime() + DAY_MS <= this.#options.nowMs;
-    return Number(row.spared) > 0 && isOld ? firstIdAt(0) : undefined;
-  }
-
-  async #keepCursor({ tenantId, environmentId }: Scope, dayMs: number, step: Looked): Promise<void> {
-    const completedAt = step.cursor === undefined ? new Date(this.#options.nowMs) : null;
-    // The environment may be gone meanwhile: then so is its progress.
-    await this.#client.query(
-      `INSERT INTO retention_cursors AS c (tenant_id, environment_id, day, cursor_id, spared, completed_at)
-       SELECT tenant_id, id, $3, $4::uuid, $5, $6 FROM environments WHERE tenant_id = $1 AND id = $2
-       ON CONFLICT (tenant_id, environment_id, day) DO UPDATE SET
-         cursor_id = excluded.cursor_id, completed_at = excluded.completed_at,
-         spared = CASE WHEN c.completed_at IS NULL THEN c.spared ELSE 0 END + excluded.spared`,
-      [tenantId, environmentId, dateOf(dayMs), step.cursor ?? firstIdAt(0), step.spared, completedAt],
-    );
   }
 
   async #inTransaction<T>(work: () => Promise<T>): Promise<T> {
@@ -333,23 +269,6 @@ class Round {
   }
 }
 
-function daysOf(partitions: readonly DayPartition[]): Day[] {
-  const days = new Map<number, Day>();
-  for (const partition of partitions) {
-    const { dayMs, table } = partition;
-    const range = { from: firstIdAt(dayMs), to: firstIdAt(dayMs + DAY_MS) };
-    const day = days.get(dayMs) ?? { dayMs, range };
-    day[table] = partition;
-    days.set(dayMs, day);
-  }
-  return [...days.values()].sort((one, other) => one.dayMs - other.dayMs);
-}
-
 function namesOf(partitions: readonly (DayPartition | undefined)[]): string[] {
   return partitions.flatMap((partition) => (partition === undefined ? [] : [partition.name]));
-}
-
-/** `2026-01-15`. */
-function dateOf(dayMs: number): string {
-  return new Date(dayMs).toISOString().slice(0, 10);
 }

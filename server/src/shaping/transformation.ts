@@ -2,11 +2,11 @@ import { type Static, type TSchema, Type } from 'typebox';
 import type { FieldProblem } from '../kernel/errors.ts';
 import { type BodySource, createProgram, type Json, type Program, type ProgramFault } from './program.ts';
 
-export const LANGUAGES = ['jinja', 'javascript'] as const;
+const LANGUAGES = ['jinja', 'javascript'] as const;
 export type Language = (typeof LANGUAGES)[number];
 
 /** Bytes of a template as JSON. */
-export const TEMPLATE_BYTES_MAX = 65_536;
+const TEMPLATE_BYTES_MAX = 65_536;
 
 /** How deep objects and arrays of a template may stand in one another. */
 const TEMPLATE_DEPTH_MAX = 50;

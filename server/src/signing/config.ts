@@ -4,7 +4,7 @@ import { type Static, Type } from 'typebox';
 export const BODY_HMAC_METHODS = ['hmac_sha256_hex', 'hmac_sha256', 'hmac_sha1'] as const;
 
 /** How a body is spelled that is sent and signed: as published, or as a receiver writes it anew before it verifies. */
-export const BODY_SPELLINGS = ['published', 'json_stringify'] as const;
+const BODY_SPELLINGS = ['published', 'json_stringify'] as const;
 
 export type BodyHmacMethod = (typeof BODY_HMAC_METHODS)[number];
 

@@ -69,7 +69,7 @@ const masking = {
 } as const;
 
 /** What a tenant decides for itself, every field with a value. */
-export const TenantSettingsSchema = Type.Object({
+const TenantSettingsSchema = Type.Object({
   masking: Type.Unsafe<MaskingRules>({
     type: 'object',
     required: Object.keys(masking),
@@ -142,7 +142,7 @@ const limit = (maximum: number, description: string) =>
   Type.Unsafe<number | null>({ type: ['integer', 'null'], minimum: 1, maximum, description });
 
 /** The operator's word on what a tenant may use. null: the program's default, which is none unless it was set. */
-export const TenantLimitsSchema = Type.Object({
+const TenantLimitsSchema = Type.Object({
   requests_per_second: limit(LIMIT_MAX.perSecond, 'Requests a second with all of its credentials together.'),
   events_per_second: limit(LIMIT_MAX.perSecond, 'Events published a second; each event of a batch counts.'),
   events_per_day: limit(LIMIT_MAX.perDay, 'Events published a day (UTC). What was published before does not count.'),

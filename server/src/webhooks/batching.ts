@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox';
 import type { FieldProblem } from '../kernel/errors.ts';
 import type { StoredTemplate } from '../shaping/stored-templates.ts';
 import { isJson } from '../shaping/transformation.ts';
-import { orNull } from './nullable.ts';
+import { changeable } from './nullable.ts';
 
 /** Several deliveries of a webhook go in one request. */
 export interface Batching {
@@ -30,15 +30,7 @@ const fields = {
 };
 
 /** `batching` in a request: absent leaves a field as it is, null gives its default back. */
-export const BatchingInput = Type.Object(
-  {
-    enabled: Type.Optional(orNull(fields.enabled)),
-    max_events: Type.Optional(orNull(fields.max_events)),
-    max_wait_ms: Type.Optional(orNull(fields.max_wait_ms)),
-    max_bytes: Type.Optional(orNull(fields.max_bytes)),
-  },
-  { additionalProperties: false },
-);
+export const BatchingInput = Type.Object(changeable(fields), { additionalProperties: false });
 
 /** `batching` in an answer: what is in force. */
 export const BatchingShown = Type.Object(fields);

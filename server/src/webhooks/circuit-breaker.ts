@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox';
-import { orNull } from './nullable.ts';
+import { changeable } from './nullable.ts';
 
 /** When a webhook that fails is left alone for a while. */
 export interface CircuitBreaker {
@@ -37,16 +37,7 @@ const fields = {
 };
 
 /** `circuit_breaker` in a request: absent leaves a field as it is, null gives its default back. */
-export const CircuitBreakerInput = Type.Object(
-  {
-    enabled: Type.Optional(orNull(fields.enabled)),
-    failure_rate: Type.Optional(orNull(fields.failure_rate)),
-    minimum_requests: Type.Optional(orNull(fields.minimum_requests)),
-    window_seconds: Type.Optional(orNull(fields.window_seconds)),
-    open_seconds: Type.Optional(orNull(fields.open_seconds)),
-  },
-  { additionalProperties: false },
-);
+export const CircuitBreakerInput = Type.Object(changeable(fields), { additionalProperties: false });
 
 /** `circuit_breaker` in an answer: what is in force. */
 export const CircuitBreakerShown = Type.Object(fields);

@@ -6,7 +6,7 @@ import { isSecretHeader } from '../masking/secret-names.ts';
 export type HeaderList = readonly string[];
 
 export const HEADERS_MAX = 50;
-export const HEADER_VALUE_MAX = 4_096;
+const HEADER_VALUE_MAX = 4_096;
 
 /**
  * The headers after a change. Names are compared without regard to case; null removes a header, and the mask keeps a

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox';
-import { orNull } from './nullable.ts';
+import { changeable, orNull } from './nullable.ts';
 
 /** The order in which a webhook gets the events of a key. */
 export interface Ordering {
@@ -37,14 +37,7 @@ const fields = {
 };
 
 /** `ordering` in a request: absent leaves a field as it is, null gives its default back. */
-export const OrderingInput = Type.Object(
-  {
-    enabled: Type.Optional(orNull(fields.enabled)),
-    key_path: Type.Optional(orNull(fields.key_path)),
-    on_dead: Type.Optional(orNull(fields.on_dead)),
-  },
-  { additionalProperties: false },
-);
+export const OrderingInput = Type.Object(changeable(fields), { additionalProperties: false });
 
 /** `ordering` in an answer: what is in force. */
 export const OrderingShown = Type.Object({ ...fields, key_path: orNull(fields.key_path) });

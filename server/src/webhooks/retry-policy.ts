@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox';
-import { orNull } from './nullable.ts';
+import { changeable, orNull } from './nullable.ts';
 
 /** When a failed delivery is tried again. Every field is set: what the webhook says, else its preset, else the default. */
 export interface RetryPolicy {
@@ -53,20 +53,7 @@ const fields = {
 };
 
 /** `retry_policy` in a request: absent leaves a field as it is, null gives it back to the preset. */
-export const RetryPolicyInput = Type.Object(
-  {
-    enabled: Type.Optional(orNull(fields.enabled)),
-    max_attempts: Type.Optional(orNull(fields.max_attempts)),
-    strategy: Type.Optional(orNull(fields.strategy)),
-    initial_delay_seconds: Type.Optional(orNull(fields.initial_delay_seconds)),
-    max_delay_seconds: Type.Optional(orNull(fields.max_delay_seconds)),
-    backoff_multiplier: Type.Optional(orNull(fields.backoff_multiplier)),
-    jitter: Type.Optional(orNull(fields.jitter)),
-    retry_on_status_codes: Type.Optional(orNull(fields.retry_on_status_codes)),
-    schedule_seconds: Type.Optional(orNull(fields.schedule_seconds)),
-  },
-  { additionalProperties: false },
-);
+export const RetryPolicyInput = Type.Object(changeable(fields), { additionalProperties: false });
 export type RetryPolicyInput = Static<typeof RetryPolicyInput>;
 
 /** `retry_policy` in an answer: what is in force. */

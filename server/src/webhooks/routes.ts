@@ -7,14 +7,8 @@ import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
 import { type Masker, REVEALING } from '../masking/masker.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
-import {
-  changeWebhook,
-  createWebhook,
-  deleteWebhook,
-  environmentPreset,
-  setWebhookStatus,
-  type WebhookStore,
-} from './commands.ts';
+import { changeWebhook, createWebhook, deleteWebhook } from './commands.ts';
+import { environmentPreset } from './environment-preset.ts';
 import { judgeInput, type WebhookJudge } from './judge-input.ts';
 import {
   type CountedWebhookRow,
@@ -30,6 +24,8 @@ import { registerSecretRoutes } from './secret-routes.ts';
 import { type LiveSecret, liveSecrets } from './secrets.ts';
 import { resolveSettings, WEBHOOK_STATUSES } from './settings.ts';
 import { showWebhook } from './show.ts';
+import { setWebhookStatus } from './status-commands.ts';
+import type { WebhookStore } from './store.ts';
 import { WebhookPath, webhookId } from './webhook-path.ts';
 
 export type WebhookRouteDeps = WebhookStore & WebhookJudge & { maskerOf: MaskerOf };

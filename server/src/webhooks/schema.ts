@@ -9,7 +9,7 @@ import { AuthInput, AuthShown } from './auth/settings.ts';
 import { BatchingInput, BatchingShown } from './batching.ts';
 import { CircuitBreakerInput, CircuitBreakerShown } from './circuit-breaker.ts';
 import { URL_LENGTH_MAX } from './egress/judge-url.ts';
-import { orNull } from './nullable.ts';
+import { changeable, orNull } from './nullable.ts';
 import { OrderingInput, OrderingShown } from './ordering.ts';
 import { RetryPolicyInput, RetryPolicyShown } from './retry-policy.ts';
 import { COMPRESSIONS, HTTP_METHODS, WEBHOOK_STATUSES } from './settings.ts';
@@ -34,16 +34,7 @@ const headersInput = Type.Unsafe<Record<string, string | null> | null>({
 });
 
 const signatureFields = SignatureSettingsSchema.properties;
-const signatureInput = Type.Object(
-  {
-    standard: Type.Optional(orNull(signatureFields.standard)),
-    asymmetric: Type.Optional(orNull(signatureFields.asymmetric)),
-    method: Type.Optional(orNull(signatureFields.method)),
-    header: Type.Optional(orNull(signatureFields.header)),
-    body_spelling: Type.Optional(orNull(signatureFields.body_spelling)),
-  },
-  { additionalProperties: false },
-);
+const signatureInput = Type.Object(changeable(signatureFields), { additionalProperties: false });
 
 const fields = {
   name: DisplayName,

@@ -4,13 +4,15 @@ import type { Caller } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
-import { environmentPreset, GRACE_SECONDS, rotateSecret, type WebhookStore } from './commands.ts';
+import { environmentPreset } from './environment-preset.ts';
 import { orNull } from './nullable.ts';
 import { findWebhook, readOwnSettings } from './rows.ts';
 import { SecretsShown } from './schema.ts';
+import { GRACE_SECONDS, rotateSecret } from './secret-commands.ts';
 import { liveSecrets } from './secrets.ts';
 import { resolveSettings } from './settings.ts';
 import { showSecrets } from './show.ts';
+import type { WebhookStore } from './store.ts';
 import { WebhookPath, webhookId } from './webhook-path.ts';
 
 const RotateInput = Type.Object(

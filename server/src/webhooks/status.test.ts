@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ensurePartitions } from '../db/partitions.ts';
 import type { Scope } from '../http/caller.ts';
 import { parseId } from '../kernel/ids.ts';
-import { disableWebhook } from './commands.ts';
+import { disableWebhook } from './status-commands.ts';
 import { openWebhookFixture, type WebhookFixture } from './webhook-fixture.ts';
 
 let api: WebhookFixture;

@@ -57,7 +57,7 @@ export interface MovableClock extends Clock {
 }
 
 /** Wall time that only moves when it is told to. */
-export function movableClock(startMs = Date.UTC(2030, 0, 15, 12)): MovableClock {
+function movableClock(startMs = Date.UTC(2030, 0, 15, 12)): MovableClock {
   let nowMs = startMs;
   return {
     ...systemClock,

@@ -1,24 +1,10 @@
 import { createHmac } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
-import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
-import { type DocumentTenant, openTenant } from './document-tenant.ts';
+import { describe, expect, test } from 'vitest';
+import { type ReceivedRequest, startReceiver } from '../../src/testing/receiver.ts';
+import { receiver, tenant, testDocument } from './document-fixture.ts';
 
 /** What call-center.md says beyond its events: its payloads, its endpoint fields, its retries. */
-let posthorn: TestPosthorn;
-let tenant: DocumentTenant;
-let receiver: Receiver;
-beforeAll(async () => {
-  posthorn = await startTestPosthorn();
-});
-afterAll(() => posthorn.stop());
-let count = 0;
-beforeEach(async () => {
-  receiver = await startReceiver();
-  count += 1;
-  tenant = await openTenant(posthorn, `calls-${count}`, 'call-center');
-  return () => receiver.stop();
-});
+testDocument('call-center');
 
 const PRINTED_RETRY_POLICY = {
   enabled: true,

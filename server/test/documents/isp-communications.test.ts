@@ -1,8 +1,7 @@
 import { Webhook } from 'standardwebhooks';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
-import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
-import { type DocumentTenant, openTenant } from './document-tenant.ts';
+import { describe, expect, test } from 'vitest';
+import type { ReceivedRequest } from '../../src/testing/receiver.ts';
+import { receiver, tenant, testDocument } from './document-fixture.ts';
 import {
   changed,
   hasPython,
@@ -13,20 +12,7 @@ import {
 } from './printed-code.ts';
 
 /** What isp-communications.md says beyond its events: its requests, its logs, and the receiver that it prints. */
-let posthorn: TestPosthorn;
-let tenant: DocumentTenant;
-let receiver: Receiver;
-beforeAll(async () => {
-  posthorn = await startTestPosthorn();
-});
-afterAll(() => posthorn.stop());
-let count = 0;
-beforeEach(async () => {
-  receiver = await startReceiver();
-  count += 1;
-  tenant = await openTenant(posthorn, `isp-${count}`, 'isp-communications');
-  return () => receiver.stop();
-});
+testDocument('isp-communications');
 
 /** The printed body of "Register a webhook". */
 const registration = () => ({

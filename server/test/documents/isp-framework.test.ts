@@ -1,25 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { signToken } from '../../src/access/jwt/token-fixture.ts';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
-import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
-import { type DocumentTenant, openTenant } from './document-tenant.ts';
+import { posthorn, receiver, slug, tenant, testDocument } from './document-fixture.ts';
 import { hasCurl, runCurl } from './printed-code.ts';
 
 /** What isp-framework.md says beyond its events: its example commands, its two tables of paths, its payload. */
-let posthorn: TestPosthorn;
-let tenant: DocumentTenant;
-let receiver: Receiver;
-beforeAll(async () => {
-  posthorn = await startTestPosthorn();
-});
-afterAll(() => posthorn.stop());
-let count = 0;
-beforeEach(async () => {
-  receiver = await startReceiver();
-  count += 1;
-  tenant = await openTenant(posthorn, `isp-${count}`, 'isp-framework');
-  return () => receiver.stop();
-});
+testDocument('isp-framework');
 
 /** "Test specific webhook", as printed, with this token. */
 const register = (token: string) =>
@@ -41,8 +26,8 @@ const registration = () => ({
 
 test.runIf(hasCurl)('the printed curl command registers with a JWT what its role may register', async () => {
   const secret = 'the secret of the framework’s own login';
-  const issuer = `https://isp-${count}.example`;
-  const framework = { name: 'ISP Framework', issuer, audience: 'posthorn', secret, tenant: `isp-${count}` };
+  const issuer = `https://${slug}.example`;
+  const framework = { name: 'ISP Framework', issuer, audience: 'posthorn', secret, tenant: slug };
   const roles = { admin_user: 'developer', support: 'viewer' };
   const made = await posthorn.call('POST', '/api/v1/jwt-issuers', { ...framework, roles });
   expect(made.status, made.text).toBe(201);
@@ -187,7 +172,7 @@ describe('security', () => {
       expect((await register({ authorization })).status, authorization).toBe(401);
     }
     for (const role of ['viewer', 'publisher']) {
-      const scope = { 'x-tenant-id': `isp-${count}` };
+      const scope = { 'x-tenant-id': slug };
       const made = await posthorn.call('POST', '/api/v1/api-keys', { name: role, role }, scope);
       expect((await register({ authorization: `Bearer ${made.body.key}` })).status, role).toBe(403);
     }

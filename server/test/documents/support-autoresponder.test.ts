@@ -1,24 +1,10 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
-import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
-import { type DocumentTenant, openTenant } from './document-tenant.ts';
+import { expect, test } from 'vitest';
+import type { ReceivedRequest } from '../../src/testing/receiver.ts';
+import { receiver, tenant, testDocument } from './document-fixture.ts';
 import { changed, hasPython, pythonVerdicts, supportReceiver } from './printed-code.ts';
 
 /** What support-autoresponder.md says of outgoing webhooks beyond its events. */
-let posthorn: TestPosthorn;
-let tenant: DocumentTenant;
-let receiver: Receiver;
-beforeAll(async () => {
-  posthorn = await startTestPosthorn();
-});
-afterAll(() => posthorn.stop());
-let count = 0;
-beforeEach(async () => {
-  receiver = await startReceiver();
-  count += 1;
-  tenant = await openTenant(posthorn, `support-${count}`, 'support-autoresponder');
-  return () => receiver.stop();
-});
+testDocument('support-autoresponder');
 
 const PRINTED = {
   event: 'ticket.created',

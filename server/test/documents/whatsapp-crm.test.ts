@@ -1,25 +1,12 @@
 import { Webhook } from 'standardwebhooks';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
-import { startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
-import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
-import { type DocumentTenant, openTenant } from './document-tenant.ts';
+import { type ReceivedRequest, startReceiver } from '../../src/testing/receiver.ts';
+import { posthorn, receiver, slug, tenant, testDocument } from './document-fixture.ts';
+import { openTenant } from './document-tenant.ts';
 
 /** What whatsapp-crm.md says beyond its events: its table of endpoints and the features it lists. */
-let posthorn: TestPosthorn;
-let tenant: DocumentTenant;
-let receiver: Receiver;
-beforeAll(async () => {
-  posthorn = await startTestPosthorn();
-});
-afterAll(() => posthorn.stop());
-let count = 0;
-beforeEach(async () => {
-  receiver = await startReceiver();
-  count += 1;
-  tenant = await openTenant(posthorn, `crm-${count}`, 'whatsapp-crm');
-  return () => receiver.stop();
-});
+testDocument('whatsapp-crm');
 
 const typeOf = ({ headers }: ReceivedRequest) => headers['x-webhook-event'];
 const bodyOf = (request: ReceivedRequest | undefined) => JSON.parse(request?.body.toString() ?? '');
@@ -318,7 +305,7 @@ test('GET /api/v1/webhooks/{id}/stats has success rate, average response time, c
 
 test('another tenant finds none of it on any path of the table', async () => {
   const { id } = await withHistory();
-  const other = await openTenant(posthorn, `crm-${count}-other`, 'whatsapp-crm');
+  const other = await openTenant(posthorn, `${slug}-other`, 'whatsapp-crm');
   for (const [method, path, body] of [
     ['GET', '', undefined],
     ['PATCH', '', { name: 'Mine' }],

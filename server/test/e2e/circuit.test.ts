@@ -13,9 +13,7 @@ beforeEach(async () => {
   receiver = await startReceiver();
 });
 afterEach(async () => {
-  for (const { id } of (await cluster.first.call('GET', '/api/v1/webhooks')).body.data) {
-    await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
-  }
+  await cluster.deleteWebhooks();
   await allNodesKnow(0);
   await receiver.stop();
   await forgetEvents();

@@ -25,6 +25,8 @@ export interface Cluster {
   /** Creates a webhook for all events; returns it as shown. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   webhook(fields: object): Promise<any>;
+  /** All that there are, fifty at most. */
+  deleteWebhooks(): Promise<void>;
   /** Publishes an event through a node (the first) and returns its id. */
   publish(fields?: object, node?: TestNode): Promise<string>;
   /** Publishes events in one request, in this order. */
@@ -33,6 +35,9 @@ export interface Cluster {
   statuses(): Promise<Record<string, number>>;
   /** Waits until all deliveries have this status. */
   allBecome(status: string, withinMs?: number): Promise<void>;
+  /** Waits until the one delivery of an event has this status, and returns it with its attempts. */
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  becomes(eventId: string, status: string): Promise<any>;
   /** Makes the other nodes find these silent for too long, and waits until they have taken over from them. */
   declareSilent(...numbers: number[]): Promise<void>;
   stop(): Promise<void>;
@@ -74,6 +79,11 @@ export async function startCluster(size: number, changes: Partial<Config> = {}):
       if (answer.status !== 201) throw new Error(`The webhook was refused: ${answer.text}`);
       return answer.body;
     },
+    async deleteWebhooks() {
+      for (const { id } of (await first.call('GET', '/api/v1/webhooks')).body.data) {
+        await first.call('DELETE', `/api/v1/webhooks/${id}`);
+      }
+    },
     async publish(fields = {}, node = first) {
       const answer = await node.call('POST', '/api/v1/events', { event_type: 'order.paid', data: {}, ...fields });
       if (answer.status !== 202) throw new Error(`The event was refused: ${answer.text}`);
@@ -97,6 +107,14 @@ export async function startCluster(size: number, changes: Partial<Config> = {}):
         withinMs,
       );
     },
+    becomes: (eventId, status) =>
+      eventually(
+        async () => {
+          const [found] = (await first.call('GET', `/api/v1/deliveries?event_id=${eventId}`)).body.data;
+          return (await first.call('GET', `/api/v1/deliveries/${found.id}`)).body;
+        },
+        (delivery) => delivery.status === status,
+      ),
     async declareSilent(...silent) {
       // A heartbeat that was under way may come after the first of these.
       await eventually(

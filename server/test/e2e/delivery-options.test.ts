@@ -7,7 +7,6 @@ import { gunzipSync } from 'node:zlib';
 import { jwtVerify } from 'jose';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { eventually } from '../../src/testing/eventually.ts';
 import { type ReceivedRequest, type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import {
   CERTIFICATE,
@@ -29,22 +28,11 @@ beforeEach(async () => {
   [receiver, issuer] = await Promise.all([startReceiver(), startReceiver()]);
 });
 afterEach(async () => {
-  for (const { id } of (await cluster.first.call('GET', '/api/v1/webhooks')).body.data) {
-    await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
-  }
+  await cluster.deleteWebhooks();
   await Promise.all([receiver.stop(), issuer.stop()]);
   await cluster.query('TRUNCATE deliveries, events, attempts, dead_letters');
 });
 
-const deliveryOf = async (eventId: string) => {
-  const [found] = (await cluster.first.call('GET', `/api/v1/deliveries?event_id=${eventId}`)).body.data;
-  return (await cluster.first.call('GET', `/api/v1/deliveries/${found.id}`)).body;
-};
-const becomes = (eventId: string, status: string) =>
-  eventually(
-    () => deliveryOf(eventId),
-    (delivery) => delivery.status === status,
-  );
 const isSigned = (secret: string, body: string, { headers }: ReceivedRequest) =>
   new Webhook(secret).verify(body, headers as Record<string, string>, { jsonParse: false } as never) !== undefined;
 
@@ -90,7 +78,7 @@ describe('compression', () => {
     expect(JSON.parse(body).data.text).toBe('ä'.repeat(length));
     expect(() => isSigned(secret, body, request as ReceivedRequest)).not.toThrow();
     // What is on record can be read.
-    const { attempts } = await becomes(event, 'delivered');
+    const { attempts } = await cluster.becomes(event, 'delivered');
     expect(attempts[0].request_headers['content-encoding']).toBe('gzip');
     expect(attempts[0].request_body.slice(0, 1_000)).toBe(body.slice(0, 1_000));
   });
@@ -123,7 +111,7 @@ describe('auth', () => {
     const event = await cluster.publish();
     const [request] = await receiver.received(1);
     expect(request?.headers[header]).toBe(value);
-    const delivery = await becomes(event, 'delivered');
+    const delivery = await cluster.becomes(event, 'delivered');
     expect(delivery.attempts[0].request_headers[header]).toBe('***');
     expect(JSON.stringify(await cluster.query('SELECT * FROM attempts'))).not.toContain(value);
   });
@@ -151,7 +139,7 @@ describe('auth', () => {
       expect(Math.abs(payload.iat * 1000 - Date.now())).toBeLessThan(60_000);
     }
     expect(payloads[0].jti).not.toBe(payloads[1].jti);
-    const { attempts } = await becomes(event, 'delivered');
+    const { attempts } = await cluster.becomes(event, 'delivered');
     expect(attempts.map((each: { request_headers: object }) => each.request_headers)).toMatchObject([
       { authorization: '***' },
       { authorization: '***' },
@@ -174,10 +162,10 @@ describe('auth', () => {
       const { id } = await cluster.webhook({ url, auth, verify_tls: false, retry_policy });
       const { body } = await cluster.first.call('GET', `/api/v1/webhooks/${id}`);
       expect(body.auth).toEqual({ ...auth, private_key: '***' });
-      await becomes(await cluster.publish(), 'delivered');
+      await cluster.becomes(await cluster.publish(), 'delivered');
       expect(shown).toEqual(['other.test']);
       await cluster.first.call('PATCH', `/api/v1/webhooks/${id}`, { auth: null });
-      const refused = await becomes(await cluster.publish(), 'dead');
+      const refused = await cluster.becomes(await cluster.publish(), 'dead');
       expect(refused.attempts[0].error_class).toMatch(/^(tls|reset)$/);
       expect(shown).toHaveLength(1);
     } finally {
@@ -228,10 +216,10 @@ describe('auth', () => {
     test('a token that has expired is not sent again', async () => {
       issue(0.001);
       await cluster.webhook({ url: receiver.url, auth: oauth2() });
-      await becomes(await cluster.publish(), 'delivered');
+      await cluster.becomes(await cluster.publish(), 'delivered');
       issue(3_600);
-      await becomes(await cluster.publish(), 'delivered');
-      await becomes(await cluster.publish(), 'delivered');
+      await cluster.becomes(await cluster.publish(), 'delivered');
+      await cluster.becomes(await cluster.publish(), 'delivered');
       expect(tokens()).toEqual(['Bearer t1', 'Bearer t2', 'Bearer t2']);
     });
 
@@ -249,9 +237,9 @@ describe('auth', () => {
     test('a token that the receiver refuses after it had accepted it is replaced, and the delivery tried at once', async () => {
       issue();
       await cluster.webhook({ url: receiver.url, auth: oauth2(), retry_policy: { ...AT_ONCE, max_attempts: 1 } });
-      await becomes(await cluster.publish(), 'delivered');
+      await cluster.becomes(await cluster.publish(), 'delivered');
       receiver.onRequest = (request) => request.respond(request.headers.authorization === 'Bearer t1' ? 401 : 200);
-      const delivery = await becomes(await cluster.publish(), 'delivered');
+      const delivery = await cluster.becomes(await cluster.publish(), 'delivered');
       expect(delivery.attempts).toMatchObject([
         { number: 1, response_status: 401 },
         { number: 2, response_status: 200 },
@@ -263,7 +251,7 @@ describe('auth', () => {
       issue();
       receiver.onRequest = (request) => request.respond(401);
       await cluster.webhook({ url: receiver.url, auth: oauth2(), retry_policy: AT_ONCE });
-      const delivery = await becomes(await cluster.publish(), 'dead');
+      const delivery = await cluster.becomes(await cluster.publish(), 'dead');
       expect(delivery).toMatchObject({ attempt_count: 3, status_reason: 'attempts_used_up' });
       expect(issuer.requests).toHaveLength(1);
     });
@@ -281,7 +269,7 @@ describe('auth', () => {
       issuer.onRequest = onRequest;
       await cluster.webhook({ url: receiver.url, auth: oauth2(), retry_policy: AT_ONCE });
       const event = await cluster.publish();
-      const { attempts } = await becomes(event, 'dead');
+      const { attempts } = await cluster.becomes(event, 'dead');
       expect(attempts).toHaveLength(3);
       expect(attempts[0]).toMatchObject({ error_class: errorClass, response_status: null });
       expect(attempts[0].error_message).toMatch(/token/);
@@ -301,12 +289,12 @@ describe('auth', () => {
     test('new credentials are used at once, a test gets a token as well, and tokens are no other webhook’s', async () => {
       issue();
       const { id } = await cluster.webhook({ url: receiver.url, auth: oauth2() });
-      await becomes(await cluster.publish(), 'delivered');
+      await cluster.becomes(await cluster.publish(), 'delivered');
       await cluster.first.call('PATCH', `/api/v1/webhooks/${id}`, { auth: { client_secret: 'another' } });
       const tested = await cluster.first.call('POST', `/api/v1/webhooks/${id}/test`, {});
       expect(tested.body.response_status).toBe(200);
       await cluster.webhook({ url: receiver.url, auth: oauth2(), events: ['alone'] });
-      await becomes(await cluster.publish({ event_type: 'alone' }), 'delivered');
+      await cluster.becomes(await cluster.publish({ event_type: 'alone' }), 'delivered');
       expect(tokens().slice(0, 2)).toEqual(['Bearer t1', 'Bearer t2']);
       expect(new Set(tokens())).toEqual(new Set(['Bearer t1', 'Bearer t2', 'Bearer t3']));
     });
@@ -321,10 +309,10 @@ describe('auth', () => {
       await issuer.received(1);
       await cluster.first.call('POST', `/api/v1/webhooks/${id}/pause`);
       asked?.respond(200, {}, JSON.stringify({ access_token: 'late', token_type: 'bearer' }));
-      await becomes(event, 'held');
+      await cluster.becomes(event, 'held');
       expect(receiver.requests).toEqual([]);
       await cluster.first.call('POST', `/api/v1/webhooks/${id}/resume`);
-      await becomes(event, 'delivered');
+      await cluster.becomes(event, 'delivered');
       expect(tokens()).toEqual(['Bearer late']);
     });
   });
@@ -334,14 +322,14 @@ test('a receiver’s 413 for a single event is an answer like others: the policy
   receiver.onRequest = (request) => request.respond(413);
   const policy = { max_attempts: 2, initial_delay_seconds: 0, max_delay_seconds: 0, jitter: 0 };
   await cluster.webhook({ url: receiver.url, retry_policy: policy });
-  const delivery = await becomes(await cluster.publish(), 'dead');
+  const delivery = await cluster.becomes(await cluster.publish(), 'dead');
   expect(delivery).toMatchObject({ attempt_count: 2, status_reason: 'attempts_used_up', response_status: 413 });
 });
 
 test('the largest event that is taken is delivered whole', async () => {
   await cluster.webhook({ url: receiver.url });
   const most = 1_048_576 - '{"text":""}'.length;
-  await becomes(await cluster.publish({ data: { text: 'x'.repeat(most) } }), 'delivered');
+  await cluster.becomes(await cluster.publish({ data: { text: 'x'.repeat(most) } }), 'delivered');
   expect(JSON.parse(receiver.requests[0]?.body.toString() ?? '').data.text).toHaveLength(most);
   const body = { event_type: 'order.paid', data: { text: 'x'.repeat(most + 1) } };
   expect((await cluster.first.call('POST', '/api/v1/events', body)).status).toBe(413);

@@ -15,9 +15,7 @@ beforeEach(async () => {
   [primary, other] = await Promise.all([startReceiver(), startReceiver()]);
 });
 afterEach(async () => {
-  for (const { id } of (await cluster.first.call('GET', '/api/v1/webhooks')).body.data) {
-    await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
-  }
+  await cluster.deleteWebhooks();
   await Promise.all([primary.stop(), other.stop()]);
   await cluster.query('TRUNCATE deliveries, events, attempts, dead_letters');
 });
@@ -33,21 +31,12 @@ const withFailover = (fields: object = {}) =>
     retry_policy: AT_ONCE,
     ...fields,
   });
-const deliveryOf = async (eventId: string) => {
-  const [found] = (await cluster.first.call('GET', `/api/v1/deliveries?event_id=${eventId}`)).body.data;
-  return (await cluster.first.call('GET', `/api/v1/deliveries/${found.id}`)).body;
-};
-const becomes = (eventId: string, status: string) =>
-  eventually(
-    () => deliveryOf(eventId),
-    (delivery) => delivery.status === status,
-  );
 
 test('with its attempts used up a delivery gets one more at the failover URL, signed alike and under the same id', async () => {
   const webhook = await withFailover();
   primary.onRequest = (request) => request.respond(500);
   const event = await cluster.publish({ data: { n: 1 } });
-  const delivery = await becomes(event, 'delivered');
+  const delivery = await cluster.becomes(event, 'delivered');
   expect(delivery.attempts).toMatchObject([
     { number: 1, trigger: 'scheduled', url: `${primary.url}/`, response_status: 500 },
     { number: 2, trigger: 'scheduled', url: `${primary.url}/`, response_status: 500 },
@@ -63,7 +52,7 @@ test('with its attempts used up a delivery gets one more at the failover URL, si
 test('a delivery that fails at the failover URL too is dead', async () => {
   await withFailover();
   for (const receiver of [primary, other]) receiver.onRequest = (request) => request.respond(500);
-  const delivery = await becomes(await cluster.publish(), 'dead');
+  const delivery = await cluster.becomes(await cluster.publish(), 'dead');
   expect(delivery).toMatchObject({ status_reason: 'attempts_used_up', attempt_count: 3 });
   expect([primary.requests.length, other.requests.length]).toEqual([2, 1]);
 });

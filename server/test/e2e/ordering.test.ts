@@ -14,9 +14,7 @@ beforeEach(async () => {
   receiver = await startReceiver();
 });
 afterEach(async () => {
-  for (const { id } of (await cluster.first.call('GET', '/api/v1/webhooks')).body.data) {
-    await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
-  }
+  await cluster.deleteWebhooks();
   await receiver.stop();
   await cluster.query('TRUNCATE deliveries, events, attempts, dead_letters');
 });

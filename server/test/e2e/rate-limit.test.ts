@@ -24,9 +24,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   lag.disable();
-  for (const { id } of (await cluster.first.call('GET', '/api/v1/webhooks')).body.data) {
-    await cluster.first.call('DELETE', `/api/v1/webhooks/${id}`);
-  }
+  await cluster.deleteWebhooks();
   await receiver.stop();
 });
 

@@ -1,7 +1,7 @@
 import { bySystem } from '../../src/audit/auditor.ts';
 import { INTERNAL_ATTEMPTS_MAX } from '../../src/delivery/outcome.ts';
 import { retryNow } from '../../src/delivery/queries.ts';
-import { setWebhookStatus } from '../../src/webhooks/commands.ts';
+import { setWebhookStatus } from '../../src/webhooks/status-commands.ts';
 import type { ModelNode } from './model-node.ts';
 import { type DeliveryRow, hasEnded, type RowChecks } from './row-checks.ts';
 import { SHAPING_MS_MAX } from './scripted-sandbox.ts';

@@ -181,7 +181,7 @@ function impossible(row: DeliveryRow): string | undefined {
 const WISHES: readonly Command[] = ['cancel', 'retry', 'replay', 'discard'];
 
 /** Some sequence of commands leads from one status to another; of people's wishes only those given. */
-export function canBecome(from: DeliveryStatus, to: DeliveryStatus, wishes: readonly Command[]): boolean {
+function canBecome(from: DeliveryStatus, to: DeliveryStatus, wishes: readonly Command[]): boolean {
   const commands = (Object.keys(COMMANDS) as Command[]).filter(
     (command) => !WISHES.includes(command) || wishes.includes(command),
   );

@@ -334,7 +334,7 @@ export class System {
 }
 
 /** Stands in the data of an event of which no request can be built. */
-export const POISON = '"poison":true';
+const POISON = '"poison":true';
 
 /** The limits as the API takes them. */
 export function limitsBody(limits: Limits, place: number): WebhookChange {

@@ -337,7 +337,7 @@ function shuffled<T>(items: readonly T[], random: () => number): T[] {
 }
 
 /** A program that is started again has to be found at the same place. */
-export async function findFreePort(): Promise<number> {
+async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

@@ -15,7 +15,7 @@ export const INTERIM_ANSWERS_MAX = 32;
  * Bytes that are read for one answer: chunks without end that hold next to nothing would keep a processor busy until the
  * deadline. There is room for the longest headers that are taken, and for a full body that comes in chunks of one byte.
  */
-export const RECEIVED_BYTES_MAX = 589_824;
+const RECEIVED_BYTES_MAX = 589_824;
 
 /** The connection that an exchange runs on, as far as the exchange knows it. */
 export interface Carrier {

@@ -62,6 +62,6 @@ function members(value: unknown, at: string): [string, unknown][] {
 }
 
 /** A name of the document within a path of a message. */
-export function clip(name: string): string {
+function clip(name: string): string {
   return name.length > 64 ? `${name.slice(0, 64)}…` : name;
 }

@@ -39,7 +39,7 @@ export function readFieldPath(text: string): { ok: true; path: FieldPath } | { o
  * Values that a path with `*` may look at. Those beyond are not there for the filter: a path must not cost more than
  * the delivery that it is about.
  */
-export const VALUES_LOOKED_AT_MAX = 10_000;
+const VALUES_LOOKED_AT_MAX = 10_000;
 
 /**
  * Gives `found` each value at the path until it answers true, and whether it did. Members are those of the object

@@ -39,7 +39,7 @@ export const CLOSE = '\u0002';
 export const PART = '\u0000';
 
 /** What expressions can name. */
-export const ROOTS: readonly string[] = ['data', 'metadata', 'event_type', 'event_id', 'timestamp', 'attempt'];
+const ROOTS: readonly string[] = ['data', 'metadata', 'event_type', 'event_id', 'timestamp', 'attempt'];
 
 /** All texts of a program with Jinja in them, in their order. */
 export function jinjaTexts(program: Program): JinjaText[] {

@@ -208,7 +208,7 @@ function unknownFilter(environment: Environment, source: string): Omit<ProgramFa
   return undefined;
 }
 
-export function placeOf(source: string, offset: number): { line: number; column: number } {
+function placeOf(source: string, offset: number): { line: number; column: number } {
   const before = source.slice(0, offset).split('\n');
   return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
 }

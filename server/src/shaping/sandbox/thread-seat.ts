@@ -30,7 +30,7 @@ export interface SeatOptions {
 }
 
 /** A thread that runs one order for so long is ended: its engines' own limits have failed. */
-export const RUN_MS_MAX = 250;
+const RUN_MS_MAX = 250;
 
 /** How often it is looked at whether one does. */
 const WATCH_MS = 25;

@@ -6,7 +6,7 @@ import type { Masker } from '../../masking/masker.ts';
 import { MASK } from '../../masking/rules.ts';
 import { URL_LENGTH_MAX } from '../egress/judge-url.ts';
 import { headerProblem } from '../headers.ts';
-import { orNull } from '../nullable.ts';
+import { changeable } from '../nullable.ts';
 
 /** How requests prove to the receiver who sends them, beside their signature. */
 export type AuthSettings =
@@ -108,27 +108,11 @@ const fields = {
   private_key: secret(16_384, 'Of `mtls`: PEM, not encrypted.'),
 };
 
+const { type: _, ...members } = fields;
+
 /** `auth` in a request: merged while `type` stays the same, replaced when it changes; null is `none`. */
 export const AuthInput = Type.Object(
-  {
-    type: Type.Optional(fields.type),
-    username: Type.Optional(orNull(fields.username)),
-    password: Type.Optional(orNull(fields.password)),
-    token: Type.Optional(orNull(fields.token)),
-    header: Type.Optional(orNull(fields.header)),
-    value: Type.Optional(orNull(fields.value)),
-    secret: Type.Optional(orNull(fields.secret)),
-    claims: Type.Optional(orNull(fields.claims)),
-    lifetime_seconds: Type.Optional(orNull(fields.lifetime_seconds)),
-    token_url: Type.Optional(orNull(fields.token_url)),
-    client_id: Type.Optional(orNull(fields.client_id)),
-    client_secret: Type.Optional(orNull(fields.client_secret)),
-    scope: Type.Optional(orNull(fields.scope)),
-    audience: Type.Optional(orNull(fields.audience)),
-    client_authentication: Type.Optional(orNull(fields.client_authentication)),
-    certificate: Type.Optional(orNull(fields.certificate)),
-    private_key: Type.Optional(orNull(fields.private_key)),
-  },
+  { type: Type.Optional(fields.type), ...changeable(members) },
   { additionalProperties: false },
 );
 export type AuthInput = Static<typeof AuthInput>;
