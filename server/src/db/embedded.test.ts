@@ -37,7 +37,7 @@ afterEach(async () => {
   for (const child of children) child.kill('SIGKILL');
   await Promise.all(servers.map((server) => server.stop()));
   try {
-    await vi.waitFor(() => expect(processesIn(cluster())).toEqual([]));
+    await vi.waitFor(() => expect(processesIn(cluster())).toEqual([]), 10_000);
   } finally {
     for (const pid of processesIn(cluster())) process.kill(pid, 'SIGKILL');
     rmSync(directory, { recursive: true, force: true });
@@ -283,12 +283,12 @@ describe('the end of a server', () => {
     const stopped = server.stop();
     // Fast shutdown waits for the session that does not move; so does immediate shutdown, for a while.
     for (const step of [0, 1]) {
-      await vi.waitFor(() => expect(late.length).toBeGreaterThan(step));
+      await vi.waitFor(() => expect(late.length).toBeGreaterThan(step), 10_000);
       expect(isAlive(server.pid)).toBe(true);
       late[step]?.();
     }
     process.kill(backend, 'SIGKILL');
-    await vi.waitFor(() => expect(isAlive(server.pid)).toBe(false));
+    await vi.waitFor(() => expect(isAlive(server.pid)).toBe(false), 10_000);
     late[2]?.();
     await stopped;
     expect(await query(await start(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
@@ -345,10 +345,12 @@ describe('after Posthorn was killed', () => {
     const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     // A loop that never waits does not notice that its postmaster is gone.
     const endless = client.query('DO $$ BEGIN LOOP END LOOP; END $$').catch(() => {});
-    await vi.waitFor(async () =>
-      expect(
-        await query(first, "SELECT FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"),
-      ).toHaveLength(1),
+    await vi.waitFor(
+      async () =>
+        expect(
+          await query(first, "SELECT FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"),
+        ).toHaveLength(1),
+      10_000,
     );
     process.kill(first.pid, 'SIGKILL');
     await first.whenDead;
