@@ -7,6 +7,8 @@ export default defineConfig({
     globalSetup: ['src/testing/global-setup.ts'],
     reporters: [process.env.CI ? 'dot' : 'default', new ClosingLineReporter()],
     testTimeout: 20_000,
+    // As long as `eventually` asks; by default it is a second, which work of the background may take.
+    expect: { poll: { timeout: 10_000 } },
     hookTimeout: 60_000,
     maxWorkers: 2,
   },
