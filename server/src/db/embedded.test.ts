@@ -5,7 +5,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Clock } from '../kernel/clock.ts';
+import { type Clock, systemClock } from '../kernel/clock.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 import { makeTemporaryDirectory } from '../testing/temporary-directory.ts';
 import { type EmbeddedPostgres, type EmbeddedPostgresOptions, startEmbeddedPostgres } from './embedded.ts';
@@ -293,6 +293,58 @@ describe('the end of a server', () => {
     await stopped;
     expect(await query(await start(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
+});
+
+test('a server that breaks while it is asked for its database cannot be started, and nothing else ends with it', async () => {
+  copySeed();
+  const seeded = await start();
+  const onLogin = new pg.Client({ ...seeded.connection, database: 'postgres' });
+  await onLogin.connect();
+  // A session there goes on when somebody else has locked the list of databases.
+  await onLogin.query(`
+    CREATE FUNCTION wait_for_lock() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+      WHILE NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'pg_database'::regclass AND mode = 'AccessExclusiveLock')
+      LOOP PERFORM pg_sleep(0.01); END LOOP;
+    END $$;
+    CREATE EVENT TRIGGER wait_for_lock ON login EXECUTE FUNCTION wait_for_lock()`);
+  await onLogin.end();
+  await seeded.stop();
+
+  const ready = Promise.withResolvers<void>();
+  const starting = start({ onLog: (line) => line.endsWith('ready to accept connections') && ready.resolve() });
+  const refused = expect(starting).rejects.toThrow(/started and refused Posthorn/);
+  await ready.promise;
+  const client = new pg.Client(seeded.connection);
+  client.on('error', () => {});
+  await client.connect();
+  await client.query('BEGIN; LOCK pg_database IN ACCESS EXCLUSIVE MODE');
+  const waiting = await vi.waitFor(async () => {
+    const found = await client.query(
+      `SELECT pid FROM pg_locks WHERE relation = 'pg_database'::regclass AND NOT granted`,
+    );
+    expect(found.rowCount).toBe(1);
+    return found.rows[0].pid;
+  }, 10_000);
+  // Without a last word to its client.
+  process.kill(waiting, 'SIGKILL');
+  await refused;
+});
+
+test('a stop waits for no recovery, in which a server hears of no fast shutdown', async () => {
+  copySeed();
+  const recovers = Promise.withResolvers<void>();
+  // Time does not pass: nothing is ended because it takes long.
+  const clock: Clock = { ...systemClock, after: () => () => {} };
+  const onLog = (line: string) => line.endsWith('reinitializing') && recovers.resolve();
+  const server = await start({ clock, onLog });
+  const client = new pg.Client(server.connection);
+  client.on('error', () => {});
+  await client.connect();
+  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  process.kill(rows[0]?.pid as number, 'SIGKILL');
+  await recovers.promise;
+  await server.stop();
+  expect(await query(await start(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
 });
 
 describe('after Posthorn was killed', () => {
