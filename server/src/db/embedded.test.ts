@@ -69,11 +69,13 @@ async function query(server: EmbeddedPostgres, sql: string): Promise<Record<stri
 }
 
 /** A Posthorn that does nothing but start its PostgreSQL, says its process id, and lives until it is killed. */
-function startElsewhere(options: { environment?: NodeJS.ProcessEnv; prelude?: string } = {}): ChildProcess {
+function startElsewhere(
+  options: { environment?: NodeJS.ProcessEnv; prelude?: string; onLog?: string } = {},
+): ChildProcess {
   const code = `
     ${options.prelude ?? ''}
     const { startEmbeddedPostgres } = await import(${JSON.stringify(MODULE)});
-    const server = await startEmbeddedPostgres({ dataDirectory: process.argv[1], onLog() {} });
+    const server = await startEmbeddedPostgres({ dataDirectory: process.argv[1], onLog(line) { ${options.onLog ?? ''} } });
     console.log(server.pid);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code, directory], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -373,6 +375,23 @@ describe('after Posthorn was killed', () => {
     expect(isAlive(leftOver)).toBe(false);
     expect(server.pid).not.toBe(leftOver);
     expect(await query(server, 'SELECT id FROM kept')).toEqual([{ id: 42 }]);
+  });
+
+  test('a server that was recovering at that moment, and hears of nothing, holds up the next start for seconds only', async () => {
+    copySeed();
+    const onLog = `if (line.endsWith('reinitializing')) process.kill(process.pid, 'SIGKILL');`;
+    const child = startElsewhere({ onLog });
+    await firstLine(child);
+    const client = new pg.Client({ host: cluster(), user: 'posthorn', database: 'posthorn' });
+    client.on('error', () => {});
+    await client.connect();
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    process.kill(rows[0]?.pid as number, 'SIGKILL');
+    await once(child, 'exit');
+    const fromMs = performance.now();
+    expect(await query(await start(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    // It used to be waited for half a minute.
+    expect(performance.now() - fromMs).toBeLessThan(20_000);
   });
 
   test('a left-over server is recognised when the data directory was moved meanwhile', async () => {
