@@ -4,6 +4,7 @@ import path from 'node:path';
 import pg from 'pg';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Clock, systemClock } from '../kernel/clock.ts';
 import { eventually } from '../testing/eventually.ts';
 import { makeTemporaryDirectory } from '../testing/temporary-directory.ts';
 import { startEmbeddedPostgres } from './embedded.ts';
@@ -38,9 +39,10 @@ const cluster = () => path.join(directory, 'postgres');
 
 const postmaster = () => Number.parseInt(readFileSync(path.join(cluster(), 'postmaster.pid'), 'utf8'), 10);
 
-async function keep(dataDirectory = directory): Promise<KeptPostgres> {
+async function keep(dataDirectory = directory, clock: Clock = systemClock): Promise<KeptPostgres> {
   kept = await keepEmbeddedPostgres({
     dataDirectory,
+    clock,
     logger: pino({ level: 'warn' }, { write: (line: string) => void log.push(JSON.parse(line)) }),
     onOutage: (outage) => outages.push(outage),
   });
@@ -100,6 +102,45 @@ test('a server that cannot start is tried again until it can, with a line each t
   renameSync(away, cluster());
   await eventually(answers, (answered) => answered && server.outage() === undefined);
   expect(await query('SELECT id FROM kept')).toEqual([{ id: 42 }]);
+});
+
+test('a full disk is forgotten when nothing was refused for a while, but not while the server is away', async () => {
+  const forgetting = new Set<() => void>();
+  const clock: Clock = {
+    ...systemClock,
+    after(delayMs, task) {
+      if (delayMs !== 10_000) return systemClock.after(delayMs, task);
+      forgetting.add(task);
+      return () => forgetting.delete(task);
+    },
+  };
+  const timePasses = () => {
+    for (const task of forgetting) task();
+  };
+  const server = await keep(directory, clock);
+  const fill = async () => {
+    await query(`DO $$ BEGIN RAISE LOG 'could not extend file: No space left on device'; END $$`);
+    await eventually(
+      async () => server.outage(),
+      (outage) => outage === 'storage_full',
+    );
+  };
+  await fill();
+  timePasses();
+  expect(server.outage()).toBeUndefined();
+
+  await fill();
+  const away = path.join(directory, 'away');
+  renameSync(cluster(), away);
+  process.kill(Number.parseInt(readFileSync(path.join(away, 'postmaster.pid'), 'utf8'), 10), 'SIGKILL');
+  await eventually(
+    async () => log.filter(({ msg }) => msg.includes('cannot be started')).length,
+    (count) => count >= 1,
+  );
+  timePasses();
+  expect(server.outage()).toBe('storage_full');
+  renameSync(away, cluster());
+  await eventually(answers, (answered) => answered && server.outage() === undefined);
 });
 
 test('a stop ends a start that is under way, and one that is waited for', async () => {

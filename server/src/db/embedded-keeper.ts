@@ -50,6 +50,8 @@ class Keeper implements KeptPostgres {
   /** The last one that was started; it may have ended. */
   #server: EmbeddedPostgres | undefined;
   #outage: DatabaseOutage | undefined;
+  /** It has ended, or ends for want of room, and has not said yet that it takes connections again. */
+  #isDown = false;
   #toldFullDiskMs = Number.NEGATIVE_INFINITY;
   #cancelForget = () => {};
   #starting = new AbortController();
@@ -84,10 +86,10 @@ class Keeper implements KeptPostgres {
     });
     this.#server = server;
     this.#delay.started();
-    this.#setOutage(undefined);
+    this.#runs();
     void server.whenDead.then((death) => {
       if (this.#stopped) return;
-      if (this.#outage === undefined) this.#setOutage('restarting');
+      this.#goneAway();
       this.#options.logger.error({ reason: death.reason }, 'the embedded PostgreSQL has ended; it is started again');
       this.#restarting = this.#restart();
     });
@@ -114,6 +116,8 @@ class Keeper implements KeptPostgres {
         return;
       } catch (error) {
         if (this.#stopped) return;
+        // It may have run for a moment.
+        this.#goneAway();
         const reason = error instanceof Error ? error.message : 'unknown';
         this.#options.logger.error({ reason }, 'the embedded PostgreSQL cannot be started; it is tried again');
       }
@@ -135,13 +139,25 @@ class Keeper implements KeptPostgres {
   #read(line: string): void {
     this.#options.logger.debug({ line }, 'postgres');
     if (/No space left on device|Disk quota exceeded/.test(line)) this.#fullDisk(line);
-    else if (line.endsWith('database system is ready to accept connections')) this.#setOutage(undefined);
+    else if (line.endsWith('database system is ready to accept connections')) this.#runs();
+  }
+
+  /** A full disk that may be the reason is not forgotten before it runs again. */
+  #goneAway(): void {
+    this.#isDown = true;
+    this.#setOutage(this.#outage ?? 'restarting');
+  }
+
+  #runs(): void {
+    this.#isDown = false;
+    this.#setOutage(undefined);
   }
 
   #fullDisk(line: string): void {
     this.#setOutage('storage_full');
-    // A statement that finds no room fails by itself, and the server goes on. Without its log it has to start anew.
-    if (!/\b(?:PANIC|FATAL): /.test(line)) {
+    // A statement or a session that finds no room fails by itself, and the server goes on. Without its log it starts anew.
+    if (/\bPANIC: /.test(line)) this.#isDown = true;
+    if (!this.#isDown) {
       this.#cancelForget = this.#clock.after(FULL_DISK_MS, () => this.#setOutage(undefined));
     }
     const nowMs = this.#clock.monotonicMs();

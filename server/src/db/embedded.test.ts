@@ -5,7 +5,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Clock } from '../kernel/clock.ts';
+import { type Clock, systemClock } from '../kernel/clock.ts';
 import { StartupError } from '../kernel/startup-error.ts';
 import { makeTemporaryDirectory } from '../testing/temporary-directory.ts';
 import { type EmbeddedPostgres, type EmbeddedPostgresOptions, startEmbeddedPostgres } from './embedded.ts';
@@ -37,7 +37,7 @@ afterEach(async () => {
   for (const child of children) child.kill('SIGKILL');
   await Promise.all(servers.map((server) => server.stop()));
   try {
-    await vi.waitFor(() => expect(processesIn(cluster())).toEqual([]));
+    await vi.waitFor(() => expect(processesIn(cluster())).toEqual([]), 10_000);
   } finally {
     for (const pid of processesIn(cluster())) process.kill(pid, 'SIGKILL');
     rmSync(directory, { recursive: true, force: true });
@@ -69,11 +69,13 @@ async function query(server: EmbeddedPostgres, sql: string): Promise<Record<stri
 }
 
 /** A Posthorn that does nothing but start its PostgreSQL, says its process id, and lives until it is killed. */
-function startElsewhere(options: { environment?: NodeJS.ProcessEnv; prelude?: string } = {}): ChildProcess {
+function startElsewhere(
+  options: { environment?: NodeJS.ProcessEnv; prelude?: string; onLog?: string } = {},
+): ChildProcess {
   const code = `
     ${options.prelude ?? ''}
     const { startEmbeddedPostgres } = await import(${JSON.stringify(MODULE)});
-    const server = await startEmbeddedPostgres({ dataDirectory: process.argv[1], onLog() {} });
+    const server = await startEmbeddedPostgres({ dataDirectory: process.argv[1], onLog(line) { ${options.onLog ?? ''} } });
     console.log(server.pid);`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', code, directory], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -283,16 +285,68 @@ describe('the end of a server', () => {
     const stopped = server.stop();
     // Fast shutdown waits for the session that does not move; so does immediate shutdown, for a while.
     for (const step of [0, 1]) {
-      await vi.waitFor(() => expect(late.length).toBeGreaterThan(step));
+      await vi.waitFor(() => expect(late.length).toBeGreaterThan(step), 10_000);
       expect(isAlive(server.pid)).toBe(true);
       late[step]?.();
     }
     process.kill(backend, 'SIGKILL');
-    await vi.waitFor(() => expect(isAlive(server.pid)).toBe(false));
+    await vi.waitFor(() => expect(isAlive(server.pid)).toBe(false), 10_000);
     late[2]?.();
     await stopped;
     expect(await query(await start(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
+});
+
+test('a server that breaks while it is asked for its database cannot be started, and nothing else ends with it', async () => {
+  copySeed();
+  const seeded = await start();
+  const onLogin = new pg.Client({ ...seeded.connection, database: 'postgres' });
+  await onLogin.connect();
+  // A session there goes on when somebody else has locked the list of databases.
+  await onLogin.query(`
+    CREATE FUNCTION wait_for_lock() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+      WHILE NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'pg_database'::regclass AND mode = 'AccessExclusiveLock')
+      LOOP PERFORM pg_sleep(0.01); END LOOP;
+    END $$;
+    CREATE EVENT TRIGGER wait_for_lock ON login EXECUTE FUNCTION wait_for_lock()`);
+  await onLogin.end();
+  await seeded.stop();
+
+  const ready = Promise.withResolvers<void>();
+  const starting = start({ onLog: (line) => line.endsWith('ready to accept connections') && ready.resolve() });
+  const refused = expect(starting).rejects.toThrow(/started and refused Posthorn/);
+  await ready.promise;
+  const client = new pg.Client(seeded.connection);
+  client.on('error', () => {});
+  await client.connect();
+  await client.query('BEGIN; LOCK pg_database IN ACCESS EXCLUSIVE MODE');
+  const waiting = await vi.waitFor(async () => {
+    const found = await client.query(
+      `SELECT pid FROM pg_locks WHERE relation = 'pg_database'::regclass AND NOT granted`,
+    );
+    expect(found.rowCount).toBe(1);
+    return found.rows[0].pid;
+  }, 10_000);
+  // Without a last word to its client.
+  process.kill(waiting, 'SIGKILL');
+  await refused;
+});
+
+test('a stop waits for no recovery, in which a server hears of no fast shutdown', async () => {
+  copySeed();
+  const recovers = Promise.withResolvers<void>();
+  // Time does not pass: nothing is ended because it takes long.
+  const clock: Clock = { ...systemClock, after: () => () => {} };
+  const onLog = (line: string) => line.endsWith('reinitializing') && recovers.resolve();
+  const server = await start({ clock, onLog });
+  const client = new pg.Client(server.connection);
+  client.on('error', () => {});
+  await client.connect();
+  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+  process.kill(rows[0]?.pid as number, 'SIGKILL');
+  await recovers.promise;
+  await server.stop();
+  expect(await query(await start(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
 });
 
 describe('after Posthorn was killed', () => {
@@ -323,6 +377,23 @@ describe('after Posthorn was killed', () => {
     expect(await query(server, 'SELECT id FROM kept')).toEqual([{ id: 42 }]);
   });
 
+  test('a server that was recovering at that moment, and hears of nothing, holds up the next start for seconds only', async () => {
+    copySeed();
+    const onLog = `if (line.endsWith('reinitializing')) process.kill(process.pid, 'SIGKILL');`;
+    const child = startElsewhere({ onLog });
+    await firstLine(child);
+    const client = new pg.Client({ host: cluster(), user: 'posthorn', database: 'posthorn' });
+    client.on('error', () => {});
+    await client.connect();
+    const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    process.kill(rows[0]?.pid as number, 'SIGKILL');
+    await once(child, 'exit');
+    const fromMs = performance.now();
+    expect(await query(await start(), 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    // It used to be waited for half a minute.
+    expect(performance.now() - fromMs).toBeLessThan(20_000);
+  });
+
   test('a left-over server is recognised when the data directory was moved meanwhile', async () => {
     copySeed();
     const child = startElsewhere({ environment: WITHOUT_SETPRIV });
@@ -345,10 +416,12 @@ describe('after Posthorn was killed', () => {
     const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
     // A loop that never waits does not notice that its postmaster is gone.
     const endless = client.query('DO $$ BEGIN LOOP END LOOP; END $$').catch(() => {});
-    await vi.waitFor(async () =>
-      expect(
-        await query(first, "SELECT FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"),
-      ).toHaveLength(1),
+    await vi.waitFor(
+      async () =>
+        expect(
+          await query(first, "SELECT FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"),
+        ).toHaveLength(1),
+      10_000,
     );
     process.kill(first.pid, 'SIGKILL');
     await first.whenDead;

@@ -85,7 +85,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
   ]);
   const server = watch(child, options.onLog, clock);
-  const shutDown = () => stopServer(child, server.ended, clock);
+  const shutDown = () => stopServer(child, server, clock);
 
   const connection = connectionAt(socketDirectory);
   const ready = await Promise.race([server.ready, server.ended, whenAborted(options.signal)]);
@@ -183,8 +183,13 @@ function whenAborted(signal: AbortSignal | undefined): Promise<'aborted'> {
 /** A line that may say why the server ends. What it tells its clients meanwhile does not. */
 const FAILURE = /\b(?:FATAL|PANIC): (?! *(?:the database system is|terminating ))/;
 
+/** A line that says that the server recovers from a crash, of before its start or of one of its own processes. */
+const RECOVERY = /all server processes terminated; reinitializing$|automatic recovery in progress$/;
+
 interface WatchedServer {
   ready: Promise<'ready'>;
+  /** Resolves when the server recovers from a crash; at once where it does. */
+  recovering(): Promise<void>;
   /** Never rejects. */
   ended: Promise<PostgresDeath>;
 }
@@ -193,13 +198,18 @@ function watch(child: ChildProcess, onLog: (line: string) => void, clock: Clock)
   let lastLine = '';
   let lastFailure = '';
   const ready = Promise.withResolvers<'ready'>();
+  let recovery = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<PostgresDeath>();
   for (const stream of [child.stdout, child.stderr]) {
     if (stream === null) continue;
     createInterface({ input: stream }).on('line', (line) => {
       lastLine = line;
       if (FAILURE.test(line)) lastFailure = line;
-      if (line.endsWith('database system is ready to accept connections')) ready.resolve('ready');
+      if (RECOVERY.test(line)) recovery.resolve();
+      if (line.endsWith('database system is ready to accept connections')) {
+        recovery = Promise.withResolvers();
+        ready.resolve('ready');
+      }
       onLog(line);
     });
   }
@@ -209,12 +219,14 @@ function watch(child: ChildProcess, onLog: (line: string) => void, clock: Clock)
   // "close" comes when the last line was read; children that outlive a killed postmaster may hold it up.
   child.once('close', end);
   child.once('exit', (exitCode, signal) => clock.after(1_000, () => end(exitCode, signal)));
-  return { ready: ready.promise, ended: ended.promise };
+  return { ready: ready.promise, recovering: () => recovery.promise, ended: ended.promise };
 }
 
 /** The database is made here and not with the cluster, because that needs a running server. */
 async function makeDatabase(connection: EmbeddedPostgres['connection']): Promise<void> {
   const client = new pg.Client({ ...connection, database: 'postgres' });
+  // A query under way fails with the same reason.
+  client.on('error', () => {});
   await client.connect();
   try {
     const found = await client.query('SELECT FROM pg_database WHERE datname = $1', [ROLE]);
@@ -224,22 +236,32 @@ async function makeDatabase(connection: EmbeddedPostgres['connection']): Promise
   }
 }
 
-/** Fast shutdown; when it hangs, immediate shutdown, after which the next start recovers from the log. */
-async function stopServer(child: ChildProcess, ended: Promise<PostgresDeath>, clock: Clock): Promise<void> {
-  for (const [signal, graceMs] of [
-    ['SIGINT', 30_000],
-    ['SIGQUIT', 10_000],
+/**
+ * Fast shutdown; when it hangs, immediate shutdown, after which the next start recovers from the log. It does hang while
+ * the server recovers from a crash (18.4).
+ */
+async function stopServer(child: ChildProcess, { ended, recovering }: WatchedServer, clock: Clock): Promise<void> {
+  for (const [signal, graceMs, inVain] of [
+    ['SIGINT', 30_000, recovering],
+    ['SIGQUIT', 10_000, undefined],
   ] as const) {
     child.kill(signal);
-    if (await endsWithin(ended, graceMs, clock)) return;
+    if (await endsWithin(ended, graceMs, clock, inVain?.())) return;
   }
   child.kill('SIGKILL');
   await ended;
 }
 
-async function endsWithin(ended: Promise<PostgresDeath>, graceMs: number, clock: Clock): Promise<boolean> {
+/** @param inVain resolves when there is no more use in waiting. */
+async function endsWithin(
+  ended: Promise<PostgresDeath>,
+  graceMs: number,
+  clock: Clock,
+  inVain?: Promise<void>,
+): Promise<boolean> {
   const late = Promise.withResolvers<false>();
   const cancel = clock.after(graceMs, () => late.resolve(false));
+  void inVain?.then(() => late.resolve(false));
   try {
     return await Promise.race([ended.then(() => true), late.promise]);
   } finally {

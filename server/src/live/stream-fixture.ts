@@ -24,7 +24,10 @@ export interface StreamClient {
   close(): void;
 }
 
-/** Opens a stream and reads it until it ends, as https://html.spec.whatwg.org/#parsing-an-event-stream says. */
+/**
+ * Opens a stream and reads it until it ends, as https://html.spec.whatwg.org/#parsing-an-event-stream says. Resolves when it
+ * has begun: what happens between the status line and the first message is not sent.
+ */
 export async function openStream(url: string, headers: Record<string, string>): Promise<StreamClient> {
   const abort = new AbortController();
   const response = await fetch(url, { headers, signal: abort.signal });
@@ -43,11 +46,13 @@ export async function openStream(url: string, headers: Record<string, string>): 
     client.ended = true;
     return client;
   }
-  void readAll(response, client).catch(() => {});
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+  void readAll(response, client, begin).catch(() => {});
+  await begun;
   return client;
 }
 
-async function readAll(response: Response, client: StreamClient): Promise<void> {
+async function readAll(response: Response, client: StreamClient, begin: () => void): Promise<void> {
   let rest = '';
   const decoder = new TextDecoder();
   try {
@@ -57,9 +62,11 @@ async function readAll(response: Response, client: StreamClient): Promise<void> 
         dispatch(rest.slice(0, end), client);
         rest = rest.slice(end + 2);
       }
+      if (client.received.length > 0) begin();
     }
   } finally {
     client.ended = true;
+    begin();
   }
 }
 

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { inject } from 'vitest';
 import { loadMigrations, migrate } from '../db/migrate.ts';
+import { eventually } from './eventually.ts';
 
 /** A database for one test file, with the current schema and no rows. */
 export interface TestDatabase {
@@ -24,7 +25,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   const name = `posthorn_test_${randomBytes(8).toString('hex')}`;
   await asAdministrator(serverUrl, async (client) => {
     const template = await ensureTemplate(client, serverUrl);
-    await client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`);
+    await whenUnused(client, `CREATE DATABASE ${name} TEMPLATE ${template}`);
   });
   const connectionString = urlOf(serverUrl, name);
   return {
@@ -38,9 +39,27 @@ export async function createTestDatabase(): Promise<TestDatabase> {
     },
     drop: () =>
       asAdministrator(serverUrl, async (client) => {
-        await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+        await whenUnused(client, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
       }),
   };
+}
+
+const OBJECT_IN_USE = '55006';
+
+/** PostgreSQL itself waits five seconds for sessions that are ending; on a busy machine they may take longer. */
+async function whenUnused(client: pg.Client, statement: string): Promise<void> {
+  await eventually(
+    () =>
+      client.query(statement).then(
+        () => true,
+        (error) => {
+          if (error.code !== OBJECT_IN_USE) throw error;
+          return false;
+        },
+      ),
+    (done) => done,
+    30_000,
+  );
 }
 
 /** The advisory lock under which one test file makes the template and the others wait for it. */

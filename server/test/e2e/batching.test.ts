@@ -43,7 +43,7 @@ describe('a batch goes', () => {
     cluster = await startCluster(1);
     await cluster.webhook({ url: receiver.url, batching: batching({ max_wait_ms: 300 }) });
     const published = performance.now();
-    for (const event of numbered(3)) await cluster.publish(event);
+    await cluster.publishAll(numbered(3));
     await receiver.received(1);
     expect(performance.now() - published).toBeGreaterThan(290);
     await cluster.allBecome('delivered');
@@ -157,7 +157,7 @@ describe('when a batch fails', () => {
     cluster = await startCluster(1);
     await cluster.webhook({
       url: receiver.url,
-      batching: batching({ max_wait_ms: 500 }),
+      batching: batching(),
       retry_policy: { ...AT_ONCE, jitter: 0.5 },
     });
     receiver.onRequest = (request) => request.respond(receiver.requests.length === 1 ? 500 : 200);
@@ -277,11 +277,13 @@ test('the rate limit counts requests', async () => {
 
 test('while a webhook is paused what waits for company is held, and goes on after', async () => {
   cluster = await startCluster(1);
-  const { id } = await cluster.webhook({ url: receiver.url, batching: batching({ max_wait_ms: 300 }) });
+  // It is paused long before they would go.
+  const { id } = await cluster.webhook({ url: receiver.url, batching: batching({ max_wait_ms: 3_000 }) });
   await cluster.publishAll(numbered(3));
   await cluster.first.call('POST', `/api/v1/webhooks/${id}/pause`);
   await cluster.allBecome('held');
   expect(receiver.requests).toEqual([]);
+  await cluster.first.call('PATCH', `/api/v1/webhooks/${id}`, { batching: { max_wait_ms: 300 } });
   await cluster.first.call('POST', `/api/v1/webhooks/${id}/resume`);
   await cluster.allBecome('delivered');
   expect(arrived().flat().toSorted()).toEqual([0, 1, 2]);

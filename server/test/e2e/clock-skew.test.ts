@@ -168,7 +168,7 @@ test('what a dead node had in hand is sent by a living one, once, and the living
   await allDelivered();
   expect(arrivals.filter(({ n }) => n >= 400)).toHaveLength(10);
   expect(await readNodeIds()).toEqual(nodeIds);
-}, 40_000);
+});
 
 test.for([
   ['keeps an order', 500, { ordering: { enabled: true, key_path: 'key' } }],

@@ -166,7 +166,8 @@ test('410 disables the webhook, whose later events are kept and delivered when i
 });
 
 test('a paused webhook keeps its events, also those that wait for a retry', async () => {
-  const webhook = await createWebhook({ retry_policy: { schedule_seconds: [1], jitter: 0 } });
+  // It is paused long before the retry.
+  const webhook = await createWebhook({ retry_policy: { schedule_seconds: [4], jitter: 0 } });
   receiver.onRequest = (request) => request.respond(500);
   const failing = await publish();
   await deliveryIn(failing.id, 'failed');
@@ -243,7 +244,7 @@ test('a secret header is sent as it is and recorded masked', async () => {
 
 test('deliver_at is waited for', async () => {
   await createWebhook();
-  const at = Date.now() + 1_500;
+  const at = Date.now() + 3_000;
   const event = await publish({ deliver_at: new Date(at).toISOString() });
   expect(event.status).toBe('scheduled');
   expect(await deliveryOf(event.id)).toMatchObject({ status: 'pending', next_attempt_at: new Date(at).toISOString() });

@@ -167,7 +167,7 @@ test('a document of four megabytes of numbers holds up nobody for long', async (
   expect([answer.status, answer.body.created]).toEqual([200, 1]);
   expect(performance.now() - startedAt).toBeLessThan(3_000);
   expect((await importing(`{${many},${many},${text.slice(1)}`)).status).toBe(413);
-}, 30_000);
+});
 
 test("Posthorn's own document makes the same event types elsewhere, in another envelope too", async () => {
   for (const preset of ['call-center', 'isp-communications']) {

@@ -56,7 +56,7 @@ test('a tenant whose receiver hangs, with thousands waiting, takes nothing from 
   await quick.received(320);
   // Half of the places, and no more.
   expect(hanging.requests.length).toBe(8);
-}, 30_000);
+});
 
 test('a storm of retries of one webhook does not hold up the first attempts of another', async () => {
   cluster = await startCluster(1, { maxInFlight: 8 });
@@ -84,7 +84,7 @@ test('a storm of retries of one webhook does not hold up the first attempts of a
   }
   // Retries hold no more places than they leave free.
   expect(retried.length).toBeLessThanOrEqual(4);
-}, 30_000);
+});
 
 test('a storm of retries of an ordered webhook does not hold up the first attempt of another of its keys', async () => {
   cluster = await startCluster(1);

@@ -1,5 +1,6 @@
 import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type Cluster, startCluster, type TestNode } from './cluster.ts';
@@ -31,6 +32,42 @@ function callAs(posthorn: TestPosthorn, tenant: TestTenant, method: string, path
   return posthorn.call(method, path, body, { authorization: `Bearer ${tenant.key}`, ...more });
 }
 
+/**
+ * Asks for a tenant of its own until that took less than `ms`, and returns the answers: limits of a second fill up again
+ * meanwhile, on a slow machine with as much as is asked for.
+ */
+async function askWithin<T>(
+  ms: number,
+  make: () => Promise<TestTenant>,
+  ask: (tenant: TestTenant) => Promise<T>,
+): Promise<{ tenant: TestTenant; answers: T }> {
+  for (let tries = 1; ; tries += 1) {
+    const tenant = await make();
+    const startMs = performance.now();
+    const answers = await ask(tenant);
+    if (performance.now() - startMs < ms || tries === 20) return { tenant, answers };
+  }
+}
+
+/** The answers to as many calls, one after the other. */
+async function inTurn<T>(count: number, call: (n: number) => Promise<T>): Promise<T[]> {
+  const answers: T[] = [];
+  for (let n = 0; n < count; n += 1) answers.push(await call(n));
+  return answers;
+}
+
+const DAY_MS = 86_400_000;
+
+/** For so long before midnight (UTC) no test of a day's quota begins: with the next day there is a new one. */
+const NEAR_MIDNIGHT_MS = 30_000;
+
+const dayIsLong = () =>
+  eventually(
+    async () => DAY_MS - (Date.now() % DAY_MS),
+    (leftMs) => leftMs > NEAR_MIDNIGHT_MS,
+    2 * NEAR_MIDNIGHT_MS,
+  );
+
 const RATE_HEADERS = ['limit', 'policy', 'remaining', 'reset'].map((name) => `ratelimit-${name}`);
 
 const rateHeaders = ({ headers }: Answer | PlainAnswer) =>
@@ -59,9 +96,11 @@ describe('on one node', () => {
     ['the direct way', {}],
     ['the HTTP server', { origin: 'http://example.com' }],
   ] as const)('by %s, publishes beyond the limit are a 429 that names it, and are not stored', async ([, headers]) => {
-    const tenant = await makeTenant(posthorn, { events_per_second: 3 });
-    const answers: PlainAnswer[] = [];
-    for (let n = 0; n < 6; n++) answers.push(await publishPlainly(posthorn.url, tenant.key, EVENT, { headers }));
+    const { tenant, answers } = await askWithin(
+      300,
+      () => makeTenant(posthorn, { events_per_second: 3 }),
+      ({ key }) => inTurn(6, () => publishPlainly(posthorn.url, key, EVENT, { headers })),
+    );
     const accepted = answers.filter(({ status }) => status === 202);
     const refused = answers.filter(({ status }) => status === 429);
     expect(accepted.length + refused.length).toBe(6);
@@ -79,37 +118,47 @@ describe('on one node', () => {
   });
 
   test('a batch counts its events, all or none, and one that can never pass is told so', async () => {
-    const tenant = await makeTenant(posthorn, { events_per_second: 10 });
-    const batch = (count: number) =>
-      callAs(posthorn, tenant, 'POST', '/api/v1/events/batch', { events: Array.from({ length: count }, () => EVENT) });
-    expect((await batch(11)).body.error).toMatchObject({
+    const batch = (of: TestTenant, count: number) =>
+      callAs(posthorn, of, 'POST', '/api/v1/events/batch', { events: Array.from({ length: count }, () => EVENT) });
+    const { tenant, answers } = await askWithin(
+      850,
+      () => makeTenant(posthorn, { events_per_second: 10 }),
+      async (of) => [await batch(of, 11), await batch(of, 10), await batch(of, 9)],
+    );
+    expect(answers[0]?.body.error).toMatchObject({
       code: 'validation_failed',
       details: { fields: [{ path: 'events' }] },
     });
-    expect((await batch(10)).status).toBe(202);
-    expect((await batch(9)).status).toBe(429);
+    expect(answers.map(({ status }) => status)).toEqual([422, 202, 429]);
     expect((await callAs(posthorn, tenant, 'GET', '/api/v1/events')).body.data).toHaveLength(10);
   });
 
   test('requests are limited for the tenant as a whole and for a key, and the operator is not', async () => {
-    const tenant = await makeTenant(posthorn, { requests_per_second: 4 }, { requests_per_second: 2 });
-    const list = async (key: string) => (await callAs(posthorn, { ...tenant, key }, 'GET', '/api/v1/events')).body;
+    const list = async (tenant: TestTenant, key = tenant.key) =>
+      (await callAs(posthorn, { ...tenant, key }, 'GET', '/api/v1/events')).body;
+    const { tenant, answers } = await askWithin(
+      450,
+      () => makeTenant(posthorn, { requests_per_second: 4 }, { requests_per_second: 2 }),
+      (of) => inTurn(3, () => list(of)),
+    );
     const second = await posthorn.call(
       'POST',
       '/api/v1/api-keys',
       { name: 'second', role: 'viewer' },
       { 'x-tenant-id': tenant.slug },
     );
-    const answers = [await list(tenant.key), await list(tenant.key), await list(tenant.key)];
     expect(answers[2].error).toMatchObject({
       code: 'rate_limited',
       message: "The API key's limit of 2 requests a second is used up; nothing was done.",
       details: { limit: 'requests_per_second', of: 'api_key' },
     });
     // What was refused for the key has taken nothing of the tenant's.
-    for (let n = 0; n < 20; n++) expect((await list(tenant.key)).error?.details.of ?? 'api_key').toBe('api_key');
-    const others = [];
-    for (let n = 0; n < 5; n++) others.push(await list(second.body.key));
+    for (let n = 0; n < 20; n++) expect((await list(tenant)).error?.details.of ?? 'api_key').toBe('api_key');
+    const { answers: others } = await askWithin(
+      240,
+      async () => tenant,
+      () => inTurn(5, () => list(tenant, second.body.key)),
+    );
     expect(others.at(-1).error).toMatchObject({ details: { limit: 'requests_per_second', of: 'tenant', value: 4 } });
     for (let n = 0; n < 10; n++) {
       expect((await posthorn.call('GET', '/api/v1/events', undefined, { 'x-tenant-id': tenant.slug })).status).toBe(
@@ -127,24 +176,30 @@ describe('on one node', () => {
   });
 
   test('a request that is too much is refused by the direct way too', async () => {
-    const tenant = await makeTenant(posthorn, { requests_per_second: 1 });
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-    const first = await publishPlainly(posthorn.url, tenant.key, EVENT, { agent });
-    const second = await publishPlainly(posthorn.url, tenant.key, EVENT, { agent });
+    const { answers } = await askWithin(
+      900,
+      () => makeTenant(posthorn, { requests_per_second: 1 }),
+      ({ key }) => inTurn(2, () => publishPlainly(posthorn.url, key, EVENT, { agent })),
+    );
     agent.destroy();
-    expect([first.status, second.status]).toEqual([202, 429]);
-    expect(rateHeaders(second)).toEqual(['1', '1;w=1', '0', '1', '1']);
+    expect(answers.map(({ status }) => status)).toEqual([202, 429]);
+    expect(rateHeaders(answers[1] as PlainAnswer)).toEqual(['1', '1;w=1', '0', '1', '1']);
   });
 
   test('a changed limit counts for the next request, and for a key as well', async () => {
-    const tenant = await makeTenant(posthorn);
-    const { body } = await callAs(posthorn, tenant, 'PATCH', `/api/v1/api-keys/${tenant.keyId}`, {
-      requests_per_second: 1,
-    });
-    expect(body.requests_per_second).toBe(1);
-    const first = await callAs(posthorn, tenant, 'GET', '/api/v1/events');
-    expect(rateHeaders(first)[0]).toBe('1');
-    expect((await callAs(posthorn, tenant, 'GET', '/api/v1/events')).status).toBe(429);
+    const limited = async () => {
+      const made = await makeTenant(posthorn);
+      const limit = { requests_per_second: 1 };
+      const { body } = await callAs(posthorn, made, 'PATCH', `/api/v1/api-keys/${made.keyId}`, limit);
+      expect(body.requests_per_second).toBe(1);
+      return made;
+    };
+    const { tenant, answers } = await askWithin(900, limited, (of) =>
+      inTurn(2, () => callAs(posthorn, of, 'GET', '/api/v1/events')),
+    );
+    expect(rateHeaders(answers[0] as Answer)[0]).toBe('1');
+    expect(answers[1]?.status).toBe(429);
     const asOperator = { 'x-tenant-id': tenant.slug };
     await posthorn.call('PATCH', `/api/v1/api-keys/${tenant.keyId}`, { requests_per_second: null }, asOperator);
     expect((await callAs(posthorn, tenant, 'GET', '/api/v1/events')).headers.get('ratelimit-limit')).toBeNull();
@@ -157,16 +212,18 @@ describe('on one node', () => {
   });
 
   test('one tenant’s limit is nothing to another', async () => {
-    const [one, other] = [
-      await makeTenant(posthorn, { events_per_second: 1 }),
-      await makeTenant(posthorn, { events_per_second: 1 }),
-    ];
-    expect((await callAs(posthorn, one, 'POST', '/api/v1/events', EVENT)).status).toBe(202);
-    expect((await callAs(posthorn, one, 'POST', '/api/v1/events', EVENT)).status).toBe(429);
+    const other = await makeTenant(posthorn, { events_per_second: 1 });
+    const { answers } = await askWithin(
+      900,
+      () => makeTenant(posthorn, { events_per_second: 1 }),
+      (one) => inTurn(2, () => callAs(posthorn, one, 'POST', '/api/v1/events', EVENT)),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([202, 429]);
     expect((await callAs(posthorn, other, 'POST', '/api/v1/events', EVENT)).status).toBe(202);
   });
 
   test('of a day, duplicates and refused events do not count, and a restart does not forget', async () => {
+    await dayIsLong();
     const tenant = await makeTenant(posthorn, { events_per_day: 4 });
     const publish = (body: object, more = {}) => callAs(posthorn, tenant, 'POST', '/api/v1/events', body, more);
     for (let n = 0; n < 5; n++) expect((await publish({ ...EVENT, event_id: 'one' })).status).toBe(202);
@@ -182,11 +239,11 @@ describe('on one node', () => {
       code: 'quota_exceeded',
       details: { limit: 'events_per_day', value: 4 },
     });
-    const untilMidnight = (86_400_000 - (Date.now() % 86_400_000)) / 1_000;
+    const untilMidnight = (DAY_MS - (Date.now() % DAY_MS)) / 1_000;
     expect(Math.abs(Number(refused.headers.get('retry-after')) - untilMidnight)).toBeLessThan(5);
     // Whoever publishes for the tenant: the operator is held to what it may use.
     expect((await posthorn.call('POST', '/api/v1/events', EVENT, { 'x-tenant-id': tenant.slug })).status).toBe(429);
-  });
+  }, 90_000);
 
   test('a tenant has so many webhooks in all of its environments, also when they are made at once', async () => {
     const tenant = await makeTenant(posthorn, { webhooks: 3 });
@@ -238,12 +295,11 @@ test('a tenant without limits of its own has the defaults, and its own go before
     },
   });
   try {
-    const [plain, own] = [await makeTenant(posthorn), await makeTenant(posthorn, { events_per_second: 1_000 })];
-    const statuses = async (tenant: TestTenant) => [
-      (await callAs(posthorn, tenant, 'POST', '/api/v1/events', EVENT)).status,
-      (await callAs(posthorn, tenant, 'POST', '/api/v1/events', EVENT)).status,
-    ];
-    expect(await statuses(plain)).toEqual([202, 429]);
+    const own = await makeTenant(posthorn, { events_per_second: 1_000 });
+    const statuses = (tenant: TestTenant) =>
+      inTurn(2, async () => (await callAs(posthorn, tenant, 'POST', '/api/v1/events', EVENT)).status);
+    const { answers } = await askWithin(900, () => makeTenant(posthorn), statuses);
+    expect(answers).toEqual([202, 429]);
     expect(await statuses(own)).toEqual([202, 202]);
   } finally {
     await posthorn.stop();
@@ -295,6 +351,7 @@ describe('on two nodes', () => {
   });
 
   test('a quota of a day is one for both, exact to the last event', async () => {
+    await dayIsLong();
     const tenant = await makeTenant(cluster.first, { events_per_day: 50 });
     let count = 0;
     for (let n = 0; n < 40; n++) {
@@ -304,5 +361,5 @@ describe('on two nodes', () => {
       }
     }
     expect(count).toBe(50);
-  });
+  }, 90_000);
 });

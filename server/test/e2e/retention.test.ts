@@ -107,9 +107,9 @@ test('the result of an attempt whose day went meanwhile is recorded all the same
   await posthorn.call('POST', '/api/v1/events', { event_type: 'order.paid', data: { n: 1 } });
   const [request] = await receiver.received(1);
   const client = await pool.connect();
-  const today = new Date().toISOString().slice(0, 10).replaceAll('-', '');
-  await client.query(`ALTER TABLE deliveries DETACH PARTITION deliveries_${today} CONCURRENTLY`);
-  await client.query(`DROP TABLE deliveries_${today}`);
+  const day = (await client.query('SELECT tableoid::regclass::text AS name FROM deliveries')).rows[0].name;
+  await client.query(`ALTER TABLE deliveries DETACH PARTITION ${day} CONCURRENTLY`);
+  await client.query(`DROP TABLE ${day}`);
   client.release();
   request?.respond(200);
   const logs = () => posthorn.call('GET', `/api/v1/webhooks/${webhook.body.id}/logs`);

@@ -95,7 +95,7 @@ describe('the other node', () => {
     expect(await statusOn(other, key)).toBe(200);
     await ask('PATCH', `/api/v1/api-keys/${id}`, { scopes: ['publish'] });
     expect(await untilAnswered(403, key)).toBeLessThan(WITHIN_MS);
-    const end = Date.now() + 300;
+    const end = Date.now() + 2_000;
     await ask('PATCH', `/api/v1/api-keys/${id}`, { expires_at: new Date(end).toISOString() });
     await untilAnswered(401, key);
     expect(Date.now() - end).toBeLessThan(WITHIN_MS);
@@ -129,18 +129,18 @@ describe('the other node', () => {
     const token = signToken(claimsOf(issuer), SECRET);
     expect(await statusOn(other, key)).toBe(200);
     await untilAnswered(200, token);
-    const cut = await cluster.query(
-      `SELECT pg_terminate_backend(pid, 5000) AS cut FROM pg_stat_activity
-       WHERE application_name = 'posthorn-listener' AND datname = current_database()`,
-    );
-    expect(cut).toEqual([{ cut: true }, { cut: true }]);
-    // Nobody listens: nodes connect again after half a second.
+    // As if it was done while nobody listened: no node is told of what is done in the database itself.
     await cluster.query('DELETE FROM jwt_issuers WHERE issuer = $1', [issuer]);
     await cluster.query('UPDATE api_keys SET revoked_at = now() WHERE revoked_at IS NULL AND key_hint = $1', [
       key.slice(0, 12),
     ]);
     expect(await statusOn(other, key)).toBe(200);
     expect(await statusOn(other, token)).toBe(200);
+    const cut = await cluster.query(
+      `SELECT pg_terminate_backend(pid, 5000) AS cut FROM pg_stat_activity
+       WHERE application_name = 'posthorn-listener' AND datname = current_database()`,
+    );
+    expect(cut).toEqual([{ cut: true }, { cut: true }]);
     expect(await untilAnswered(401, key)).toBeLessThan(5 * WITHIN_MS);
     expect(await untilAnswered(401, token)).toBeLessThan(WITHIN_MS);
     expect((await cluster.first.call('GET', `/api/v1/jwt-issuers/${issuerId}`)).status).toBe(404);

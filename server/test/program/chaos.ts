@@ -1,6 +1,7 @@
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { expect } from 'vitest';
@@ -277,16 +278,10 @@ class Chaos {
     return pid;
   }
 
-  /** Kills all of them at once. */
+  /** Kills all of them at once: none goes on, or ends by itself, while another one is killed. */
   async #signal(pids: number[]): Promise<void> {
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGKILL');
-        this.#signals += 1;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-      }
-    }
+    const lived = pids.filter((pid) => send(pid, 'SIGSTOP'));
+    for (const pid of lived) if (send(pid, 'SIGKILL')) this.#signals += 1;
     await Promise.all(pids.map(processEnd));
   }
 
@@ -329,6 +324,16 @@ class Chaos {
   }
 }
 
+/** false: there is no such process any more. */
+function send(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
 function shuffled<T>(items: readonly T[], random: () => number): T[] {
   return items
     .map((item) => ({ item, place: random() }))
@@ -336,12 +341,21 @@ function shuffled<T>(items: readonly T[], random: () => number): T[] {
     .map(({ item }) => item);
 }
 
-/** A program that is started again has to be found at the same place. */
+/**
+ * A program that is started again has to be found at the same place. The port is none of those that the system gives to
+ * whoever asks for any: another test could get it while the program is down.
+ */
 async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = randomInt(10_000, 30_000);
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }

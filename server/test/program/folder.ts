@@ -14,6 +14,8 @@ export interface Folder {
   postmasterPid(): number | undefined;
   /** Rows of the embedded database, while it runs. */
   query<Row extends object>(sql: string): Promise<Row[]>;
+  /** Locks rows of the embedded database: whoever changes one of them waits until the function is called. */
+  lock(select: string): Promise<() => Promise<void>>;
   /** Kills what is left running there. */
   stop(): Promise<void>;
   /** Kills what is left running there, and removes it. */
@@ -25,6 +27,7 @@ export function makeFolder(dataName = '.posthorn'): Folder {
   const folder = makeTemporaryDirectory();
   const dataDir = path.join(folder, dataName);
   const cluster = path.join(dataDir, 'postgres');
+  const connection = { host: cluster, user: 'posthorn', database: 'posthorn' };
   const postmasterPid = () => recordedPid(path.join(cluster, 'postmaster.pid'));
   const stop = async () => {
     await killAllPrograms();
@@ -38,7 +41,17 @@ export function makeFolder(dataName = '.posthorn'): Folder {
     path: folder,
     dataDir,
     postmasterPid,
-    query: (sql) => queryDatabase({ host: cluster, user: 'posthorn', database: 'posthorn' }, sql),
+    query: (sql) => queryDatabase(connection, sql),
+    lock: async (select) => {
+      const client = new pg.Client(connection);
+      client.on('error', () => {});
+      await client.connect();
+      await client.query('BEGIN');
+      const { rowCount } = await client.query(`${select} FOR UPDATE`);
+      if (rowCount === 0) throw new Error('There is nothing to lock.');
+      // The database may have gone with its program.
+      return () => client.end().catch(() => {});
+    },
     stop,
     remove: async () => {
       await stop();

@@ -3,7 +3,7 @@ import { eventually } from '../../src/testing/eventually.ts';
 import { childrenOf, type Folder, makeFolder, processEnd } from './folder.ts';
 import type { Arrival } from './ledger.ts';
 import type { Server } from './server.ts';
-import { createSharedDatabase, KILL_BLUR_MS, type SharedDatabase, wasUnderWay } from './shared-database.ts';
+import { createSharedDatabase, readUpTo, type SharedDatabase, wasUnderWay } from './shared-database.ts';
 
 /** The promise: from the death of a node until others send to the webhooks that only it sent to. */
 const TAKEOVER_MS_MAX = 15_000;
@@ -92,6 +92,7 @@ async function expectLanesMove(nodes: Server[], kill: () => Promise<number>): Pr
   const owned = await lanes();
   const killedAtMs = Date.now();
   const dead = await kill();
+  const deadAtMs = await readUpTo();
   shared.ledger.onArrival = () => ({ status: 200, afterMs: 20 });
   held.resolve();
   const doomed = owned.filter(({ node }) => node === dead).map(({ name }) => name);
@@ -117,15 +118,15 @@ async function expectLanesMove(nodes: Server[], kill: () => Promise<number>): Pr
   expect(lastAtMs - killedAtMs).toBeLessThan(TAKEOVER_MS_MAX);
   await eventually(lanes, (now) => now.every((lane) => isOwned(lane) && lane.node !== dead));
   for (const name of firstEvents.keys()) {
-    expectKept(name, killedAtMs);
-    expectSentOnce(name, doomed.includes(name) ? killedAtMs : undefined);
+    expectKept(name, deadAtMs);
+    expectSentOnce(name, (first) => doomed.includes(name) && wasUnderWay(first, killedAtMs, deadAtMs));
   }
 }
 
 const numbersAt = (name: string) => new Set(arrivalsAt(name).map(({ event }) => event));
 
 /** The order of each key, and the concurrency. Not counted is what the dead node still had under way. */
-function expectKept(name: string, killedAtMs: number): void {
+function expectKept(name: string, deadAtMs: number): void {
   const arrivals = arrivalsAt(name);
   if (name.startsWith('ordered')) {
     for (const [key, ofKey] of Map.groupBy(arrivals, ({ event }) => event % KEYS)) {
@@ -134,18 +135,17 @@ function expectKept(name: string, killedAtMs: number): void {
     }
     return;
   }
-  const after = arrivals.filter(({ atMs }) => atMs > killedAtMs + KILL_BLUR_MS);
+  const after = arrivals.filter(({ atMs }) => atMs > deadAtMs);
   for (const each of after) {
     const atOnce = after.filter((other) => other.atMs <= each.atMs && (other.answeredAtMs ?? 0) > each.atMs);
     expect(atOnce.length, `${name} at once`).toBeLessThanOrEqual(CONCURRENCY);
   }
 }
 
-/** @param killedAtMs when its node was killed; undefined: it lives, and sends nothing again. */
-function expectSentOnce(name: string, killedAtMs: number | undefined): void {
+/** @param mayComeAgain of the first arrival of an event: whether its node was killed meanwhile. */
+function expectSentOnce(name: string, mayComeAgain: (first: Arrival | undefined) => boolean): void {
   const again = [...Map.groupBy(arrivalsAt(name), ({ event }) => event).values()].filter(({ length }) => length > 1);
-  const allowed = ([first]: Arrival[]) => killedAtMs !== undefined && wasUnderWay(first, killedAtMs);
-  expect([name, again.filter((arrivals) => !allowed(arrivals))]).toEqual([name, []]);
+  expect([name, again.filter(([first]) => !mayComeAgain(first))]).toEqual([name, []]);
   expect(again.length, name).toBeLessThanOrEqual(underWayMax(name));
 }
 

@@ -54,6 +54,10 @@ test('a tenant that is deleted is gone at once, and a killed program goes on rem
     + (SELECT count(*) FROM audit_log WHERE tenant_id = '${id}') AS rows`);
   expect(Number(kept?.rows)).toBeGreaterThan(60_000);
 
+  // It cannot come to its end before it is killed.
+  const release = await folder.lock(
+    `SELECT FROM events WHERE id = (SELECT max(id::text)::uuid FROM events WHERE tenant_id = '${id}')`,
+  );
   expect((await server.call('DELETE', '/api/v1/tenants/gone')).status).toBe(204);
   const asTenant = { authorization: `Bearer ${key.body.key}` };
   expect((await server.call('GET', '/api/v1/events', undefined, asTenant)).status).toBe(401);
@@ -61,6 +65,7 @@ test('a tenant that is deleted is gone at once, and a killed program goes on rem
   const removed = async () => (await folder.query<{ removed: string }>('SELECT removed FROM removals'))[0]?.removed;
   await eventually(removed, (rows) => Number(rows) > 0);
   await server.end('SIGKILL');
+  await release();
 
   server = await startServer({ cwd: folder.path, env: ENV });
   const before = await folder.query(`SELECT FROM events WHERE tenant_id = '${id}' LIMIT 1`);

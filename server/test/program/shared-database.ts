@@ -40,12 +40,17 @@ export async function createSharedDatabase(folder: Folder): Promise<SharedDataba
   };
 }
 
-/** What arrived so near to a kill may have been sent by the killed node. */
-export const KILL_BLUR_MS = 300;
+/**
+ * To be called when a node has ended: resolves when all that it sent has been read here, with the time. What arrives later
+ * is of others.
+ */
+export async function readUpTo(): Promise<number> {
+  // A connection is accepted in one turn, and read in the next ones.
+  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  return Date.now();
+}
 
-/** A delivery that first arrived then may have been under way at the kill: only such a one may be sent again. */
-export function wasUnderWay(first: Arrival | undefined, killedAtMs: number): boolean {
-  if (first === undefined || first.atMs > killedAtMs + KILL_BLUR_MS) return false;
-  // The answer may have been written, and its recording not be committed.
-  return (first.answeredAtMs ?? killedAtMs) >= killedAtMs - 500;
+/** A delivery that first arrived then was under way at the kill of its node: only such a one may be sent again. */
+export function wasUnderWay(first: Arrival | undefined, killedAtMs: number, deadAtMs: number): boolean {
+  return first !== undefined && first.atMs <= deadAtMs && (first.answeredAtMs ?? killedAtMs) >= killedAtMs;
 }
