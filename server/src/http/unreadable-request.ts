@@ -82,5 +82,5 @@ function writeRefusal(socket: Duplex, refusal: Refusal): void {
 }
 
 function written({ status, code, message }: Refusal): { status: number; body: string } {
-  return { status, body: JSON.stringify({ error: { code, message, request_id: newRequestId() } }) };
+  return { status, body: JSON.stringify({ error: { code, message, details: {}, request_id: newRequestId() } }) };
 }

@@ -47,6 +47,8 @@ describe('creating a webhook', () => {
         asymmetric: false,
         method: 'none',
         header: 'X-Webhook-Signature',
+        prefix: null,
+        encoding: 'hex',
         body_spelling: 'published',
       },
       signature_method: 'none',

@@ -1,5 +1,6 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { presets } from '../catalog/presets/presets.ts';
+import { leftAside } from '../http/left-aside.ts';
 import { FilterModeSchema, FiltersInput, FiltersShown } from '../routing/filters/schema.ts';
 import { EnvelopeSchema } from '../shaping/envelopes.ts';
 import { TransformationInput, TransformationShown } from '../shaping/transformation.ts';
@@ -40,6 +41,8 @@ const signatureInput = Type.Object(
     asymmetric: Type.Optional(orNull(signatureFields.asymmetric)),
     method: Type.Optional(orNull(signatureFields.method)),
     header: Type.Optional(orNull(signatureFields.header)),
+    prefix: Type.Optional(orNull(signatureFields.prefix)),
+    encoding: Type.Optional(orNull(signatureFields.encoding)),
     body_spelling: Type.Optional(orNull(signatureFields.body_spelling)),
   },
   { additionalProperties: false },
@@ -109,8 +112,8 @@ const optionalInput = {
   description: optionalOrNull(fields.description),
   owner: optionalOrNull(fields.owner),
   metadata: optionalOrNull(fields.metadata),
-  is_active: Type.Optional(fields.is_active),
-  status: Type.Optional(fields.status),
+  is_active: optionalOrNull(fields.is_active),
+  status: optionalOrNull(fields.status),
   http_method: optionalOrNull(fields.http_method),
   headers: Type.Optional(headersInput),
   custom_headers: Type.Optional(
@@ -169,6 +172,18 @@ export const WebhookChange = Type.Object(
 );
 export type WebhookChange = Static<typeof WebhookChange>;
 
+/** The same, as what GET answers can be sent back in it. */
+export const WebhookChangeBody = Type.Object(
+  {
+    ...WebhookChange.properties,
+    ...leftAside('id', 'tenant_id', 'environment', 'status_reason', 'signing_public_key'),
+    ...leftAside('circuit_state', 'circuit_reopens_at'),
+    ...leftAside('total_deliveries', 'successful_deliveries', 'failed_deliveries', 'filtered_deliveries'),
+    ...leftAside('last_triggered_at', 'created_at', 'updated_at'),
+  },
+  { additionalProperties: false },
+);
+
 const nullableTime = orNull(Type.String({ format: 'date-time' }));
 
 /** A webhook in an answer: what is in force, whether it says so itself or its preset does. */
@@ -198,7 +213,10 @@ export const WebhookShown = Type.Object({
   preset: fields.preset,
   envelope: EnvelopeSchema,
   transformation: orNull(TransformationShown),
-  signature: Type.Required(SignatureSettingsSchema),
+  signature: Type.Object({
+    ...Type.Required(SignatureSettingsSchema).properties,
+    prefix: orNull(Type.Required(SignatureSettingsSchema).properties.prefix),
+  }),
   signature_method: signatureFields.method,
   signing_public_key: Type.Optional(
     Type.String({ description: '`whpk_…`, for `v1a` signatures; only where `signature.asymmetric` is on.' }),

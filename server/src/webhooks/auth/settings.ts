@@ -111,7 +111,7 @@ const fields = {
 /** `auth` in a request: merged while `type` stays the same, replaced when it changes; null is `none`. */
 export const AuthInput = Type.Object(
   {
-    type: Type.Optional(fields.type),
+    type: Type.Optional(orNull(fields.type)),
     username: Type.Optional(orNull(fields.username)),
     password: Type.Optional(orNull(fields.password)),
     token: Type.Optional(orNull(fields.token)),
@@ -160,7 +160,7 @@ type AuthChange = { ok: true; auth: AuthSettings } | { ok: false; problems: Fiel
 /** The settings after a change, whole and checked. The token URL is judged elsewhere. */
 export function changeAuth(current: AuthSettings, given: AuthInput | null): AuthChange {
   if (given === null) return { ok: true, auth: NO_AUTH };
-  const type = given.type ?? current.type;
+  const type = given.type === null ? NO_AUTH.type : (given.type ?? current.type);
   const members = MEMBERS[type];
   const before = (type === current.type ? current : {}) as Readonly<Record<string, unknown>>;
   const next: Record<string, unknown> = { type };
