@@ -64,17 +64,18 @@ function nearestOf(branches: readonly Failure[][], at: string): Failure[] {
   );
   const [first] = otherTypes;
   if (first !== undefined && otherTypes.length === branches.length) {
-    return [{ ...first, params: { type: otherTypes.flatMap(({ params }) => params.type as string | string[]) } }];
+    const types = new Set(otherTypes.flatMap(({ params }) => params.type as string | string[]));
+    return [{ ...first, params: { type: [...types] } }];
   }
   const [nearest = []] = branches.toSorted((a, b) => distanceOf(a, at) - distanceOf(b, at));
   return nearest;
 }
 
-/** A value of another type is further away than one with a wrong member, and what is wrong with itself counts double. */
+/** A value of another type is further away than one that has members it may not have, and that than one with wrong ones. */
 function distanceOf(branch: readonly Failure[], at: string): number {
   const weights = branch.map(({ keyword, instancePath }) => {
     if (instancePath !== at) return 1;
-    return keyword === 'type' ? 3 : 2;
+    return keyword === 'type' ? 4 : 3;
   });
   return weights.reduce<number>((sum, weight) => sum + weight, 0);
 }

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
@@ -110,8 +109,7 @@ function changeStatus(
 
 function changeHeaderList(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
   const { headers, custom_headers: alias } = body;
-  // Some answers have both, and what was answered can be sent back.
-  if (headers != null && alias != null && !isDeepStrictEqual(headers, alias)) {
+  if (headers != null && alias != null) {
     problems.push({ path: 'custom_headers', message: 'is another name of "headers"; give one of them' });
   }
   const change = headers ?? alias ?? (headers === undefined ? alias : headers);

@@ -25,7 +25,7 @@ import {
   readTransformation,
   sealedIn,
 } from './rows.ts';
-import { WebhookChangeBody, WebhookCreated, WebhookInput, WebhookShown } from './schema.ts';
+import { WebhookChange, WebhookCreated, WebhookInput, WebhookShown } from './schema.ts';
 import { registerSecretRoutes } from './secret-routes.ts';
 import { type LiveSecret, liveSecrets } from './secrets.ts';
 import { resolveSettings, WEBHOOK_STATUSES } from './settings.ts';
@@ -105,11 +105,9 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
     schema: {
       tags,
       summary: 'Change a webhook',
-      description:
-        'Both methods merge: an absent field stays as it is, null gives it its default back. What GET answers can be sent ' +
-        'back: what only answers have is left aside.',
+      description: 'Both methods merge: an absent field stays as it is, null gives it its default back.',
       params: WebhookPath,
-      body: WebhookChangeBody,
+      body: WebhookChange,
       response: { 200: WEBHOOK },
     },
     handler: async (request) => {

@@ -1,6 +1,5 @@
 import { type Static, type TSchema, Type } from 'typebox';
 import { presets } from '../catalog/presets/presets.ts';
-import { leftAside } from '../http/left-aside.ts';
 import { FilterModeSchema, FiltersInput, FiltersShown } from '../routing/filters/schema.ts';
 import { EnvelopeSchema } from '../shaping/envelopes.ts';
 import { TransformationInput, TransformationShown } from '../shaping/transformation.ts';
@@ -171,18 +170,6 @@ export const WebhookChange = Type.Object(
   { additionalProperties: false },
 );
 export type WebhookChange = Static<typeof WebhookChange>;
-
-/** The same, as what GET answers can be sent back in it. */
-export const WebhookChangeBody = Type.Object(
-  {
-    ...WebhookChange.properties,
-    ...leftAside('id', 'tenant_id', 'environment', 'status_reason', 'signing_public_key'),
-    ...leftAside('circuit_state', 'circuit_reopens_at'),
-    ...leftAside('total_deliveries', 'successful_deliveries', 'failed_deliveries', 'filtered_deliveries'),
-    ...leftAside('last_triggered_at', 'created_at', 'updated_at'),
-  },
-  { additionalProperties: false },
-);
 
 const nullableTime = orNull(Type.String({ format: 'date-time' }));
 
