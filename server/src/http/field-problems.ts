@@ -71,11 +71,16 @@ function nearestOf(branches: readonly Failure[][], at: string): Failure[] {
   return nearest;
 }
 
-/** A value of another type is further away than one that has members it may not have, and that than one with wrong ones. */
+/**
+ * A value of another type is further away than one that has a member it may not have, that than one with a member of another
+ * type, and that than one where something else is wrong.
+ */
 function distanceOf(branch: readonly Failure[], at: string): number {
   const weights = branch.map(({ keyword, instancePath }) => {
-    if (instancePath !== at) return 1;
-    return keyword === 'type' ? 4 : 3;
+    const isType = keyword === 'type';
+    if (instancePath === at) return isType ? 4 : 3;
+    const isMember = instancePath.lastIndexOf('/') === at.length;
+    return isType && isMember ? 2 : 1;
   });
   return weights.reduce<number>((sum, weight) => sum + weight, 0);
 }

@@ -200,7 +200,7 @@ describe('the signature of the body', () => {
     [{ method: 'hmac_sha1', prefix: null, encoding: null }, 'sha1', 'sha1=', 'hex'],
   ] as const)('has the header, prefix and encoding of %j', async (signature, algorithm, prefix, encoding) => {
     const { id, ...webhook } = await createWebhook({ secret, signature });
-    const asked: { header?: string; prefix?: string | null } = signature;
+    const asked: { method: string; header?: string; prefix?: string | null } = signature;
     const header = asked.header ?? 'X-Webhook-Signature';
     expect(webhook.signature).toMatchObject({ header, prefix: asked.prefix ?? null, encoding });
     const { body } = await post(`/webhooks/${id}/test`, { payload: { n: 1 } });
@@ -290,6 +290,8 @@ describe('an error', () => {
       ['threshold', 'action'].map((name) => [`queue_backlog.${name}`, expect.any(String)]),
     ],
     ['/alerts/rules', { ...rule, period: [] }, [['period', 'must be string or integer']]],
+    ['/alerts/rules', { name: 'R', nope: 1 }, [['nope', 'is not a known field']]],
+    ['/alerts/rules', { queue_backlog: 5 }, [['queue_backlog', 'must be object']]],
     ['/alerts/rules', [], [['body', 'must be object']]],
     [
       '/replays',
