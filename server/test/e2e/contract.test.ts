@@ -172,6 +172,8 @@ describe('null', () => {
       expect((await post(path, { ...body, dry_run: true })).body).toMatchObject({ dry_run: true });
       expect((await post(path, { ...body, dry_run: null })).status).toBe(202);
     }
+    const tried = { filters: [{ field_path: 'a', operator: 'exists' }], filter_mode: null, data: { a: 1 } };
+    expect((await post('/filters/test', tried)).body).toMatchObject({ matches: true });
     expect((await post('/dead-letters/purge', { ...unsaid, since: null, until: null })).body).toEqual({ purged: 0 });
     expect((await post(`/webhooks/${id}/secret/rotate`, { secret: null, grace_period_seconds: null })).status).toBe(
       200,
