@@ -249,6 +249,7 @@ test('another tenant’s key, an unknown one and no id at all have the same answ
       expect({ ...body.error, request_id: '' }).toEqual({
         code: 'not_found',
         message: 'No such API key.',
+        details: {},
         request_id: '',
       });
     }

@@ -13,7 +13,7 @@ import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { registerIncidentRoutes } from './incident-routes.ts';
 import { openIncidentsOf, type Resolution, resolveIncident } from './incident-rows.ts';
-import { applyRuleChange, RuleChange, RulesByName } from './rule-body.ts';
+import { applyRuleChange, RuleChange, RuleChangeBody, RulesByName } from './rule-body.ts';
 import {
   deleteRule,
   findRuleByName,
@@ -132,7 +132,7 @@ export function registerAlertRoutes(app: HttpServer, deps: AlertRouteDeps): void
           'Absent fields stay, null clears. With another metric, scope or webhook, or when it is switched off, its open ' +
           'incidents are resolved.',
         params,
-        body: RuleChange,
+        body: RuleChangeBody,
         response: { 200: Type.Ref('AlertRule') },
       },
       handler: async (request) => {

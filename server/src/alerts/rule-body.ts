@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { leftAside } from '../http/left-aside.ts';
 import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { parseId } from '../kernel/ids.ts';
 import { METRICS, metricOf } from './metrics.ts';
@@ -26,7 +27,11 @@ const fields = {
   resolve_threshold: orNull(Type.Number({ description: 'Below it, it is well again (nine tenths of the threshold).' })),
   for: orNull(Period),
   minimum_samples: orNull(
-    Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'Attempts a rate has to be of (10).' }),
+    Type.Integer({
+      minimum: 0,
+      maximum: 1_000_000,
+      description: 'Attempts a rate has to be of (10); of other metrics 0.',
+    }),
   ),
   scope: Type.Enum(['environment', 'webhook'], {
     description:
@@ -38,6 +43,12 @@ const fields = {
 
 export const RuleChange = Type.Partial(Type.Object(fields), { additionalProperties: false });
 export type RuleChange = Static<typeof RuleChange>;
+
+/** The same, as what GET answers can be sent back in it. */
+export const RuleChangeBody = Type.Object(
+  { ...RuleChange.properties, ...leftAside('id', 'evaluated_at', 'created_at', 'updated_at') },
+  { additionalProperties: false },
+);
 
 /** Rules by name, as call-center.md prints them. */
 export const RulesByName = Type.Record(Type.String({ minLength: 1, maxLength: 100 }), RuleChange, {

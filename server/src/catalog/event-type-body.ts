@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { leftAside } from '../http/left-aside.ts';
 import { type FieldProblem, invalidField, invalidFields } from '../kernel/errors.ts';
 import type { RawJson } from '../kernel/raw-json.ts';
 import { EVENT_TYPE_NAME_PATTERN, EVENT_TYPE_NAME_RULE, isEventTypeName, RESERVED_NAMES } from './event-type-name.ts';
@@ -57,6 +58,12 @@ export const EventTypeBody = Type.Object(
   { additionalProperties: false },
 );
 export type EventTypeBody = Static<typeof EventTypeBody>;
+
+/** The body of a change, as what GET answers can be sent back in it. */
+export const EventTypeChangeBody = Type.Object(
+  { ...EventTypeBody.properties, ...leftAside('preset', 'created_at', 'updated_at') },
+  { additionalProperties: false },
+);
 
 /** @throws AppError 422 for a name that is no event type's name or belongs to a path of this API. */
 export function newEventTypeName(name: string | undefined): string {

@@ -1,6 +1,7 @@
 import type {} from '@fastify/swagger';
 import { Type } from 'typebox';
 import { auditorOf } from '../audit/auditor.ts';
+import { onlyPage, PageOf } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
 import { changeCatalog, refuseTooMuch } from './change-catalog.ts';
@@ -28,17 +29,18 @@ export function registerPresetRoutes(app: HttpServer, deps: CatalogRouteDeps): v
     '/api/v1/event-types/presets',
     {
       config: { permission: 'read' },
-      schema: { tags, summary: 'List presets', response: { 200: Type.Object({ data: Type.Array(PresetSummary) }) } },
+      schema: { tags, summary: 'List presets', response: { 200: PageOf(PresetSummary) } },
     },
-    async () => ({
-      data: [...presets.values()].map(({ name, title, description, delivery, event_types: types }) => ({
-        name,
-        title,
-        description,
-        event_type_count: types.length,
-        delivery,
-      })),
-    }),
+    async () =>
+      onlyPage(
+        [...presets.values()].map(({ name, title, description, delivery, event_types: types }) => ({
+          name,
+          title,
+          description,
+          event_type_count: types.length,
+          delivery,
+        })),
+      ),
   );
 
   app.post(

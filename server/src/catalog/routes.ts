@@ -10,6 +10,7 @@ import { changeCatalog, refuseTooMuch } from './change-catalog.ts';
 import {
   EVENT_TYPE_BODY_BYTES_MAX,
   EventTypeBody,
+  EventTypeChangeBody,
   mergeFields,
   newEventTypeName,
   readEventTypeChange,
@@ -95,7 +96,7 @@ export function registerEventTypeRoutes(app: HttpServer, deps: CatalogRouteDeps)
       tags,
       summary: 'Change an event type; absent fields stay, null clears',
       params,
-      body: EventTypeBody,
+      body: EventTypeChangeBody,
       response: { 200: EventTypeSchema },
     },
     handler: async (request, reply) => {

@@ -118,14 +118,26 @@ test('a probe uses up nothing, unless the receiver refuses the delivery for good
 test.each([
   ['an internal fault', 'internal', 'internal_fault'],
   ['a fault of a template', 'template', 'template_fault'],
-] as const)('%s has a cap of its own, whatever the policy and the failover URL', (_what, errorClass, reason) => {
+] as const)('%s has a cap of its own, whatever the failover URL', (_what, errorClass, reason) => {
   const fault: AttemptResult = { kind: 'failed', errorClass, message: 'Fault.' };
-  const policies = [POLICY, { ...POLICY, enabled: false }, { ...POLICY, maxAttempts: 50 }];
-  for (const policy of policies) {
+  for (const policy of [POLICY, { ...POLICY, maxAttempts: 50 }]) {
     const at = (attemptNumber: number) => decide({ result: fault, policy, attemptNumber, hasFailover: true });
     expect(at(1)).toMatchObject({ status: 'failed', failover: false });
     expect(at(INTERNAL_ATTEMPTS_MAX - 1)).toMatchObject({ status: 'failed', failover: false });
     expect(at(INTERNAL_ATTEMPTS_MAX)).toEqual({ status: 'dead', reason, disableWebhook: false });
+  }
+});
+
+test('of a template the policy may allow fewer attempts, and of an internal fault it may not', () => {
+  for (const [policy, most] of [
+    [{ ...POLICY, enabled: false }, 1],
+    [{ ...POLICY, maxAttempts: 2 }, 2],
+  ] as const) {
+    const after = (errorClass: 'template' | 'internal', attemptNumber: number) =>
+      decide({ result: { kind: 'failed', errorClass, message: 'Fault.' }, policy, attemptNumber, hasFailover: true });
+    expect(after('template', most)).toEqual({ status: 'dead', reason: 'template_fault', disableWebhook: false });
+    for (let earlier = 1; earlier < most; earlier++) expect(after('template', earlier).status).toBe('failed');
+    expect(after('internal', most).status).toBe('failed');
   }
 });
 

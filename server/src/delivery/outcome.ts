@@ -92,7 +92,7 @@ export const RETRY_AFTER_MS_MAX = 24 * 3_600_000;
 
 const GONE = 410;
 
-/** Attempts at which a delivery is given up that no request can be made of, whatever the webhook's policy says. */
+/** Attempts at which a delivery is given up that no request can be made of, however many the webhook's policy allows. */
 export const INTERNAL_ATTEMPTS_MAX = 5;
 
 /** How many attempts beyond the policy's a delivery may have because another form is worth a try. */
@@ -128,9 +128,14 @@ function waiting(dueAtMs: number): Outcome {
   return { status: 'failed', dueAtMs: Math.ceil(dueAtMs), failover: false };
 }
 
-/** It is no fault of the receiver, so neither its policy nor its failover URL has a say. */
+/**
+ * It is no fault of the receiver, so its failover URL has no say. Of what is the webhook's own, its template, the policy may
+ * allow fewer attempts.
+ */
 function afterOwnFault({ policy, attemptNumber, nowMs, random }: OutcomeInput, errorClass: ErrorClass): Outcome {
-  if (attemptNumber >= INTERNAL_ATTEMPTS_MAX) {
+  const allowed = policy.enabled ? policy.maxAttempts : 1;
+  const most = errorClass === 'template' ? Math.min(allowed, INTERNAL_ATTEMPTS_MAX) : INTERNAL_ATTEMPTS_MAX;
+  if (attemptNumber >= most) {
     const reason = errorClass === 'template' ? 'template_fault' : 'internal_fault';
     return { status: 'dead', reason, disableWebhook: false };
   }

@@ -1,10 +1,10 @@
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { auditorOf } from '../audit/auditor.ts';
 import type { AuditLog, Recording } from '../audit/log.ts';
 import type { Database } from '../db/pool.ts';
 import type { Caller, Scope } from '../http/caller.ts';
 import { filterText, readTimeFilter } from '../http/filters.ts';
-import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
+import { onlyPage, PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { conflict, invalidField, notFound } from '../kernel/errors.ts';
@@ -46,17 +46,17 @@ const BODY_SHOWN_MAX = 65_536;
 const time = Type.Optional(Type.String({ format: 'date-time' }));
 const idParam = Type.Object({ id: Type.String() });
 
-const DeliveryQuery = Type.Object({
-  ...PageQuery,
+const filters = {
   status: Type.Optional(Type.Enum([...DELIVERY_STATUSES])),
-  webhook_id: Type.Optional(Type.String()),
   event_id: filterText(),
   event_type: filterText(),
   response_status: Type.Optional(Type.Integer({ minimum: 100, maximum: 599 })),
   since: time,
   until: time,
   q: filterText('Part of the event type.'),
-});
+};
+const OfWebhookQuery = Type.Object({ ...PageQuery, ...filters });
+const DeliveryQuery = Type.Object({ ...OfWebhookQuery.properties, webhook_id: Type.Optional(Type.String()) });
 
 /** Deliveries and attempts; and the retry and the end by hand. */
 export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps): void {
@@ -74,10 +74,21 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
 
   const pageOfDeliveries = async (
     caller: Caller,
-    filter: DeliveryFilter,
-    query: { limit: number; cursor?: string },
+    query: Static<typeof OfWebhookQuery>,
+    webhookId: string | undefined,
   ) => {
     const page = readPage(query);
+    const eventId = query.event_id === undefined ? undefined : await deps.findEventId(caller, query.event_id);
+    if (query.event_id !== undefined && eventId === undefined) return onlyPage([]);
+    const filter: DeliveryFilter = {
+      status: query.status,
+      webhookId,
+      eventId,
+      eventType: query.event_type,
+      responseStatus: query.response_status,
+      ...readTimeFilter(query),
+      q: query.q,
+    };
     const [rows, masker] = [await listDeliveries(db, caller, filter, page), await maskerOf(caller)];
     return toPage(
       rows,
@@ -100,21 +111,11 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         },
       },
       async ({ query, caller }) => {
-        const eventId = query.event_id === undefined ? undefined : await deps.findEventId(caller, query.event_id);
-        if (query.event_id !== undefined && eventId === undefined)
-          return { data: [], next_cursor: null, has_more: false };
+        const { webhook_id: webhookId } = query;
         return pageOfDeliveries(
           caller,
-          {
-            status: query.status,
-            webhookId: query.webhook_id === undefined ? undefined : idOf('webhook', query.webhook_id, 'webhook_id'),
-            eventId,
-            eventType: query.event_type,
-            responseStatus: query.response_status,
-            ...readTimeFilter(query),
-            q: query.q,
-          },
           query,
+          webhookId === undefined ? undefined : idOf('webhook', webhookId, 'webhook_id'),
         );
       },
     );
@@ -128,14 +129,11 @@ export function registerDeliveryRoutes(app: HttpServer, deps: DeliveryRouteDeps)
         tags,
         summary: "List a webhook's deliveries, newest first",
         params: idParam,
-        querystring: Type.Object({ ...PageQuery, status: Type.Optional(Type.Enum([...DELIVERY_STATUSES])) }),
+        querystring: OfWebhookQuery,
         response: { 200: PageOf(Type.Ref('Delivery')) },
       },
     },
-    async ({ params, query, caller }) => {
-      const webhookId = await requireWebhook(caller, params.id);
-      return pageOfDeliveries(caller, { webhookId, status: query.status }, query);
-    },
+    async ({ params, query, caller }) => pageOfDeliveries(caller, query, await requireWebhook(caller, params.id)),
   );
 
   app.get(

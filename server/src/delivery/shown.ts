@@ -1,17 +1,34 @@
 import { type Static, Type } from 'typebox';
 import { formatId } from '../kernel/ids.ts';
+import { HTTP_METHODS } from '../webhooks/settings.ts';
+import { ERROR_CLASSES } from './attempt-codes.ts';
 
 const nullable = {
   text: Type.Union([Type.String(), Type.Null()]),
   number: Type.Union([Type.Integer(), Type.Null()]),
+  time: Type.Union([Type.String({ format: 'date-time' }), Type.Null()]),
 };
+const time = Type.String({ format: 'date-time' });
+
+const eventId = Type.String({
+  description:
+    'The event’s `id`, `evt_…`; an `event_id` of the publisher’s own finds it, too, wherever one is asked for.',
+});
+
+const errorClass = Type.Unsafe<string | null>({
+  enum: [...ERROR_CLASSES, null],
+  description:
+    'What failed last: the name’s lookup, the connection, TLS, the time or the connection while waiting for the answer, the ' +
+    'address, which is not allowed (`blocked`), the answer, the webhook’s template or transform, or Posthorn itself ' +
+    '(`internal`). null: nothing.',
+});
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed', 'dead', 'cancelled', 'held', 'discarded'] as const;
 
 export const DeliveryShown = Type.Object(
   {
     id: Type.String(),
-    event_id: Type.String(),
+    event_id: eventId,
     webhook_id: Type.String(),
     event_type: Type.String(),
     status: Type.Enum([...DELIVERY_STATUSES], {
@@ -19,15 +36,21 @@ export const DeliveryShown = Type.Object(
         '`pending` waits for its first attempt; `failed` waits for a retry; `held` while its webhook is paused or ' +
         'disabled; `delivered`, `dead`, `cancelled` and `discarded` are ends.',
     }),
-    status_reason: nullable.text,
+    status_reason: {
+      ...nullable.text,
+      description:
+        'Why it ended. Of a dead one `attempts_used_up`, `status_not_retryable`, `gone`, `internal_fault`, ' +
+        '`template_fault`, `unrecordable` or `test`; of a discarded one `webhook_deleted`, `payload_erased` or ' +
+        '`cancelled_by_transform`.',
+    },
     attempt_count: Type.Integer(),
-    next_attempt_at: nullable.text,
+    next_attempt_at: nullable.time,
     response_status: nullable.number,
     response_time_ms: nullable.number,
-    error_class: nullable.text,
+    error_class: errorClass,
     error_message: nullable.text,
-    created_at: Type.String(),
-    completed_at: nullable.text,
+    created_at: time,
+    completed_at: nullable.time,
   },
   { $id: 'Delivery', title: 'Delivery' },
 );
@@ -39,7 +62,7 @@ export const AttemptShown = Type.Object(
   {
     id: Type.String(),
     delivery_id: Type.String(),
-    event_id: Type.String(),
+    event_id: eventId,
     webhook_id: Type.String(),
     event_type: Type.String(),
     tenant_id: Type.String(),
@@ -50,7 +73,7 @@ export const AttemptShown = Type.Object(
     }),
     is_success: Type.Boolean(),
     url: Type.String(),
-    http_method: Type.String(),
+    http_method: Type.Unsafe<string>({ type: 'string', enum: [...HTTP_METHODS] }),
     request_headers: { ...headers, description: 'Values of secret headers are masked.' },
     request_body: {
       ...nullable.text,
@@ -67,9 +90,9 @@ export const AttemptShown = Type.Object(
     response_body: { ...nullable.text, description: 'The first 64 KB are kept; null for a batch of several events.' },
     response_truncated: Type.Boolean(),
     response_time_ms: Type.Integer(),
-    error_class: nullable.text,
+    error_class: errorClass,
     error_message: nullable.text,
-    created_at: Type.String(),
+    created_at: time,
   },
   { $id: 'Attempt', title: 'Attempt' },
 );
@@ -78,12 +101,12 @@ export type AttemptShown = Static<typeof AttemptShown>;
 export const DeadLetterShown = Type.Object(
   {
     delivery_id: Type.String(),
-    event_id: Type.String(),
+    event_id: eventId,
     webhook_id: Type.String(),
     event_type: Type.String(),
-    reason: Type.String(),
+    reason: Type.String({ description: 'The `status_reason` of its delivery.' }),
     attempt_count: Type.Integer(),
-    dead_at: Type.String(),
+    dead_at: time,
   },
   { $id: 'DeadLetter', title: 'Dead letter' },
 );
@@ -102,7 +125,7 @@ export const DeliveryStats = Type.Object(
     total_attempts: Type.Integer(),
     failed_attempts: Type.Integer(),
     average_response_time_ms: Type.Union([Type.Number(), Type.Null()]),
-    last_triggered_at: nullable.text,
+    last_triggered_at: nullable.time,
   },
   { $id: 'WebhookStats', title: 'Webhook statistics' },
 );

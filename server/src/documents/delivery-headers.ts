@@ -1,3 +1,4 @@
+import type { SignatureConfig } from '../signing/config.ts';
 import type { DeliverySettings } from '../webhooks/settings.ts';
 import { EXAMPLE } from './described-event.ts';
 import type { SchemaObject } from './schema-parts.ts';
@@ -32,7 +33,7 @@ export function deliveryHeaders(settings: DeliverySettings, userAgent: string): 
     },
   ];
   if (signature.standard || signature.asymmetric) headers.push(...standardHeaders(signature.asymmetric));
-  if (signature.method !== 'none') headers.push(bodySignature(signature.method, signature.header));
+  if (signature.method !== 'none') headers.push(bodySignature(signature));
   if (envelope === 'cloudevents_binary') headers.push(...CLOUD_EVENT_HEADERS);
   return headers;
 }
@@ -64,14 +65,16 @@ function standardHeaders(asymmetric: boolean): DeliveryHeader[] {
   ];
 }
 
-function bodySignature(method: 'hmac_sha256_hex' | 'hmac_sha256' | 'hmac_sha1', header: string): DeliveryHeader {
-  const digits = method === 'hmac_sha1' ? 40 : 64;
-  const prefix = { hmac_sha256_hex: '', hmac_sha256: 'sha256=', hmac_sha1: 'sha1=' }[method];
+function bodySignature({ method, header, prefix, encoding }: SignatureConfig): DeliveryHeader {
+  const [name, bytes, label] = method === 'hmac_sha1' ? ['SHA1', 20, 'sha1='] : ['SHA256', 32, 'sha256='];
+  const before = prefix ?? (method === 'hmac_sha256_hex' ? '' : label);
+  const digest = Buffer.alloc(bytes, '5d41402abc4b2a76b9719d911017c592', 'hex').toString(encoding);
+  const digits = encoding === 'hex' ? `[0-9a-f]{${digest.length}}` : `[A-Za-z0-9+/]{${digest.indexOf('=')}}=`;
   return {
     name: header,
-    description: `The HMAC-${method === 'hmac_sha1' ? 'SHA1' : 'SHA256'} of the body under the secret: \`${prefix}<hex>\`.`,
-    schema: { type: 'string', pattern: `^${prefix}[0-9a-f]{${digits}}$` },
-    example: prefix + '5d41402abc4b2a76b9719d911017c592'.repeat(2).slice(0, digits),
+    description: `The HMAC-${name} of the body under the secret: \`${before}<${encoding}>\`.`,
+    schema: { type: 'string', pattern: `^${before.replaceAll(/[\\^$.*+?()[\]{}|/]/g, '\\$&')}${digits}$` },
+    example: before + digest,
   };
 }
 

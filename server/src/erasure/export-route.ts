@@ -33,8 +33,12 @@ export function registerExportRoute(app: HttpServer, deps: { db: Database; clock
           '`event_type_sample`, `event`, `delivery`, `attempt`, or at the very end `end` with the counts. A file without ' +
           'that last line was cut short.',
         body: SubjectBody,
-        produces: ['application/x-ndjson'],
-        response: { 200: Type.String({ description: 'JSON Lines.' }) },
+        response: {
+          200: {
+            description: 'JSON Lines.',
+            content: { 'application/x-ndjson': { schema: Type.Unsafe<Readable>({ type: 'string' }) } },
+          },
+        },
       },
     },
     async (request, reply) => {

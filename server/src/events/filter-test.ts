@@ -12,6 +12,7 @@ import { compileFilters } from '../routing/filters/filter-set.ts';
 import { type FilteredContent, FilteredEvent } from '../routing/filters/filtered-event.ts';
 import { FilterModeSchema, FiltersInput, filtersOf, problemsOf } from '../routing/filters/schema.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
+import { orNull } from '../webhooks/nullable.ts';
 import { DATA_BYTES_MAX, EventTypeName } from './publish-request.ts';
 import { filteredContent, findEvent, findEventId } from './queries.ts';
 
@@ -44,7 +45,7 @@ export function registerFilterTestRoute(
         body: Type.Object(
           {
             filters: FiltersInput,
-            filter_mode: Type.Optional(FilterModeSchema),
+            filter_mode: Type.Optional(orNull(FilterModeSchema)),
             data: Type.Optional(
               Type.Unknown({ description: 'Any JSON, at most 1 MB. Give either this or `event_id`.' }),
             ),

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { type Static, Type } from 'typebox';
+import { type Static, type TSchema, Type } from 'typebox';
 import { EVENT_TYPE_NAME_LENGTH_MAX, EVENT_TYPE_NAME_PATTERN } from '../catalog/event-type-name.ts';
 import { compactJson } from '../kernel/compact-json.ts';
 import { AppError, type FieldProblem, invalidField, invalidFields } from '../kernel/errors.ts';
 import type { RawJson } from '../kernel/raw-json.ts';
+import { orNull } from '../webhooks/nullable.ts';
 
 /** Bytes of an event's `data`, as published. */
 export const DATA_BYTES_MAX = 1_048_576;
@@ -24,7 +25,10 @@ export const EventTypeName = {
   pattern: EVENT_TYPE_NAME_PATTERN,
 } as const;
 
-/** The body of a publish. Three spellings of the type and two of the data are known, one of each must be there. */
+/**
+ * The body of a publish. Three spellings of the type and two of the data are known, one of each must be there. null is the
+ * same as absent, as many clients write what they have not set, for all else; of the data it is data.
+ */
 export const PublishBody = Type.Object(
   {
     event_type: Type.Optional(
@@ -39,19 +43,19 @@ export const PublishBody = Type.Object(
       }),
     ),
     payload: Type.Optional(Type.Unknown({ description: 'Another spelling of `data`.' })),
-    event_id: Type.Optional(
+    event_id: optionalOrNull(
       Type.String({
         pattern: '^[\\x21-\\x7e]{1,256}$',
         description: 'Your own id of the event: publishing it again delivers nothing again.',
       }),
     ),
-    timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When it happened (now).' })),
-    metadata: Type.Optional(Type.Object({}, { additionalProperties: true, description: 'At most 16 KB.' })),
-    ordering_key: Type.Optional(Type.String({ minLength: 1, maxLength: 256, pattern: '^[^\\u0000]*$' })),
-    priority: Type.Optional(
+    timestamp: optionalOrNull(Type.String({ format: 'date-time', description: 'When it happened (now).' })),
+    metadata: optionalOrNull(Type.Object({}, { additionalProperties: true, description: 'At most 16 KB.' })),
+    ordering_key: optionalOrNull(Type.String({ minLength: 1, maxLength: 256, pattern: '^[^\\u0000]*$' })),
+    priority: optionalOrNull(
       Type.Integer({ minimum: -100, maximum: 100, description: 'Kept with the event and its deliveries (0).' }),
     ),
-    deliver_at: Type.Optional(
+    deliver_at: optionalOrNull(
       Type.String({ format: 'date-time', description: 'Deliver not before this time, at most 30 days ahead.' }),
     ),
   },
@@ -90,9 +94,9 @@ export function readPublishRequest(body: PublishBody, raw: RawJson, nowMs: numbe
       message: `${at}${dataName} has ${data.length} bytes; at most ${DATA_BYTES_MAX} are taken.`,
     });
   }
-  const metadata = body.metadata === undefined ? undefined : raw.member('metadata');
-  const deliverAtMs = body.deliver_at === undefined ? null : Date.parse(body.deliver_at);
-  const occurredAtMs = body.timestamp === undefined ? nowMs : Date.parse(body.timestamp);
+  const metadata = body.metadata == null ? undefined : raw.member('metadata');
+  const deliverAtMs = body.deliver_at == null ? null : Date.parse(body.deliver_at);
+  const occurredAtMs = body.timestamp == null ? nowMs : Date.parse(body.timestamp);
   const problems = [
     ...(metadata !== undefined && metadata.length > METADATA_BYTES_MAX
       ? [{ path: `${at}metadata`, message: `must have at most ${METADATA_BYTES_MAX} bytes` }]
@@ -117,6 +121,10 @@ export function readPublishRequest(body: PublishBody, raw: RawJson, nowMs: numbe
 /** What two publishes with the same `event_id` must have in common to be the same event. */
 export function contentHash(request: Pick<PublishRequest, 'type' | 'data'>): Buffer {
   return createHash('sha256').update(request.type).update('\0').update(request.data).digest();
+}
+
+function optionalOrNull<T extends TSchema>(schema: T) {
+  return Type.Optional(orNull(schema));
 }
 
 function onlyOne<Name extends keyof PublishBody>(

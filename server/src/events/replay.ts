@@ -12,6 +12,7 @@ import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import { type Chosen, chooseTargets } from '../routing/filters/choose-targets.ts';
 import { notify } from '../tenants/queries.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
+import { orNull } from '../webhooks/nullable.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import { addFiltered } from './filtered-tallies.ts';
 import { filteredContent, findEvent, findEventId } from './queries.ts';
@@ -44,7 +45,11 @@ export function registerEventReplayRoute(app: HttpServer, deps: EventReplayDeps)
           'it is.',
         params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
         body: Type.Object(
-          { webhook_ids: Type.Optional(Type.Array(Type.String(), { minItems: 1, maxItems: WEBHOOKS_NAMED_MAX })) },
+          {
+            webhook_ids: Type.Optional(
+              orNull(Type.Array(Type.String(), { minItems: 1, maxItems: WEBHOOKS_NAMED_MAX })),
+            ),
+          },
           { additionalProperties: false },
         ),
         response: {
@@ -63,7 +68,7 @@ export function registerEventReplayRoute(app: HttpServer, deps: EventReplayDeps)
       const { params, body, caller } = request;
       const event = await requireReplayable(deps.db, caller, params.id);
       const chosen =
-        body.webhook_ids === undefined
+        body.webhook_ids == null
           ? await chooseSubscribed(deps, caller, event)
           : { wanted: await findNamed(deps.webhooks, caller, body.webhook_ids), filtered: [] };
       const ids = await replayEvent(deps, caller, event, chosen, (trx, deliveries) =>

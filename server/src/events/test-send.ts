@@ -18,6 +18,7 @@ import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import { FilteredEvent } from '../routing/filters/filtered-event.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
+import { orNull } from '../webhooks/nullable.ts';
 import { findWithin } from '../webhooks/owner.ts';
 import type { WebhookTarget } from '../webhooks/target.ts';
 import type { EventWriter } from './event-writer.ts';
@@ -59,7 +60,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
         params: Type.Object({ id: Type.String() }),
         body: Type.Object(
           {
-            event_type: Type.Optional(Type.String(EventTypeName)),
+            event_type: Type.Optional(orNull(Type.String(EventTypeName))),
             payload: Type.Optional(Type.Unknown()),
           },
           { additionalProperties: false },
@@ -84,7 +85,7 @@ export function registerTestRoute(app: HttpServer, deps: TestSendDeps): void {
           message: `payload may have ${DATA_BYTES_MAX} bytes at most.`,
         });
       }
-      const type = request.body.event_type;
+      const type = request.body.event_type ?? undefined;
       const content = await contentOf(deps, caller, target, type, payload);
       // A test is stored by a commit that is shared with others: the entry is there before it.
       await deps.db.transaction().execute((trx) =>

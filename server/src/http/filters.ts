@@ -12,15 +12,15 @@ export function filterText(description?: string) {
  *
  * @throws AppError 422
  */
-export function readTimeFilter(query: { since?: string; until?: string }): {
+export function readTimeFilter(query: { since?: string | null; until?: string | null }): {
   sinceMs: number | undefined;
   untilMs: number | undefined;
 } {
   return { sinceMs: timeOf(query.since, 'since'), untilMs: timeOf(query.until, 'until') };
 }
 
-function timeOf(text: string | undefined, path: string): number | undefined {
-  if (text === undefined) return undefined;
+function timeOf(text: string | null | undefined, path: string): number | undefined {
+  if (text == null) return undefined;
   const timeMs = Date.parse(text);
   if (Number.isNaN(timeMs)) throw invalidField(path, 'must be a time that exists');
   return timeMs;

@@ -16,6 +16,11 @@ export function PageOf<T extends TSchema>(row: T) {
   });
 }
 
+/** A list that has all of its rows on one page. */
+export function onlyPage<Row>(data: Row[]) {
+  return { data, next_cursor: null, has_more: false };
+}
+
 export interface PageRequest {
   limit: number;
   /** Only rows with an id smaller than this. */

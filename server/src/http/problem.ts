@@ -4,8 +4,9 @@ import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { ERROR_CODES } from '../kernel/error-codes.ts';
-import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
+import { AppError, invalidFields, unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
+import { fieldProblems } from './field-problems.ts';
 
 /** The one shape of every error answer. */
 export const ProblemSchema = Type.Object(
@@ -13,7 +14,9 @@ export const ProblemSchema = Type.Object(
     error: Type.Object({
       code: Type.Enum(Object.keys(ERROR_CODES), { description: 'docs/errors.md says what each means.' }),
       message: Type.String(),
-      details: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+      details: Type.Record(Type.String(), Type.Unknown(), {
+        description: 'By the code; of a 422, `fields` has the `path` and the `message` of each problem.',
+      }),
       request_id: Type.String(),
       retry_after: Type.Optional(Type.String({ description: 'When another try makes sense, RFC 3339.' })),
     }),
@@ -58,7 +61,7 @@ export function problemOf(thrown: unknown, { requestId, logger, outage }: Proble
       error: {
         code: error.code,
         message: error.message,
-        ...(error.details && { details: error.details }),
+        details: error.details ?? {},
         request_id: requestId,
         ...(retryAfterSeconds !== undefined && {
           retry_after: new Date(systemClock.now() + retryAfterSeconds * 1000).toISOString(),
@@ -172,33 +175,6 @@ function fromFastify(error: FastifyError): AppError {
 const FIELDS_REPORTED_MAX = 20;
 
 function fromValidation(error: FastifyError): AppError {
-  const problems = (error.validation ?? []).slice(0, FIELDS_REPORTED_MAX).map((problem): FieldProblem => {
-    const params = problem.params as Record<string, unknown>;
-    const extra = params.missingProperty ?? params.additionalProperty;
-    const path = problem.instancePath.slice(1).replaceAll('/', '.');
-    const leaf = typeof extra === 'string' ? extra : '';
-    return {
-      path: [path, leaf].filter((part) => part !== '').join('.') || (error.validationContext ?? 'body'),
-      message: validationMessage(problem.keyword, params, problem.message),
-    };
-  });
-  const first = problems[0];
-  return new AppError({
-    code: 'validation_failed',
-    message: first === undefined ? 'The request is not valid.' : `${first.path}: ${first.message}`,
-    details: { fields: problems },
-  });
-}
-
-function validationMessage(keyword: string, params: Record<string, unknown>, message: string | undefined): string {
-  switch (keyword) {
-    case 'required':
-      return 'is required';
-    case 'additionalProperties':
-      return 'is not a known field';
-    case 'enum':
-      return `must be one of ${JSON.stringify(params.allowedValues)}`;
-    default:
-      return message ?? 'is not valid';
-  }
+  const { validation = [], validationContext = 'body' } = error;
+  return invalidFields(fieldProblems(validation, validationContext).slice(0, FIELDS_REPORTED_MAX));
 }

@@ -100,7 +100,7 @@ test.each([
   expect(status).toBe(404);
   expect(headers['content-type']).toBe('application/json; charset=utf-8');
   expect(body).toEqual({
-    error: { code: 'not_found', message: 'No such path.', request_id: headers['x-request-id'] },
+    error: { code: 'not_found', message: 'No such path.', details: {}, request_id: headers['x-request-id'] },
   });
 });
 
@@ -246,6 +246,7 @@ test.each(['/fault', '/thrown-text'])(
       error: {
         code: 'internal_error',
         message: 'An internal fault; it was logged.',
+        details: {},
         request_id: headers['x-request-id'],
       },
     });

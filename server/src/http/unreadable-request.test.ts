@@ -48,5 +48,10 @@ test.each([
   const answer = await exchange(sent);
   expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   const { error } = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4));
-  expect(error).toEqual({ code, message: expect.any(String), request_id: expect.stringMatching(/^req_[0-9a-f]{32}$/) });
+  expect(error).toEqual({
+    code,
+    message: expect.any(String),
+    details: {},
+    request_id: expect.stringMatching(/^req_[0-9a-f]{32}$/),
+  });
 });

@@ -81,6 +81,6 @@ function writeRefusal(socket: Duplex, refusal: Refusal): void {
 function written({ code, message }: Refusal): { status: number; body: string } {
   return {
     status: ERROR_CODES[code].status,
-    body: JSON.stringify({ error: { code, message, request_id: newRequestId() } }),
+    body: JSON.stringify({ error: { code, message, details: {}, request_id: newRequestId() } }),
   };
 }

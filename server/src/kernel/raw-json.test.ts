@@ -129,7 +129,7 @@ describe('nesting', () => {
       expect(failure(`{"data":[${data}]}`)).toMatchObject({
         status: 422,
         code: 'too_deep',
-        details: { max_depth: 64 },
+        details: { max_depth: 64, fields: [{ path: 'body', message: 'must be nested at most 64 levels deep' }] },
       });
 
       const batch = `{"events":[{"data":1},{"data":${data}}]}`;

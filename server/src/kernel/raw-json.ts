@@ -71,7 +71,10 @@ export function parseRawJson(body: Buffer, limits: RawJsonLimits): RawJson {
     throw new AppError({
       code: 'too_deep',
       message: `The JSON is nested too deeply; at most ${limits.maxDepth} levels are allowed.`,
-      details: { max_depth: limits.maxDepth },
+      details: {
+        max_depth: limits.maxDepth,
+        fields: [{ path: 'body', message: `must be nested at most ${limits.maxDepth} levels deep` }],
+      },
     });
   }
   return new LocatedJson(parseOrThrow(body, start), body, from, endOfText(body), spans);

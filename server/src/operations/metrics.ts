@@ -1,4 +1,5 @@
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Type } from 'typebox';
 import type { Capacity } from '../alerts/capacity.ts';
 import type { DeliveryEngine } from '../delivery/engine.ts';
 import type { EventWriter } from '../events/event-writer.ts';
@@ -109,7 +110,14 @@ export function registerMetricsRoute(
 
   app.get(
     '/metrics',
-    { config: { permission: 'public' }, schema: { tags: ['Operations'], summary: 'Prometheus metrics' } },
+    {
+      config: { permission: 'public' },
+      schema: {
+        tags: ['Operations'],
+        summary: 'Prometheus metrics',
+        response: { 200: { description: 'Text format 0.0.4.', content: { 'text/plain': { schema: Type.String() } } } },
+      },
+    },
     async (_request, reply) => {
       const text = await (deps.wholeProgram?.() ?? registry.metrics());
       return reply.type(registry.contentType).send(text);

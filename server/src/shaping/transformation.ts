@@ -37,7 +37,7 @@ export const templateFields = {
 export const TransformationInput = Type.Object(
   {
     enabled: Type.Optional(
-      Type.Boolean({ description: 'Default true. false: the template is kept and the envelope is sent.' }),
+      orNull(Type.Boolean({ description: 'Default true. false: the template is kept and the envelope is sent.' })),
     ),
     template: Type.Optional(Type.Unsafe<Json>({ description: `The name of a stored template, or: ${WRITTEN_AS}` })),
     language: Type.Optional(orNull(templateFields.language)),
@@ -80,10 +80,11 @@ export function changeTransformation(
 ): Transformation | null {
   if (given === undefined) return current;
   if (given === null) return null;
-  const before = current ?? { enabled: true, template: null, ...DEFAULT_CONTENT };
+  const defaults = { enabled: true, ...DEFAULT_CONTENT };
+  const before = current ?? { template: null, ...defaults };
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   const cleared = Object.fromEntries(
-    Object.entries(DEFAULT_CONTENT).filter(([name]) => given[name as keyof TransformationInput] === null),
+    Object.entries(defaults).filter(([name]) => given[name as keyof TransformationInput] === null),
   );
   return { ...before, ...said, ...cleared } as Transformation;
 }

@@ -8,12 +8,14 @@ test('settings may say any part, and validation fills in nothing that was not sa
   const settings = { method: 'hmac_sha1' };
   expect(isValid(settings)).toBe(true);
   expect(settings).toEqual({ method: 'hmac_sha1' });
-  expect(isValid({ ...DEFAULT_SIGNATURE })).toBe(true);
+  const { prefix: _, ...said } = DEFAULT_SIGNATURE;
+  expect(isValid({ ...said, prefix: 'HMAC ' })).toBe(true);
 });
 
 test('unknown settings, methods and header names are refused', () => {
   for (const settings of [{ other: 1 }, { method: 'standard' }, { standard: 'yes' }, []])
     expect(isValid(settings)).toBe(false);
+  for (const prefix of [' x', 'a\r\nb', 'ü', 'x'.repeat(33)]) expect(isValid({ prefix })).toBe(false);
   for (const header of ['', 'X: y', 'X\r\nY', 'X Y', 'Ü', 'x'.repeat(65)]) expect(isValid({ header })).toBe(false);
 });
 

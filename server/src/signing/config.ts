@@ -6,6 +6,9 @@ export const BODY_HMAC_METHODS = ['hmac_sha256_hex', 'hmac_sha256', 'hmac_sha1']
 /** How a body is spelled that is sent and signed: as published, or as a receiver writes it anew before it verifies. */
 const BODY_SPELLINGS = ['published', 'json_stringify'] as const;
 
+/** How the digest of a body is written. */
+export const BODY_HMAC_ENCODINGS = ['hex', 'base64'] as const;
+
 export type BodyHmacMethod = (typeof BODY_HMAC_METHODS)[number];
 
 /**
@@ -35,6 +38,20 @@ export const SignatureSettingsSchema = Type.Object(
         description: 'The header of that further signature. Default `X-Webhook-Signature`.',
       }),
     ),
+    prefix: Type.Optional(
+      Type.String({
+        maxLength: 32,
+        // Spaces at the beginning of a header's value are not a part of it.
+        pattern: '^([\\x21-\\x7e][\\x20-\\x7e]*)?$',
+        description:
+          'What stands before the digest of that further signature; empty: nothing. Default: as `method` says.',
+      }),
+    ),
+    encoding: Type.Optional(
+      Type.Enum([...BODY_HMAC_ENCODINGS], {
+        description: 'How the digest of that further signature is written. Default `hex`.',
+      }),
+    ),
     body_spelling: Type.Optional(
       Type.Enum([...BODY_SPELLINGS], {
         description:
@@ -50,13 +67,18 @@ export const SignatureSettingsSchema = Type.Object(
 export type SignatureSettings = Static<typeof SignatureSettingsSchema>;
 
 /** Which signatures a webhook's deliveries carry, with every choice made. */
-export type SignatureConfig = Required<SignatureSettings>;
+export type SignatureConfig = Required<Omit<SignatureSettings, 'prefix'>> & {
+  /** null: as `method` says, whichever it is. */
+  prefix: string | null;
+};
 
 export const DEFAULT_SIGNATURE: SignatureConfig = {
   standard: true,
   asymmetric: false,
   method: 'none',
   header: 'X-Webhook-Signature',
+  prefix: null,
+  encoding: 'hex',
   body_spelling: 'published',
 };
 

@@ -11,6 +11,13 @@ export interface SigningKeys {
  */
 export type Sign = (prefix: string, body: Buffer) => string;
 
+/** How a scheme with a header of its own writes its digest, where the webhook does not leave it to the scheme. */
+export interface DigestForm {
+  /** What stands before it; null: as the scheme says. */
+  readonly prefix: string | null;
+  readonly encoding: 'hex' | 'base64';
+}
+
 /** The contract of a signing scheme. The conformance test runs every registered scheme through it. */
 export interface SigningScheme {
   /** What configuration and API call it. */
@@ -21,8 +28,9 @@ export interface SigningScheme {
    */
   readonly header: 'webhook-signature' | 'own';
   /**
-   * Builds the key objects, once for many deliveries: importing a key costs as much as signing with it.
+   * Builds the key objects, once for many deliveries: importing a key costs as much as signing with it. `form` is for
+   * schemes with a header of their own.
    * @throws Error when the keys it needs are missing or cannot be read, without the key in its text.
    */
-  prepare(keys: SigningKeys): Sign;
+  prepare(keys: SigningKeys, form?: DigestForm): Sign;
 }

@@ -24,7 +24,7 @@ export interface Signer {
 export function prepareSigner(config: SignatureConfig, keys: SigningKeys): Signer {
   const schemes = schemesOf(config);
   const shared = schemes.filter((scheme) => scheme.header === 'webhook-signature').map((each) => each.prepare(keys));
-  const own = schemes.filter((scheme) => scheme.header === 'own').map((each) => each.prepare(keys));
+  const own = schemes.filter((scheme) => scheme.header === 'own').map((each) => each.prepare(keys, config));
   const { header } = config;
 
   return {

@@ -11,7 +11,7 @@ import type { TemplateContent } from '../shaping/transformation.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
 import { changeTemplate, createTemplate, deleteTemplate, rollBackTemplate, type TemplateStore } from './commands.ts';
 import { findTemplate, listTemplates, listVersions, type TemplateRow } from './rows.ts';
-import { TemplateChange, TemplateInput, TemplateShown, TestShown, VersionShown } from './schema.ts';
+import { TemplateChangeBody, TemplateInput, TemplateShown, TestShown, VersionShown } from './schema.ts';
 import { type TestDeps, testTemplate } from './test-template.ts';
 
 export type TemplateRouteDeps = TemplateStore & TestDeps & { maskerOf: MaskerOf };
@@ -84,7 +84,7 @@ export function registerTemplateRoutes(app: HttpServer, deps: TemplateRouteDeps)
         'Both methods merge: an absent field stays as it is, null gives it its default back. A change of what it says ' +
         'is a new version, which shapes all requests from then on.',
       params: TemplatePath,
-      body: TemplateChange,
+      body: TemplateChangeBody,
       response: shown,
     },
     handler: async (request) => {

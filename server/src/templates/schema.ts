@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox';
+import { leftAside } from '../http/left-aside.ts';
 import { STORED_NAME_PATTERN, templateFields } from '../shaping/transformation.ts';
 import { orNull } from '../webhooks/nullable.ts';
 
@@ -44,6 +45,15 @@ export const TemplateChange = Type.Object(
   { additionalProperties: false },
 );
 export type TemplateChange = Static<typeof TemplateChange>;
+
+/** The same, as what GET answers can be sent back in it. */
+export const TemplateChangeBody = Type.Object(
+  {
+    ...TemplateChange.properties,
+    ...leftAside('id', 'tenant_id', 'environment', 'version', 'created_at', 'updated_at'),
+  },
+  { additionalProperties: false },
+);
 
 const content = {
   template: templateFields.template,

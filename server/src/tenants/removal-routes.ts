@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import { onlyPage, PageOf } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import { formatId } from '../kernel/ids.ts';
 import { listRemovals, type RemovalRow } from './removal.ts';
@@ -25,10 +26,10 @@ export function registerRemovalRoutes(app: HttpServer, { db }: Pick<TenantRouteD
         description:
           'The oldest first, 1,000 at most. One that is not in the list has left nothing. It stays in it for at least ' +
           'two minutes, for what was under way when it was deleted.',
-        response: { 200: Type.Object({ data: Type.Array(RemovalShown) }) },
+        response: { 200: PageOf(RemovalShown) },
       },
     },
-    async () => ({ data: (await listRemovals(db, SHOWN_MAX)).map(showRemoval) }),
+    async () => onlyPage((await listRemovals(db, SHOWN_MAX)).map(showRemoval)),
   );
 }
 

@@ -217,6 +217,7 @@ test('whatever names no tenant has one and the same answer on every path', async
       expect({ ...answer.body.error, request_id: '' }).toEqual({
         code: 'not_found',
         message: 'No such tenant.',
+        details: {},
         request_id: '',
       });
       expect(answer.status).toBe(404);

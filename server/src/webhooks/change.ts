@@ -95,20 +95,24 @@ function changeStatus(
   body: WebhookChange,
   problems: FieldProblem[],
 ): Pick<WebhookSettings, 'status' | 'statusReason'> {
-  if (body.is_active !== undefined && body.status !== undefined && body.is_active !== (body.status === 'active')) {
-    problems.push({ path: 'is_active', message: `does not go with the status "${body.status}"` });
+  const { is_active: isActive, status: given } = body;
+  if (isActive != null && given != null && isActive !== (given === 'active')) {
+    problems.push({ path: 'is_active', message: `does not go with the status "${given}"` });
   }
-  const fromShort = body.is_active === undefined ? current.status : body.is_active ? 'active' : 'disabled';
-  const status = body.status ?? fromShort;
+  // null for one of the two says nothing beside a value for the other.
+  const fromShort = isActive == null ? undefined : isActive ? 'active' : 'disabled';
+  const unsaid = isActive === undefined && given === undefined ? current.status : BLANK_WEBHOOK.status;
+  const status = given ?? fromShort ?? unsaid;
   if (status === 'active') return { status, statusReason: null };
   return { status, statusReason: status === current.status ? current.statusReason : MANUAL };
 }
 
 function changeHeaderList(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]) {
-  if (body.headers !== undefined && body.custom_headers !== undefined) {
+  const { headers, custom_headers: alias } = body;
+  if (headers != null && alias != null) {
     problems.push({ path: 'custom_headers', message: 'is another name of "headers"; give one of them' });
   }
-  const change = body.headers === undefined ? body.custom_headers : body.headers;
+  const change = headers ?? alias ?? (headers === undefined ? alias : headers);
   if (change === undefined) return current.headers;
   if (change === null) return [];
   const result = changeHeaders(current.headers, change);
@@ -136,12 +140,12 @@ function changeTransformationOf(current: WebhookSettings, body: WebhookChange, p
 function changeSignature(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): SignatureSettings {
   const short = body.signature_method === 'standard' ? 'none' : body.signature_method;
   const long = body.signature?.method;
-  if (short !== undefined && long !== undefined && short !== long) {
+  if (short != null && long != null && short !== long) {
     problems.push({ path: 'signature_method', message: 'does not go with "signature.method"; give one of them' });
   }
   const settings = merged<SignatureSettings>(
     merged<SignatureSettings>(current.signature, body.signature),
-    short === undefined ? undefined : { method: short },
+    short === undefined || (short === null && long != null) ? undefined : { method: short },
   );
   const problem = signatureSettingsProblem(settings);
   if (problem !== undefined) problems.push({ path: 'signature.header', message: problem });
@@ -151,7 +155,7 @@ function changeSignature(current: WebhookSettings, body: WebhookChange, problems
 function changeRetryPolicy(current: WebhookSettings, body: WebhookChange, problems: FieldProblem[]): RetryPolicyFields {
   const short = body.retry_count == null ? body.retry_count : body.retry_count + 1;
   const long = body.retry_policy?.max_attempts;
-  if (short !== undefined && long !== undefined && short !== long) {
+  if (short != null && long != null && short !== long) {
     problems.push({
       path: 'retry_count',
       message: 'must be one less than "retry_policy.max_attempts"; give one of them',
@@ -159,7 +163,7 @@ function changeRetryPolicy(current: WebhookSettings, body: WebhookChange, proble
   }
   const policy = merged<RetryPolicyFields>(
     merged<RetryPolicyFields>(current.retryPolicy, body.retry_policy),
-    short === undefined ? undefined : { max_attempts: short },
+    short === undefined || (short === null && long != null) ? undefined : { max_attempts: short },
   );
   const { initial_delay_seconds: initial, max_delay_seconds: max } = policy;
   if (initial !== undefined && max !== undefined && max < initial) {

@@ -100,8 +100,8 @@ const optionalInput = {
   description: optionalOrNull(fields.description),
   owner: optionalOrNull(fields.owner),
   metadata: optionalOrNull(fields.metadata),
-  is_active: Type.Optional(fields.is_active),
-  status: Type.Optional(fields.status),
+  is_active: optionalOrNull(fields.is_active),
+  status: optionalOrNull(fields.status),
   http_method: optionalOrNull(fields.http_method),
   headers: Type.Optional(headersInput),
   custom_headers: Type.Optional(
@@ -189,7 +189,10 @@ export const WebhookShown = Type.Object({
   preset: fields.preset,
   envelope: EnvelopeSchema,
   transformation: orNull(TransformationShown),
-  signature: Type.Required(SignatureSettingsSchema),
+  signature: Type.Object({
+    ...Type.Required(SignatureSettingsSchema).properties,
+    prefix: orNull(Type.Required(SignatureSettingsSchema).properties.prefix),
+  }),
   signature_method: signatureFields.method,
   signing_public_key: Type.Optional(
     Type.String({ description: '`whpk_…`, for `v1a` signatures; only where `signature.asymmetric` is on.' }),

@@ -22,12 +22,16 @@ const RotateInput = Type.Object(
         Type.String({ maxLength: 512, description: 'The new shared secret; one is generated when it is absent.' }),
       ),
     ),
-    grace_period_seconds: Type.Integer({
-      minimum: 0,
-      maximum: 604_800,
-      default: GRACE_SECONDS,
-      description: 'How long the replaced secret goes on signing beside the new one.',
-    }),
+    grace_period_seconds: Type.Optional(
+      orNull(
+        Type.Integer({
+          minimum: 0,
+          maximum: 604_800,
+          default: GRACE_SECONDS,
+          description: 'How long the replaced secret goes on signing beside the new one.',
+        }),
+      ),
+    ),
   },
   { additionalProperties: false },
 );
@@ -75,7 +79,8 @@ export function registerSecretRoutes(app: HttpServer, deps: WebhookStore): void 
     async (request) => {
       const id = webhookId(request.params.id);
       // A POST without a body asks for all the defaults.
-      const { secret, grace_period_seconds: graceSeconds = GRACE_SECONDS } = request.body ?? {};
+      const { secret, grace_period_seconds } = request.body ?? {};
+      const graceSeconds = grace_period_seconds ?? GRACE_SECONDS;
       await rotateSecret(deps, auditorOf(request), id, { secret: secret ?? undefined, graceSeconds });
       return readSecrets(deps, request.caller, id);
     },

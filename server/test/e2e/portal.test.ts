@@ -291,7 +291,12 @@ describe('what a token is not for', () => {
       ]) {
         expect(tellOf(await attempt)).toEqual({
           status: 403,
-          error: { code: 'forbidden', message: 'Portal tokens cannot be used for this.', request_id: undefined },
+          error: {
+            code: 'forbidden',
+            message: 'Portal tokens cannot be used for this.',
+            details: {},
+            request_id: undefined,
+          },
         });
       }
       const { data } = await succeed(posthorn.call('GET', '/api/v1/events', undefined, asOperator(place)));

@@ -60,6 +60,7 @@ describe('a webhook’s own template', () => {
     await transformed('{"score": {{ data.lead.score + data.add }}}', {
       ordering: { enabled: true },
       circuit_breaker: { minimum_requests: 1, failure_rate: 0.1 },
+      retry_policy: { schedule_seconds: [0], max_attempts: 9 },
     });
     const bad = await publish({ data: { lead: { score: 'secret' }, add: 1 } });
     const good = await publish({ data: { lead: { score: 2 }, add: 1 } });

@@ -206,6 +206,7 @@ describe.each(PLACES)('%s', (_place, first) => {
     expect(JSON.parse(text).error).toEqual({
       code: expect.any(String),
       message: expect.any(String),
+      details: {},
       request_id: expect.stringMatching(/^req_/),
     });
   });

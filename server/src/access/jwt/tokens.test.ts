@@ -60,6 +60,7 @@ const REFUSED = {
     error: {
       code: 'unauthorized',
       message: 'A valid key is needed: send "Authorization: Bearer <key>" or "X-API-Key: <key>".',
+      details: {},
       request_id: expect.any(String),
     },
   },

@@ -5,6 +5,7 @@ import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
 import type { HttpServer } from '../../http/server.ts';
 import { invalidField } from '../../kernel/errors.ts';
 import { formatId, parseId } from '../../kernel/ids.ts';
+import { orNull } from '../../webhooks/nullable.ts';
 import { listDeadLetters } from '../queries.ts';
 import { showDeadLetter } from '../show.ts';
 import { DeadLetterShown } from '../shown.ts';
@@ -12,7 +13,7 @@ import { FilterFields, readFilter, since, until } from './filter.ts';
 import { purgeDeadLetters } from './purge.ts';
 import { answerWithJob, dryRun, JOB_ANSWERS, type RecoveryRouteDeps } from './replay-routes.ts';
 
-const FilterBody = { ...FilterFields, since: Type.Optional(since), until: Type.Optional(until) };
+const FilterBody = { ...FilterFields, since: Type.Optional(orNull(since)), until: Type.Optional(orNull(until)) };
 
 const tags = ['Dead letters'];
 

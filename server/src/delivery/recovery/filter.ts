@@ -2,6 +2,7 @@ import { Type } from 'typebox';
 import { filterText, readTimeFilter } from '../../http/filters.ts';
 import { invalidField } from '../../kernel/errors.ts';
 import { parseId } from '../../kernel/ids.ts';
+import { orNull } from '../../webhooks/nullable.ts';
 
 /** Ended deliveries that can be delivered again. */
 export const REPLAYABLE_STATUSES = ['delivered', 'dead', 'cancelled'] as const;
@@ -35,15 +36,15 @@ export const until = time('Deliveries made before this time; now at the latest.'
 
 /** Fields of a body that says which deliveries are meant. */
 export const FilterFields = {
-  webhook_id: Type.Optional(Type.String()),
-  event_type: filterText(),
+  webhook_id: Type.Optional(orNull(Type.String())),
+  event_type: Type.Optional(orNull(filterText())),
 };
 
 interface FilterBody {
-  webhook_id?: string;
-  event_type?: string;
-  since?: string;
-  until?: string;
+  webhook_id?: string | null;
+  event_type?: string | null;
+  since?: string | null;
+  until?: string | null;
 }
 
 /**
@@ -61,8 +62,8 @@ export function readFilter(
     throw invalidField('since', sinceMs >= nowMs ? 'must be in the past' : 'must be before `until`');
   }
   return {
-    webhookId: body.webhook_id === undefined ? undefined : readWebhookId(body.webhook_id),
-    eventType: body.event_type,
+    webhookId: body.webhook_id == null ? undefined : readWebhookId(body.webhook_id),
+    eventType: body.event_type ?? undefined,
     statuses,
     // Nothing is older, and PostgreSQL writes years before the first in another way.
     sinceMs: sinceMs === undefined ? undefined : Math.max(0, sinceMs),

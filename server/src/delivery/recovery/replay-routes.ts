@@ -9,6 +9,7 @@ import type { Clock } from '../../kernel/clock.ts';
 import { notFound } from '../../kernel/errors.ts';
 import { formatId, type IdSource, parseId } from '../../kernel/ids.ts';
 import type { WebhookDirectory } from '../../webhooks/directory.ts';
+import { orNull } from '../../webhooks/nullable.ts';
 import { findWithin } from '../../webhooks/owner.ts';
 import { WebhookPath, webhookId } from '../../webhooks/webhook-path.ts';
 import {
@@ -35,7 +36,7 @@ export interface RecoveryRouteDeps {
 /** What every request answers that makes a job. */
 export const JOB_ANSWERS = { 200: Type.Ref('ReplayEstimate'), 202: Type.Ref('ReplayJob') };
 
-export const dryRun = Type.Optional(Type.Boolean({ description: 'Only say how many deliveries are meant.' }));
+export const dryRun = Type.Optional(orNull(Type.Boolean({ description: 'Only say how many deliveries are meant.' })));
 
 const status = Type.Enum([...REPLAYABLE_STATUSES]);
 const tags = ['Replays'];
@@ -59,7 +60,9 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
         body: Type.Object(
           {
             ...FilterFields,
-            status: Type.Optional(Type.Union([status, Type.Array(status, { minItems: 1, uniqueItems: true })])),
+            status: Type.Optional(
+              Type.Union([status, Type.Array(status, { minItems: 1, uniqueItems: true }), Type.Null()]),
+            ),
             since,
             until,
             dry_run: dryRun,
@@ -71,7 +74,7 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
     },
     (request, reply) => {
       const { body } = request;
-      const statuses = typeof body.status === 'string' ? [body.status] : body.status;
+      const statuses = typeof body.status === 'string' ? [body.status] : (body.status ?? undefined);
       return answerWithJob(deps, request, reply, {
         trigger: 'replays',
         filter: readFilter(body, statuses, clock.now()),
@@ -88,7 +91,10 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
         tags,
         summary: "Deliver a webhook's dead deliveries again",
         params: WebhookPath,
-        body: Type.Object({ since, until: Type.Optional(until), dry_run: dryRun }, { additionalProperties: false }),
+        body: Type.Object(
+          { since, until: Type.Optional(orNull(until)), dry_run: dryRun },
+          { additionalProperties: false },
+        ),
         response: JOB_ANSWERS,
       },
     },

@@ -108,13 +108,8 @@ const fields = {
   private_key: secret(16_384, 'Of `mtls`: PEM, not encrypted.'),
 };
 
-const { type: _, ...members } = fields;
-
 /** `auth` in a request: merged while `type` stays the same, replaced when it changes; null is `none`. */
-export const AuthInput = Type.Object(
-  { type: Type.Optional(fields.type), ...changeable(members) },
-  { additionalProperties: false },
-);
+export const AuthInput = Type.Object(changeable(fields), { additionalProperties: false });
 export type AuthInput = Static<typeof AuthInput>;
 
 /** `auth` in an answer: the members of its kind, secrets masked. */
@@ -144,7 +139,7 @@ type AuthChange = { ok: true; auth: AuthSettings } | { ok: false; problems: Fiel
 /** The settings after a change, whole and checked. The token URL is judged elsewhere. */
 export function changeAuth(current: AuthSettings, given: AuthInput | null): AuthChange {
   if (given === null) return { ok: true, auth: NO_AUTH };
-  const type = given.type ?? current.type;
+  const type = given.type === null ? NO_AUTH.type : (given.type ?? current.type);
   const members = MEMBERS[type];
   const before = (type === current.type ? current : {}) as Readonly<Record<string, unknown>>;
   const next: Record<string, unknown> = { type };
