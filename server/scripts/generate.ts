@@ -125,10 +125,11 @@ Every error of the API is JSON of one shape, whatever the path. It holds no payl
 \`\`\`
 
 Decide by \`code\`: a code has one status and keeps its meaning, while a \`message\` is for people and may change.
-\`request_id\` is also in the header \`X-Request-Id\` and in the log. Where another try makes sense, \`retry_after\` says
-from when (RFC 3339), and the header \`Retry-After\` after how many seconds. A 4xx means that nothing was
-done. After a 5xx something may have been: a connection can be lost while it commits. With the same \`event_id\` or
-\`Idempotency-Key\` the request can be sent again, and is done once.
+\`details\` is \`{}\` where there is nothing to add. \`request_id\` is also in the header \`X-Request-Id\` and in the log. Where
+another try makes sense, \`retry_after\` says from when (RFC 3339), and the header \`Retry-After\` after how many seconds.
+
+A 4xx means that nothing was done. After a 5xx something may have been: a connection can be lost while it commits. With
+the same \`event_id\` or \`Idempotency-Key\` the request can be sent again, and is done once.
 
 | status | code | meaning |
 |---|---|---|
