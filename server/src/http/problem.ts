@@ -3,7 +3,7 @@ import { type Static, Type } from 'typebox';
 import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
-import { AppError, type FieldProblem, unavailable } from '../kernel/errors.ts';
+import { AppError, conflict, type FieldProblem, unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 
 /** The one shape of every error answer. */
@@ -109,12 +109,40 @@ function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   if (isFastifyError(thrown)) return fromFastify(thrown);
   if (isDatabaseGone(thrown)) return unavailable('The database is out of reach; nothing was accepted.', 2, thrown);
-  return new AppError({
-    code: 'internal_error',
-    status: 500,
-    message: 'An internal fault; it was logged.',
-    cause: thrown,
-  });
+  return (
+    fromDatabase(thrown) ??
+    new AppError({
+      code: 'internal_error',
+      status: 500,
+      message: 'An internal fault; it was logged.',
+      cause: thrown,
+    })
+  );
+}
+
+/** What PostgreSQL refuses without anybody being at fault; undefined for all else. */
+function fromDatabase(thrown: unknown): AppError | undefined {
+  switch (errorCode(thrown)) {
+    // The statement timeout of db/pool.ts.
+    case '57014':
+      return new AppError({
+        code: 'query_timeout',
+        status: 503,
+        message:
+          'This takes the database too long; nothing was done. Ask for less: a shorter time, or fewer conditions.',
+        retryAfterSeconds: 10,
+        cause: thrown,
+      });
+    // A deadlock, and what could not go side by side.
+    case '40P01':
+    case '40001':
+      return unavailable('Another request was in the way of this one; nothing was done.', 1, thrown);
+    // A tenant, an environment or a webhook: rows are stored only where these are there.
+    case '23503':
+      return conflict('deleted_meanwhile', 'What this belongs to was deleted meanwhile; nothing was done.');
+    default:
+      return undefined;
+  }
 }
 
 const DISK_FULL = '53100';
