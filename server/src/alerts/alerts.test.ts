@@ -178,6 +178,34 @@ describe('rules', () => {
     expect((await succeed('GET', '/api/v1/alerts/rules')).data).toEqual([]);
   });
 
+  test('with a name that none may have are refused, also where the names are those of members', async () => {
+    for (const name of ['', 'a\0b', 'line\nbreak', 'a'.repeat(101)]) {
+      const many = await posthorn.call('POST', '/api/v1/alerts/rules', { ok: RULE, [name]: RULE });
+      expect([many.status, many.body.error.code], name).toEqual([422, 'validation_failed']);
+      expect((await posthorn.call('POST', '/api/v1/alerts/rules', { ...RULE, name })).status, name).toBe(422);
+    }
+    expect((await succeed('GET', '/api/v1/alerts/rules')).data).toEqual([]);
+    const odd = ['__proto__', 'constructor', 'toString', 'é'.repeat(100)];
+    const text = `{${odd.map((name) => `${JSON.stringify(name)}:${JSON.stringify(RULE)}`).join()}}`;
+    const { data } = await succeed('POST', '/api/v1/alerts/rules', text, { 'content-type': 'application/json' });
+    expect(data.map(({ name }: { name: string }) => name)).toEqual(odd);
+  });
+
+  test('that are given names at the same time get them, or are told that they are taken', async () => {
+    const ids: string[] = [];
+    for (let at = 0; at < 8; at += 1) ids.push((await rule({ name: `rule ${at}` })).id);
+    const rename = async (id: string, name: string) =>
+      (await posthorn.call('PATCH', `/api/v1/alerts/rules/${id}`, { name })).status;
+    const same = await Promise.all(ids.map((id) => rename(id, 'same')));
+    expect(same.toSorted()).toEqual([200, ...Array(7).fill(409)]);
+    // Each wants what the other has.
+    for (let turn = 0; turn < 5; turn += 1) {
+      const { data } = await succeed('GET', '/api/v1/alerts/rules');
+      const [one, other] = data;
+      expect(await Promise.all([rename(one.id, other.name), rename(other.id, one.name)])).toEqual([409, 409]);
+    }
+  });
+
   test('about the capacity of the platform need more than a developer', async () => {
     const { key } = await succeed('POST', '/api/v1/api-keys', { name: 'K', role: 'developer' });
     const as = { authorization: `Bearer ${key}` };

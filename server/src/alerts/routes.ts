@@ -13,7 +13,7 @@ import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { registerIncidentRoutes } from './incident-routes.ts';
 import { openIncidentsOf, type Resolution, resolveIncident } from './incident-rows.ts';
-import { applyRuleChange, RuleChange, RuleChangeBody, RulesByName } from './rule-body.ts';
+import { applyRuleChange, RuleChange, RuleChangeBody, RulesByName, refuseBadNames } from './rule-body.ts';
 import {
   deleteRule,
   findRuleByName,
@@ -92,6 +92,7 @@ export function registerAlertRoutes(app: HttpServer, deps: AlertRouteDeps): void
         return reply.code(201).send(showRule(row));
       }
       const given = Object.entries(body);
+      refuseBadNames(given.map(([name]) => name));
       const rows = await db.transaction().execute(async (trx) => {
         await lockEnvironment(trx, caller);
         const done: RuleRow[] = [];
@@ -140,6 +141,8 @@ export function registerAlertRoutes(app: HttpServer, deps: AlertRouteDeps): void
         const id = parseId('alertRule', (request.params as { id: string }).id);
         const now = new Date(clock.now());
         const row = await db.transaction().execute(async (trx) => {
+          // Before the rule, as where rules are made: two that exchange their names would wait for each other's rule.
+          await lockEnvironment(trx, caller);
           const before = await lockRule(trx, caller, id);
           const settings = applyRuleChange(settingsOf(before), request.body as RuleChange);
           await judge(deps, caller, settings, '');

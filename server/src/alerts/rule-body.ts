@@ -7,7 +7,8 @@ import { readPeriod } from './period.ts';
 import type { RuleSettings } from './rule-rows.ts';
 import { ACTIONS, NOTIFY_WEBHOOK } from './shown.ts';
 
-const Name = Type.String({ minLength: 1, maxLength: 100, pattern: '^[^\\u0000-\\u001f]+$' });
+const NAME = { lengthMax: 100, pattern: '^[^\\u0000-\\u001f]+$' } as const;
+const Name = Type.String({ minLength: 1, maxLength: NAME.lengthMax, pattern: NAME.pattern });
 const Period = Type.Union([Type.String({ maxLength: 8 }), Type.Integer()], {
   description: 'Such as `30s`, `5m`, `1h`, or a number of seconds: 10 seconds to a day.',
 });
@@ -50,11 +51,16 @@ export const RuleChangeBody = Type.Object(
   { additionalProperties: false },
 );
 
-/** Rules by name, as call-center.md prints them. */
-export const RulesByName = Type.Record(Type.String({ minLength: 1, maxLength: 100 }), RuleChange, {
-  minProperties: 1,
-  maxProperties: 100,
-});
+/** Rules by name, as call-center.md prints them. What a name may be is for `refuseBadNames` to say. */
+export const RulesByName = Type.Record(Type.String(), RuleChange, { minProperties: 1, maxProperties: 100 });
+
+/** A schema of named members holds for their values alone. @throws AppError 422 for a name that no rule may have. */
+export function refuseBadNames(names: readonly string[]): void {
+  const pattern = new RegExp(NAME.pattern);
+  const bad = names.filter((name) => [...name].length > NAME.lengthMax || !pattern.test(name));
+  const message = `is no name of a rule: it must have 1 to ${NAME.lengthMax} characters, none of them a control character`;
+  if (bad.length > 0) throw invalidFields(bad.map((name) => ({ path: name.slice(0, NAME.lengthMax), message })));
+}
 
 const PERIOD_SECONDS = { min: 10, max: 86_400 };
 

@@ -77,7 +77,7 @@ export async function insertRule(
   return row;
 }
 
-/** @throws AppError 409 for a name that is taken. */
+/** The environment is locked, so that nobody gives the name meanwhile. @throws AppError 409 for a name that is taken. */
 export async function updateRule(trx: Database, before: RuleRow, settings: RuleSettings, now: Date): Promise<RuleRow> {
   if (settings.name !== before.name && (await findRuleByName(trx, scopeOf(before), settings.name)) !== undefined) {
     throw nameTaken(settings.name);
@@ -129,6 +129,7 @@ export function findRuleByName(db: Database, scope: Scope, name: string): Promis
   return rules(db, scope).where('name', '=', name).forUpdate().executeTakeFirst();
 }
 
+/** Its rules are made and changed one after the other. @throws AppError 404 */
 export function lockEnvironment(trx: Database, scope: Scope) {
   return trx
     .selectFrom('environments')

@@ -136,16 +136,21 @@ const DAY_MS = 86_400_000;
 /** How long keys are remembered. */
 const KEY_LIFETIMES_MS = { idempotency_key: DAY_MS, event_id: 30 * DAY_MS } as const;
 
-/** Forgets keys whose time is over; gives their number. */
+/** Keys that a statement removes at most: those of a busy hour would take longer than a statement may. */
+const PURGED_AT_ONCE = 5_000;
+
+/** Forgets keys whose time is over, of all tenants; gives their number. */
 export async function purgeEventKeys(db: Database, nowMs: number): Promise<number> {
   let purged = 0;
   for (const [kind, lifetimeMs] of Object.entries(KEY_LIFETIMES_MS)) {
-    const result = await db
-      .deleteFrom('event_keys')
-      .where('kind', '=', kind as keyof typeof KEY_LIFETIMES_MS)
-      .where('created_at', '<', new Date(nowMs - lifetimeMs))
-      .executeTakeFirst();
-    purged += Number(result.numDeletedRows);
+    const before = new Date(nowMs - lifetimeMs);
+    for (let removed = PURGED_AT_ONCE; removed === PURGED_AT_ONCE; purged += removed) {
+      const result = await sql`DELETE FROM event_keys WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM event_keys WHERE kind = ${kind} AND created_at < ${before} LIMIT ${PURGED_AT_ONCE}))`.execute(
+        db,
+      );
+      removed = Number(result.numAffectedRows ?? 0);
+    }
   }
   return purged;
 }

@@ -4,7 +4,7 @@ import type { DatabaseOutage } from '../db/embedded-keeper.ts';
 import { errorCode, isDatabaseGone } from '../db/pool.ts';
 import { systemClock } from '../kernel/clock.ts';
 import { ERROR_CODES } from '../kernel/error-codes.ts';
-import { AppError, invalidFields, unavailable } from '../kernel/errors.ts';
+import { AppError, conflict, invalidFields, unavailable } from '../kernel/errors.ts';
 import type { Logger } from '../kernel/logger.ts';
 import { fieldProblems } from './field-problems.ts';
 
@@ -113,11 +113,38 @@ function toAppError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   if (isFastifyError(thrown)) return fromFastify(thrown);
   if (isDatabaseGone(thrown)) return unavailable('The database is out of reach.', 2, thrown);
-  return new AppError({
-    code: 'internal_error',
-    message: 'An internal fault; it was logged.',
-    cause: thrown,
-  });
+  return (
+    fromDatabase(thrown) ??
+    new AppError({
+      code: 'internal_error',
+      message: 'An internal fault; it was logged.',
+      cause: thrown,
+    })
+  );
+}
+
+/** What PostgreSQL refuses without anybody being at fault; undefined for all else. */
+function fromDatabase(thrown: unknown): AppError | undefined {
+  switch (errorCode(thrown)) {
+    // The statement timeout of db/pool.ts.
+    case '57014':
+      return new AppError({
+        code: 'query_timeout',
+        message:
+          'This takes the database too long; nothing was done. Ask for less: a shorter time, or fewer conditions.',
+        retryAfterSeconds: 10,
+        cause: thrown,
+      });
+    // A deadlock, and what could not go side by side.
+    case '40P01':
+    case '40001':
+      return unavailable('Another request was in the way of this one; nothing was done.', 1, thrown);
+    // A tenant, an environment or a webhook: rows are stored only where these are there.
+    case '23503':
+      return conflict('deleted_meanwhile', 'What this belongs to was deleted meanwhile; nothing was done.');
+    default:
+      return undefined;
+  }
 }
 
 const DISK_FULL = '53100';

@@ -56,6 +56,9 @@ beforeAll(() => {
   app.get('/fault-with-lines', { config: open }, async () => {
     throw new Error('first line\n    at hunter2 (secret.ts:1:1)');
   });
+  app.get('/refused-by-database/:code', { config: open }, async (request) => {
+    throw Object.assign(new Error('DETAIL: Key (tenant_id)=(hunter2)'), request.params);
+  });
   app.get('/thrown-text', { config: open }, async () => {
     throw 'hunter2';
   });
@@ -278,6 +281,23 @@ test('a database that is gone is a 503 with a time to try again', async () => {
   expect([status, body.error.code, headers['retry-after']]).toEqual([503, 'unavailable', '2']);
   expect(Date.parse(body.error.retry_after)).toBeGreaterThan(Date.now());
   expect(text).not.toContain('10.0.0.1');
+});
+
+test.each([
+  ['57014', 503, 'query_timeout', '10'],
+  ['40P01', 503, 'unavailable', '1'],
+  ['40001', 503, 'unavailable', '1'],
+  ['23503', 409, 'deleted_meanwhile', undefined],
+  // It is a fault that a name was not looked for.
+  ['23505', 500, 'internal_error', undefined],
+])('the refusal %s of the database is a %s %s', async (code, status, expected, retryAfter) => {
+  const response = await app.inject({ url: `/refused-by-database/${code}` });
+  expect([response.statusCode, response.json().error.code, response.headers['retry-after']]).toEqual([
+    status,
+    expected,
+    retryAfter,
+  ]);
+  expect(response.body).not.toContain('hunter2');
 });
 
 test('no error holds a stack', async () => {

@@ -21,7 +21,7 @@ import { newRequestId } from './request-id.ts';
 import { refuseAmbiguity, refuseCoding, refuseCrowd } from './request-rules.ts';
 import { ANSWER_HEADERS } from './security-headers.ts';
 import { answerUnreadable, refuseExpectation, refuseTunnel } from './unreadable-request.ts';
-import { compileBody, compileText } from './validation.ts';
+import { compileBodyProblems, compileTextProblems } from './validation.ts';
 
 export type HttpServer = FastifyInstance<
   Server,
@@ -116,9 +116,13 @@ export function createHttpServer(options: {
   app.server.on('connect', (_request, socket) => refuseTunnel(socket));
   app.server.on('checkExpectation', (_request, response) => refuseExpectation(response));
 
-  app.setValidatorCompiler<FastifySchema>(({ schema, httpPart }) =>
-    httpPart === 'body' ? compileBody(schema) : compileText(schema),
-  );
+  app.setValidatorCompiler<FastifySchema>(({ schema, httpPart }) => {
+    const problemsOf = httpPart === 'body' ? compileBodyProblems(schema) : compileTextProblems(schema);
+    return (data) => {
+      const error = problemsOf(data);
+      return error === undefined ? true : { error };
+    };
+  });
 
   app.addSchema(ProblemSchema);
   app.setErrorHandler((error, request, reply) => {

@@ -44,6 +44,10 @@ export const ERROR_CODES = {
     status: 409,
     meaning: 'The tenant `default` keeps its slug and cannot be deleted: requests that name none mean it.',
   },
+  deleted_meanwhile: {
+    status: 409,
+    meaning: 'What the request belongs to was deleted while it ran. Nothing was done.',
+  },
   delivery_dead: { status: 409, meaning: 'The delivery was given up: there is nothing to cancel. It can be retried.' },
   delivery_discarded: { status: 409, meaning: 'The delivery was discarded: it can be neither retried nor cancelled.' },
   delivery_in_progress: {
@@ -138,6 +142,10 @@ export const ERROR_CODES = {
   secret_unreadable: {
     status: 500,
     meaning: 'A stored secret cannot be read with the encryption keys that this server has. Give it the missing key.',
+  },
+  query_timeout: {
+    status: 503,
+    meaning: 'The request takes the database too long. Nothing was done; ask for less.',
   },
   storage_full: {
     status: 503,

@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
@@ -70,4 +71,32 @@ test('of the environments of one tenant none sees, sends or changes what another
   const headers = { authorization: `Bearer ${key.body.key}`, 'x-environment': 'production' };
   expect((await posthorn.call('GET', `/api/v1/webhooks/${other.body.id}`, undefined, headers)).status).not.toBe(200);
   expect(receiver.requests).toHaveLength(2);
+});
+
+test.each([
+  ['/webhooks', { name: 'W', url: 'http://127.0.0.1:9999/', events: ['*'] }],
+  ['/templates', { name: 'T', template: '{{ data }}' }],
+  ['/event-types', { name: 'order.paid' }],
+  ['/api-keys', { name: 'K', role: 'viewer' }],
+  ['/alerts/rules', { name: 'R', metric: 'dead_letters', threshold: 1, period: '1h', action: 'alert_operations_team' }],
+  ['/replays', { since: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' }],
+  ['/erasures', { path: 'email', value: 'eve@example.com' }],
+])('what is made at %s while its environment is being deleted is refused, and no fault', async (path, body) => {
+  const environment = `gone${path.replaceAll(/[^a-z]/g, '-')}`;
+  await posthorn.call('POST', '/api/v1/tenants/default/environments', { name: environment });
+  const [deleting, watching] = [1, 2].map(() => new pg.Client(posthorn.database.connection));
+  await Promise.all([deleting?.connect(), watching?.connect()]);
+  try {
+    await deleting?.query('BEGIN');
+    await deleting?.query('DELETE FROM environments WHERE name = $1', [environment]);
+    const answer = inside(environment)('POST', path, body);
+    await eventually(
+      async () => (await watching?.query('SELECT FROM pg_locks WHERE NOT granted'))?.rowCount ?? 0,
+      (waiting) => waiting > 0,
+    );
+    await deleting?.query('COMMIT');
+    expect((await answer).status).toSatisfy((status: number) => [404, 409, 422].includes(status));
+  } finally {
+    await Promise.all([deleting?.end(), watching?.end()]);
+  }
 });
