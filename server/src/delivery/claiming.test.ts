@@ -162,6 +162,14 @@ describe('first attempts that wait for their turn', () => {
     );
   });
 
+  test('find room behind more urgent retries when they are urgent, too, and memory has none for these', async () => {
+    const lane = newLane();
+    const more = LATER.map((each) => ({ ...each, priority: 5 }));
+    const less = FIRST.map((each) => ({ ...each, priority: 3 }));
+    const ids = await addWaiting(lane, [...more, ...less]);
+    expect(await claim(lane, { room: 8, first: 6, later: 0 })).toEqual(ids.slice(20, 27));
+  });
+
   test('leave all the room that they do not need', async () => {
     const lane = newLane();
     const ids = await addWaiting(lane, [...LATER, { first: true }]);

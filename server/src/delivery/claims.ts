@@ -232,14 +232,19 @@ export class Claims {
   async #claimRows(rooms: LaneRoom[]): Promise<void> {
     const { rows, clock, begin, take, lane: laneOf } = this.#options;
     begin(rooms.map(({ lane }) => lane));
-    take(await this.#lease(rooms));
+    const brought = await this.#lease(rooms);
+    take(brought);
+    const moved = new Set(brought.map((row) => ('task' in row ? row.task.webhookId : row.webhookId)));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));
-    for (const { lane: key, later } of rooms) {
+    for (const { lane: key, first, later } of rooms) {
       const dueAtMs = due.get(key.webhookId);
       if (dueAtMs === undefined) continue;
       // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
       const lane = laneOf(key);
-      if (later < 1 && !isFirstAttemptDue(dueAtMs) && dueAtMs <= clock.now()) this.#waitForRoom(lane);
+      const noRoom = later < 1 && !isFirstAttemptDue(dueAtMs);
+      // Somebody else has a lock on what is due: asked again at once, the rows would say the same until that is over.
+      const locked = first > 0 && !moved.has(key.webhookId);
+      if (dueAtMs <= clock.now() && (noRoom || locked)) this.#waitForRoom(lane);
       else this.#waitFor(lane, dueAtMs);
     }
     const now = clock.now();
