@@ -13,6 +13,8 @@ export interface ClaimsOptions {
   logger: Logger;
   lanes: ReadonlyMap<string, Lane>;
   lane: (key: LaneKey) => Lane;
+  /** Lets go of lanes of which nothing is in memory and nothing waits. */
+  forgetIdleLanes: () => void;
   /** What may be claimed of lanes whose rows are due. */
   admit: (lanes: Lane[]) => Promise<Admission[]>;
   /** A claim of these lanes begins. */
@@ -271,7 +273,8 @@ export class Claims {
   }
 
   async #sweep(): Promise<void> {
-    const { rows, clock, lanes, lane: laneOf, restoreOrder } = this.#options;
+    const { rows, clock, lanes, lane: laneOf, forgetIdleLanes, restoreOrder } = this.#options;
+    forgetIdleLanes();
     const waiting = await rows.waitingLanes();
     const now = clock.now();
     for (const found of waiting) if (found.dueAtMs !== undefined) this.#waitFor(laneOf(found), found.dueAtMs);

@@ -211,6 +211,7 @@ export class DeliveryEngine {
       logger,
       inHand: this.#inHand,
       order: this.#order,
+      isLost: (task) => this.#underWay.isLost(task),
       expect: (lane, dueAtMs) => {
         if (!this.#draining) this.#claims.expect(lane, dueAtMs);
       },
@@ -246,6 +247,7 @@ export class DeliveryEngine {
       logger,
       lanes: this.#inHand.lanes,
       lane: (key) => this.#inHand.lane(key),
+      forgetIdleLanes: () => this.#inHand.forgetIdleLanes(),
       admit: (lanes) => this.#admission.admit(lanes),
       begin: (lanes) => {
         for (const lane of lanes) this.#inHand.lane(lane).sequences?.claimBegins();
