@@ -181,7 +181,8 @@ class Compiler {
     this.#needsEngine = true;
     if (!json || PUNCTUATION.test(inner) || SAFE.test(inner) || isLoopCall(piece)) this.#template += piece.source;
     else {
-      const value = AS_JSON.test(inner) && !OPERATORS.test(inner) ? inner : `(${inner})|tojson`;
+      const bare = withoutTexts(inner);
+      const value = AS_JSON.test(bare) && !OPERATORS.test(bare) ? inner : `(${inner})|tojson`;
       this.#template += `${opening(piece)}{{ ${value} }}${closing(piece)}`;
     }
   }
