@@ -259,6 +259,15 @@ describe('a template that is a text of JSON', () => {
       kind: 'output',
       message: expect.stringContaining('not JSON'),
     });
+    for (const value of [
+      '{{ data.lead.name|safe }}',
+      '{% for t in data.tags %}{{ data.lead.name | safe }}{% endfor %}',
+    ]) {
+      expect(await faultOf(jinja({ list: [{ v: value }] }))).toMatchObject({
+        kind: 'output',
+        message: expect.stringContaining('not JSON'),
+      });
+    }
   });
 });
 
