@@ -437,9 +437,9 @@ export class DeliveryEngine {
     });
   }
 
-  /** These deliveries were cancelled: what of them is still queued here is not sent. */
-  cancelled(deliveryIds: readonly string[]): void {
-    this.#endedElsewhere.drop(deliveryIds);
+  /** These deliveries of a tenant were cancelled: what of them is still queued here is not sent. */
+  cancelled(tenantId: string, deliveryIds: readonly string[]): void {
+    this.#endedElsewhere.drop(deliveryIds, tenantId);
   }
 
   /** Sends a test at once, past the queue and whatever the webhook's status is; resolves when it is recorded. */

@@ -111,7 +111,7 @@ export class ModelNode {
   applyChange({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change): void {
     if (topic === 'circuits') this.engine.circuitsChanged(webhookId);
     if (topic === 'webhook_resumed' && webhookId !== undefined) this.engine.resumed(webhookId);
-    if (topic === 'deliveries_cancelled') this.engine.cancelled(deliveryIds ?? []);
+    if (topic === 'deliveries_cancelled') this.engine.cancelled(tenantId, deliveryIds ?? []);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       this.engine.expectTold({ tenantId, environmentId, webhookId });
     }
