@@ -34,7 +34,7 @@ export function createChangeNotices(parts: Parts): ChangeNotices {
       if (topic === 'circuits') engine.circuitsChanged(webhookId);
       if (topic === 'tenant_resumed') engine.tenantResumed(tenantId);
       if (topic === 'webhook_resumed' && webhookId !== undefined) engine.resumed(webhookId);
-      if (topic === 'deliveries_cancelled') engine.cancelled(deliveryIds ?? []);
+      if (topic === 'deliveries_cancelled') engine.cancelled(tenantId, deliveryIds ?? []);
       if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
         engine.expectTold({ tenantId, environmentId, webhookId });
       }

@@ -5,8 +5,12 @@ import { openEnginePool } from '../db/pool.ts';
 import { createIdSource } from '../kernel/ids.ts';
 import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
+import { eventually } from '../testing/eventually.ts';
+import { ManualClock } from '../testing/manual-clock.ts';
+import { Claims } from './claims.ts';
 import { firstAttemptDueAtMs } from './first-attempts.ts';
-import type { LaneKey } from './lanes/lane.ts';
+import { InHand } from './lanes/in-hand.ts';
+import type { Lane, LaneKey } from './lanes/lane.ts';
 import { DeliveryRows, type LaneRoom } from './rows.ts';
 
 const NOW_MS = Date.now();
@@ -162,6 +166,14 @@ describe('first attempts that wait for their turn', () => {
     );
   });
 
+  test('find room behind more urgent retries when they are urgent, too, and memory has none for these', async () => {
+    const lane = newLane();
+    const more = LATER.map((each) => ({ ...each, priority: 5 }));
+    const less = FIRST.map((each) => ({ ...each, priority: 3 }));
+    const ids = await addWaiting(lane, [...more, ...less]);
+    expect(await claim(lane, { room: 8, first: 6, later: 0 })).toEqual(ids.slice(20, 27));
+  });
+
   test('leave all the room that they do not need', async () => {
     const lane = newLane();
     const ids = await addWaiting(lane, [...LATER, { first: true }]);
@@ -169,4 +181,83 @@ describe('first attempts that wait for their turn', () => {
       [...ids.slice(0, 7), ...ids.slice(20)].sort(),
     );
   });
+});
+
+/** Claims of lanes of which all may be claimed; `asked` has the statements that they send. */
+function startClaims(lanes: InHand, admitted: (lanes: Lane[]) => Lane[]) {
+  const [asked, taken, clock]: [string[], string[], ManualClock] = [[], [], new ManualClock(NOW_MS)];
+  const query = (statement: pg.QueryConfig) => {
+    asked.push(statement.name ?? '');
+    return pool.query(statement);
+  };
+  const ofOurs = new DeliveryRows({ query } as unknown as pg.Pool);
+  ofOurs.nodeId = rows.nodeId;
+  const claims = new Claims({
+    rows: ofOurs,
+    clock,
+    logger: createLogger('silent'),
+    lanes: lanes.lanes,
+    lane: (key) => lanes.lane(key),
+    forgetIdleLanes: () => lanes.forgetIdleLanes(),
+    admit: async (due) =>
+      admitted(due).map((lane) => ({
+        lane,
+        kind: 'claim',
+        room: { rows: 10, later: 10, bytes: 1_000_000 },
+        ordered: false,
+      })),
+    begin: () => {},
+    take: (claimed) => taken.push(...claimed.flatMap((row) => ('task' in row ? [row.task.id] : []))),
+    restoreOrder: async () => {},
+    alive: () => true,
+    inDoubt: () => {},
+  });
+  return { claims, clock, asked, taken };
+}
+
+test('what somebody else has locked is looked for again after a while, and not all the time until then', async () => {
+  const lane = newLane();
+  const [id] = await addWaiting(lane, [{}]);
+  const { claims, clock, asked, taken } = startClaims(new InHand(100), (due) =>
+    due.filter(({ webhookId }) => webhookId === lane.webhookId),
+  );
+  const other = await pool.connect();
+  try {
+    await other.query('BEGIN');
+    await other.query('SELECT FROM deliveries WHERE id = $1 FOR UPDATE', [id]);
+    await claims.start();
+    // What it would ask at once stands in its chain before each of these.
+    for (let turn = 0; turn < 20; turn++) await claims.exclusively(async () => {});
+    expect(asked.filter((name) => name === 'claim-due')).toHaveLength(1);
+    await other.query('COMMIT');
+    clock.advance(100);
+    await eventually(
+      async () => taken,
+      (ids) => ids.length > 0,
+    );
+    expect(taken).toEqual([id]);
+  } finally {
+    other.release();
+    await claims.stop();
+  }
+});
+
+test('of lanes whose rows others have sent nothing is left in memory', async () => {
+  const lane = newLane();
+  await addWaiting(lane, [{}]);
+  const inHand = new InHand(100);
+  const { claims, clock } = startClaims(inHand, () => []);
+  try {
+    await claims.start();
+    expect(inHand.lanes.has(lane.webhookId)).toBe(true);
+    await pool.query('UPDATE deliveries SET due_at = NULL WHERE webhook_id = $1', [lane.webhookId]);
+    await claims.exclusively(async () => {});
+    clock.advance(10_000);
+    await eventually(
+      async () => inHand.lanes.has(lane.webhookId),
+      (isThere) => !isThere,
+    );
+  } finally {
+    await claims.stop();
+  }
 });

@@ -13,6 +13,8 @@ export interface ClaimsOptions {
   logger: Logger;
   lanes: ReadonlyMap<string, Lane>;
   lane: (key: LaneKey) => Lane;
+  /** Lets go of lanes of which nothing is in memory and nothing waits. */
+  forgetIdleLanes: () => void;
   /** What may be claimed of lanes whose rows are due. */
   admit: (lanes: Lane[]) => Promise<Admission[]>;
   /** A claim of these lanes begins. */
@@ -232,14 +234,19 @@ export class Claims {
   async #claimRows(rooms: LaneRoom[]): Promise<void> {
     const { rows, clock, begin, take, lane: laneOf } = this.#options;
     begin(rooms.map(({ lane }) => lane));
-    take(await this.#lease(rooms));
+    const brought = await this.#lease(rooms);
+    take(brought);
+    const moved = new Set(brought.map((row) => ('task' in row ? row.task.webhookId : row.webhookId)));
     const due = await rows.nextDue(rooms.map(({ lane }) => lane));
-    for (const { lane: key, later } of rooms) {
+    for (const { lane: key, first, later } of rooms) {
       const dueAtMs = due.get(key.webhookId);
       if (dueAtMs === undefined) continue;
       // A lane whose deliveries all ended meanwhile was let go of, and is made anew.
       const lane = laneOf(key);
-      if (later < 1 && !isFirstAttemptDue(dueAtMs) && dueAtMs <= clock.now()) this.#waitForRoom(lane);
+      const noRoom = later < 1 && !isFirstAttemptDue(dueAtMs);
+      // Somebody else has a lock on what is due: asked again at once, the rows would say the same until that is over.
+      const locked = first > 0 && !moved.has(key.webhookId);
+      if (dueAtMs <= clock.now() && (noRoom || locked)) this.#waitForRoom(lane);
       else this.#waitFor(lane, dueAtMs);
     }
     const now = clock.now();
@@ -266,7 +273,8 @@ export class Claims {
   }
 
   async #sweep(): Promise<void> {
-    const { rows, clock, lanes, lane: laneOf, restoreOrder } = this.#options;
+    const { rows, clock, lanes, lane: laneOf, forgetIdleLanes, restoreOrder } = this.#options;
+    forgetIdleLanes();
     const waiting = await rows.waitingLanes();
     const now = clock.now();
     for (const found of waiting) if (found.dueAtMs !== undefined) this.#waitFor(laneOf(found), found.dueAtMs);

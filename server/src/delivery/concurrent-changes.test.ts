@@ -8,6 +8,9 @@ import { createLogger } from '../kernel/logger.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/database.ts';
 import { eventually } from '../testing/eventually.ts';
 import { releaseHeld } from '../webhooks/waiting-deliveries.ts';
+import { GiveBacks } from './give-backs.ts';
+import { InHand } from './lanes/in-hand.ts';
+import type { OrderKeeper } from './lanes/order-keeper.ts';
 import { Recorder } from './recorder.ts';
 import { DeliveryRows, type GiveUp } from './rows.ts';
 import type { DeliveryTask } from './task.ts';
@@ -190,6 +193,37 @@ test.each(KEYS)('leases of %s deliveries are given up', async (_name, key) => {
   expect(await placesOf(tasks)).toEqual([
     { status: 'pending', leased: false, parked: key !== null, attempt_count: 0, count: 40 },
   ]);
+});
+
+test('leases that this node lost and has again are not given up by what had lost them', async () => {
+  const tasks = await insert(IN_HAND, null);
+  const [lost] = tasks;
+  const giveBacks = new GiveBacks({
+    rows,
+    clock: systemClock,
+    logger,
+    inHand: new InHand(100),
+    // Nothing here keeps an order.
+    order: undefined as unknown as OrderKeeper,
+    isLost: (task) => task === lost,
+    expect: () => {},
+    inDoubt: () => {},
+    letGo: () => {},
+    pump: () => {},
+  });
+  for (const task of tasks) giveBacks.add({ task, to: 'waiting', dueAtMs: Date.now() });
+  await giveBacks.whenIdle();
+  const leased = await pool.query('SELECT id FROM deliveries WHERE webhook_id = $1 AND lease_node IS NOT NULL', [
+    lost.webhookId,
+  ]);
+  expect(leased.rows).toEqual([{ id: lost.id }]);
+  expect(await placesOf(tasks)).toContainEqual({
+    status: 'pending',
+    leased: false,
+    parked: false,
+    attempt_count: 0,
+    count: 39,
+  });
 });
 
 test.each(KEYS)('due %s deliveries are claimed', async (_name, key) => {

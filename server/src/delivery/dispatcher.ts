@@ -53,6 +53,7 @@ interface ShapedSending {
 }
 
 const UNREADABLE_WEBHOOK_MS = 1_000;
+const UNREADABLE = Symbol('the webhook could not be read');
 
 /** Gives lanes their turns, and takes a delivery whose turn it is from its queue to the end of its attempt. */
 export class Dispatcher {
@@ -146,21 +147,14 @@ export class Dispatcher {
       this.#beginWith(turn, task, found, token);
       return;
     }
-    turn.lane.reading = true;
-    found.then(
-      (target) => {
-        turn.lane.reading = false;
-        this.#beginWith(turn, task, target, token);
-        this.offer(turn.lane);
-        this.pump();
-      },
-      (error) => {
-        turn.lane.reading = false;
-        this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
-        this.#options.giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() + UNREADABLE_WEBHOOK_MS });
-        this.#endTurn(turn, 0);
-      },
-    );
+    const reading = found.catch((error): typeof UNREADABLE => {
+      this.#options.logger.error({ code: errorCode(error) }, 'a webhook could not be read; its deliveries wait');
+      return UNREADABLE;
+    });
+    this.#await(turn, task, reading, (target) => {
+      if (target === UNREADABLE) this.#wait(turn, task, this.#options.clock.now() + UNREADABLE_WEBHOOK_MS);
+      else this.#beginWith(turn, task, target, token);
+    });
   }
 
   #beginWith(turn: Turn, task: DeliveryTask, target: WebhookTarget | undefined, asked: TokenResult | undefined): void {
@@ -175,15 +169,14 @@ export class Dispatcher {
     }
     const token = this.#options.tokens.forRequest(target, asked);
     if (token instanceof Promise) {
-      this.#awaitToken(turn, task, token);
+      this.#await(turn, task, token, (came) => this.#begin(turn, task, came));
       return;
     }
     lane.configure(target);
     // The limit may have been lowered since this turn was given. Whoever has a route is sent: it may be the one probe.
     const route = lane.inFlight > lane.concurrency ? undefined : this.#options.admission.route(lane, task, target);
     if (route === undefined) {
-      this.#options.giveBack({ task, to: 'waiting', dueAtMs: nowMs });
-      this.#endTurn(turn, 0);
+      this.#wait(turn, task, nowMs);
       return;
     }
     if (lane.pace !== undefined) {
@@ -267,23 +260,27 @@ export class Dispatcher {
   }
 
   /**
-   * The delivery waits for its webhook's token, and the others of its lane in their queue, where they take no places.
-   * Much may have happened by then: everything is looked at anew.
+   * The delivery waits for something, and the others of its lane in their queue, where they take no places. Much may have
+   * happened by then: it goes on only if it may still go.
    */
-  #awaitToken(turn: Turn, task: DeliveryTask, fetching: Promise<TokenResult>): void {
+  #await<T>(turn: Turn, task: DeliveryTask, awaited: Promise<T>, goOn: (came: T) => void): void {
     const { lane } = turn;
     lane.reading = true;
     this.#options.underWay.enter([task]);
-    void fetching.then((token) => {
+    void awaited.then((came) => {
       lane.reading = false;
       this.#options.underWay.leave(task);
-      if (!this.#mayGo(task)) {
-        this.#options.giveBack({ task, to: 'waiting', dueAtMs: this.#options.clock.now() });
-        this.#endTurn(turn, 0);
-      } else this.#begin(turn, task, token);
+      if (this.#mayGo(task)) goOn(came);
+      else this.#wait(turn, task, this.#options.clock.now());
       this.offer(lane);
       this.pump();
     });
+  }
+
+  /** Nothing was sent of the delivery in its turn, and it waits in its row. */
+  #wait(turn: Turn, task: DeliveryTask, dueAtMs: number): void {
+    this.#options.giveBack({ task, to: 'waiting', dueAtMs });
+    this.#endTurn(turn, 0);
   }
 
   #cancelledByTransform(tasks: readonly DeliveryTask[]): void {

@@ -26,8 +26,11 @@ export class EndedElsewhere {
     this.#options = options;
   }
 
-  /** These deliveries were cancelled. What of them is under way ends as it does, and moves nothing. */
-  drop(deliveryIds: readonly string[]): void {
+  /**
+   * These deliveries were cancelled, all of one tenant if that is known. What of them is under way ends as it does, and moves
+   * nothing.
+   */
+  drop(deliveryIds: readonly string[], tenantId?: string): void {
     const { inHand, underWay, order, letGo, onDropped } = this.#options;
     const ids = new Set(deliveryIds);
     for (const id of ids) {
@@ -35,6 +38,7 @@ export class EndedElsewhere {
       if (task !== undefined) underWay.lose(task);
     }
     for (const lane of inHand.lanes.values()) {
+      if (tenantId !== undefined && lane.tenantId !== tenantId) continue;
       for (const task of lane.remove(({ id }) => ids.has(id))) {
         if (isOrdered(task)) order.ended(lane, task);
         letGo(task);

@@ -211,6 +211,7 @@ export class DeliveryEngine {
       logger,
       inHand: this.#inHand,
       order: this.#order,
+      isLost: (task) => this.#underWay.isLost(task),
       expect: (lane, dueAtMs) => {
         if (!this.#draining) this.#claims.expect(lane, dueAtMs);
       },
@@ -246,6 +247,7 @@ export class DeliveryEngine {
       logger,
       lanes: this.#inHand.lanes,
       lane: (key) => this.#inHand.lane(key),
+      forgetIdleLanes: () => this.#inHand.forgetIdleLanes(),
       admit: (lanes) => this.#admission.admit(lanes),
       begin: (lanes) => {
         for (const lane of lanes) this.#inHand.lane(lane).sequences?.claimBegins();
@@ -435,9 +437,9 @@ export class DeliveryEngine {
     });
   }
 
-  /** These deliveries were cancelled: what of them is still queued here is not sent. */
-  cancelled(deliveryIds: readonly string[]): void {
-    this.#endedElsewhere.drop(deliveryIds);
+  /** These deliveries of a tenant were cancelled: what of them is still queued here is not sent. */
+  cancelled(tenantId: string, deliveryIds: readonly string[]): void {
+    this.#endedElsewhere.drop(deliveryIds, tenantId);
   }
 
   /** Sends a test at once, past the queue and whatever the webhook's status is; resolves when it is recorded. */

@@ -19,6 +19,8 @@ export interface GiveBacksOptions {
   logger: Logger;
   inHand: InHand;
   order: OrderKeeper;
+  /** Its lease is not this node's any more; if it is again, then for another task of the delivery. */
+  isLost: (task: DeliveryTask) => boolean;
   /** A row of the lane waits until `dueAtMs`. */
   expect: (lane: Lane, dueAtMs: number) => void;
   /** Whether a row was changed is not known: its lease may be one that nobody holds; `ordered`: as with claims. */
@@ -43,14 +45,15 @@ export class GiveBacks {
   readonly #batches: GroupCommit<GiveUp>;
 
   constructor(options: GiveBacksOptions) {
-    const { rows, clock, logger } = options;
+    const { rows, clock, logger, isLost } = options;
     const telling = new TellingPace(clock);
     this.#options = options;
     this.#batches = new GroupCommit({
       weightMax: BATCH_MAX,
       commit: async (leases) => {
         try {
-          await rows.giveUp(leases, ({ task }) => telling.takes(task.environmentId));
+          const own = leases.filter(({ task }) => !isLost(task));
+          await rows.giveUp(own, ({ task }) => telling.takes(task.environmentId));
         } catch (error) {
           logger.error({ code: errorCode(error), deliveries: leases.length }, 'leases could not be given up yet');
           for (const lease of leases) this.#doubt(lease);

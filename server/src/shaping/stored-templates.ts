@@ -24,7 +24,7 @@ export async function readStoredTemplates(
 ): Promise<Map<string, StoredTemplate[]>> {
   const found = new Map<string, StoredTemplate[]>();
   if (names.size === 0) return found;
-  const ids = [...names].filter((name) => name.startsWith('tpl_'));
+  const ids = [...names].flatMap((name) => parseId('template', name) ?? []);
   const rows = await db
     .selectFrom('templates as t')
     .innerJoin('template_versions as v', (join) =>
@@ -36,8 +36,7 @@ export async function readStoredTemplates(
     .select(['t.id', 't.name', 't.event_type', 't.version', 'v.content'])
     .where('t.tenant_id', '=', scope.tenantId)
     .where('t.environment_id', '=', scope.environmentId)
-    // Ids are few, and are looked for among all of the environment's.
-    .$if(ids.length === 0, (query) => query.where(sql<SqlBool>`t.name = ANY (${[...names]}::text[])`))
+    .where(sql<SqlBool>`(t.name = ANY (${[...names]}::text[]) OR t.id = ANY (${ids}::uuid[]))`)
     .execute();
   for (const row of rows) {
     const template: StoredTemplate = {

@@ -76,7 +76,7 @@ export class ModelNode {
     this.wire = new Wire({ real: enginePool, activity, clock, onNotice, onFault });
     const { pool } = this.wire;
     this.#directory = createWebhookDirectory({ db, clock, box, logger, defaultUserAgent: 'Posthorn/0.0.0' });
-    const webhooks = withPoison(this.#directory, isPoison);
+    const webhooks = withPoison(this.#directory, this.wire, isPoison);
     this.store = { db, clock, newId, audit: createAuditLog({ newId }), box, directory: webhooks };
     this.engine = new DeliveryEngine({
       pool,
@@ -112,7 +112,7 @@ export class ModelNode {
   applyChange({ topic, tenantId, environmentId, webhookId, deliveryIds }: Change): void {
     if (topic === 'circuits') this.engine.circuitsChanged(webhookId);
     if (topic === 'webhook_resumed' && webhookId !== undefined) this.engine.resumed(webhookId);
-    if (topic === 'deliveries_cancelled') this.engine.cancelled(deliveryIds ?? []);
+    if (topic === 'deliveries_cancelled') this.engine.cancelled(tenantId, deliveryIds ?? []);
     if (topic === 'lane_due' && environmentId !== undefined && webhookId !== undefined) {
       this.engine.expectTold({ tenantId, environmentId, webhookId });
     }
@@ -132,8 +132,8 @@ export class ModelNode {
   }
 }
 
-/** Webhooks whose signers fail for some events. */
-function withPoison(directory: WebhookDirectory, isPoison: (body: Buffer) => boolean): WebhookDirectory {
+/** Webhooks whose signers fail for some events, and which a node that is cut off cannot read. */
+function withPoison(directory: WebhookDirectory, wire: Wire, isPoison: (body: Buffer) => boolean): WebhookDirectory {
   const known = new WeakMap<WebhookTarget, WebhookTarget>();
   const wrap = (target: WebhookTarget): WebhookTarget => {
     let wrapped = known.get(target);
@@ -155,7 +155,7 @@ function withPoison(directory: WebhookDirectory, isPoison: (body: Buffer) => boo
     find(scope, id) {
       const found = directory.find(scope, id);
       const wrapIf = (target: WebhookTarget | undefined) => (target === undefined ? undefined : wrap(target));
-      return found instanceof Promise ? found.then(wrapIf) : wrapIf(found);
+      return found instanceof Promise ? wire.bring(found).then(wrapIf) : wrapIf(found);
     },
     invalidate: (tenantId, environmentId) => directory.invalidate(tenantId, environmentId),
     invalidateAll: () => directory.invalidateAll(),

@@ -251,3 +251,21 @@ test('what is cancelled while its template works is not sent', async () => {
     pass(1_100),
   ]);
 });
+
+test('a delivery that a node lost while it read its webhook is not sent by that node', async () => {
+  const bound = setup({ nodes: 2, webhooks: [webhook({ maxConcurrency: 1 })] });
+  // One of them has the lane.
+  for (const node of [0, 1]) {
+    await runs.play(bound, [
+      publish(event(), event()),
+      pass(300),
+      { do: 'rotate', webhook: 0 },
+      { do: 'stall', node },
+      answer(0, 'ok'),
+      pass(9_000),
+      pass(2_500),
+      { do: 'resume', node },
+      pass(300),
+    ]);
+  }
+});

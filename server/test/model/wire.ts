@@ -85,6 +85,13 @@ export class Wire {
     this.#faults.clear();
   }
 
+  /** What was read over another pool reaches this node as its own statements do. */
+  async bring<T>(read: Promise<T>): Promise<T> {
+    const found = await read;
+    await this.#gate();
+    return found;
+  }
+
   /** Statements are not sent until `resume`. */
   stall(): void {
     if (this.#state === 'up') this.#state = 'stalled';

@@ -87,6 +87,11 @@ export class InHand {
     return lane;
   }
 
+  /** Lets go of lanes that were made for what others have sent: of webhooks without end, deleted ones among them. */
+  forgetIdleLanes(): void {
+    for (const lane of this.lanes.values()) if (lane.idle) this.lanes.delete(lane.webhookId);
+  }
+
   /** How many more deliveries of a lane may be claimed; no rows where there are no bytes. */
   roomToClaim(lane: Lane): ClaimRoom {
     const { tenantId, claimed } = lane;

@@ -11,6 +11,9 @@ const ROWS_A_KEY = 100;
 /** Keys of a lane that are looked at in one go. */
 const KEYS_AT_ONCE = 1_000;
 
+/** Lanes that are looked at in one go: claims and the heartbeat wait until it is over. */
+const LANES_AT_ONCE = 200;
+
 /** A search through the keys of a lane that have waiting rows, some of them in one go. */
 interface Search {
   /** The last key that was looked at. */
@@ -41,6 +44,8 @@ export class OrderKeeper {
   readonly #unsure = new Set<string>();
   /** Lanes that are just being searched. */
   readonly #searches = new Map<string, Search>();
+  /** Lanes that this round has still to look at. */
+  readonly #round = new Set<string>();
 
   constructor(options: OrderKeeperOptions) {
     this.#options = options;
@@ -69,16 +74,36 @@ export class OrderKeeper {
     for (const lane of lanes) this.#unsure.add(lane.webhookId);
   }
 
-  /** Finds out what is parked, and brings back what is parked although nothing before it waits or is under way. */
+  /**
+   * Finds out what is parked, and brings back what is parked although nothing before it waits or is under way; of so many
+   * lanes at once, and of the others when it is called again.
+   */
   async restore(): Promise<void> {
-    const { lanes } = this.#options;
+    const { lanes, again } = this.#options;
     for (const webhookId of this.#unsure) if (!lanes.has(webhookId)) this.#unsure.delete(webhookId);
     for (const webhookId of this.#searches.keys()) if (!lanes.has(webhookId)) this.#searches.delete(webhookId);
-    for (const lane of lanes.values()) {
-      const stranded = await this.#strandedOf(lane);
-      if (this.#mayHaveUnknown(lane)) stranded.push(...(await this.#search(lane)));
-      if (stranded.length > 0) await this.#release(lane, stranded);
+    // What is stranded is looked for once a round, what has become unsure in the round that is under way.
+    if (this.#round.size > 0) for (const webhookId of this.#unsure) this.#round.add(webhookId);
+    else for (const lane of lanes.values()) if (this.#mayHaveStranded(lane)) this.#round.add(lane.webhookId);
+    let left = LANES_AT_ONCE;
+    for (const webhookId of this.#round) {
+      this.#round.delete(webhookId);
+      const lane = lanes.get(webhookId);
+      if (lane !== undefined) await this.#restoreIn(lane);
+      left -= 1;
+      if (left === 0) break;
     }
+    if (this.#round.size > 0) again();
+  }
+
+  async #restoreIn(lane: Lane): Promise<void> {
+    const stranded = await this.#strandedOf(lane);
+    if (this.#mayHaveUnknown(lane)) stranded.push(...(await this.#search(lane)));
+    if (stranded.length > 0) await this.#release(lane, stranded);
+  }
+
+  #mayHaveStranded(lane: Lane): boolean {
+    return this.#mayHaveUnknown(lane) || (lane.sequences?.stalledKeys.length ?? 0) > 0;
   }
 
   /** Keys of it may be parked that memory does not know. */

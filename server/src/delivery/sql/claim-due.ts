@@ -10,7 +10,8 @@
  * Urgent ones leave one place in 32 to the others, as in memory.
  *
  * First attempts that wait for their turn stand before everything else (`first-attempts.ts`). They leave some of the room
- * to what is later, and that has a room of its own within the lane's: a storm of retries does not fill all of it.
+ * to what is later, and that has a room of its own within the lane's: a storm of retries does not fill all of it. Where that
+ * room is full, urgent retries are passed over in the index, and do not stand before less urgent first attempts.
  *
  * In a lane that keeps an order, a row whose predecessor still waits, or whose key is parked, is not leased: it is
  * parked, and `blocked` tells. The predecessors of a key are looked at once, not for each of its rows: the rows to be
@@ -32,7 +33,8 @@ urgent AS MATERIALIZED (
   SELECT d.*, lane.ordered, lane.byte_room, lane.later_room FROM lane CROSS JOIN LATERAL (
     SELECT tenant_id, environment_id, id, event_id, webhook_id, ordering_key, order_number, priority, due_at
     FROM deliveries
-    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND due_at <= $4 AND priority > 0
+    WHERE tenant_id = lane.tenant_id AND webhook_id = lane.webhook_id AND priority > 0
+      AND due_at <= CASE WHEN lane.later_room > 0 THEN $4::timestamptz ELSE '1999-12-31Z' END
     ORDER BY priority DESC, due_at LIMIT greatest(1, lane.room - greatest(1, lane.room / 32))
     FOR UPDATE SKIP LOCKED
   ) d

@@ -1,5 +1,6 @@
 import { parsePath, type Segment } from '../../masking/path.ts';
 import type { FilteredEvent } from './filtered-event.ts';
+import { ExactNumber } from './numeric.ts';
 
 /** Where a filter looks. */
 export interface FieldPath {
@@ -69,6 +70,8 @@ export function someValueAt(
       return index !== undefined && index < value.length && walk(value[index], depth + 1);
     }
     if (typeof step !== 'string' || typeof value !== 'object' || value === null) return false;
+    // A number has no members, whatever stands for it here.
+    if (value instanceof ExactNumber) return false;
     return Object.hasOwn(value, step) && walk((value as Record<string, unknown>)[step], depth + 1);
   };
   const value = event.root(root, exact);

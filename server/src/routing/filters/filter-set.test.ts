@@ -32,6 +32,16 @@ const LEAD = `{"lead":{"score":85,"name":"John Doe","email":"John.Doe@Example.co
   "address":{"city":"Köln"},"": "empty","a.b":"dotted","__proto__":"own","0":"zero","street":"Hauptstraße 1"},
   "items":[{"sku":"A-1","price":9.5},{"sku":"B-2","price":30}],"empty":[],"matrix":[[1,2],[3]],"list":["x","y"]}`;
 
+test.each(['2025-02-30T00:00:00Z', '2025-04-31T00:00:00+02:00', '2025-02-29T12:00:00Z', '2025-03-01T24:00:00Z'])(
+  '%s is no time, since there is no such day or hour',
+  (text) => {
+    const after = filterOf('t', 'greater_than', '2025-01-01T00:00:00Z');
+    expect(matches(eventOf(`{"t":"${text}"}`), [after])).toBe(false);
+    expect(matches(eventOf('{"t":"2024-02-29T23:59:59.5-01:00"}'), [after])).toBe(false);
+    expect(matches(eventOf('{"t":"2028-02-29T23:59:59.5-01:00"}'), [after])).toBe(true);
+  },
+);
+
 describe('what each operator makes of each type', () => {
   const cases: [path: string, operator: FilterOperator, value: unknown, expected: boolean, caseSensitive?: boolean][] =
     [
@@ -56,6 +66,8 @@ describe('what each operator makes of each type', () => {
       ['lead.id', 'greater_than', '9007199254740992', true],
       ['lead.id', 'less_than', '9007199254740994', true],
       ['lead.id', 'in', ['9007199254740992', '9007199254740994'], false],
+      ['lead.id.text', 'equals', '9007199254740993', false],
+      ['metadata.big.text', 'exists', undefined, false],
       ['metadata.big', 'equals', '9007199254740993', true],
       ['metadata.big', 'equals', '9007199254740992', false],
       ['lead.score', 'not_equals', 85, false],

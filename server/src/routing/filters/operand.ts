@@ -27,12 +27,15 @@ export function numericIn(value: unknown): Numeric | undefined {
   return typeof value === 'string' ? numericOf(value) : undefined;
 }
 
-/** Milliseconds since the epoch of a time in RFC 3339; undefined for other texts. */
+/** Milliseconds since the epoch of a time in RFC 3339; undefined for other texts, and for days and hours that do not exist. */
 export function timeOf(text: string): number | undefined {
   if (text.length > TIME_LENGTH_MAX || !RFC_3339.test(text)) return undefined;
   const ms = Date.parse(text);
-  return Number.isNaN(ms) ? undefined : ms;
+  // The 30th of February would be the 1st of March.
+  const date = text.slice(0, DATE_LENGTH);
+  return Number.isNaN(ms) || !new Date(date).toISOString().startsWith(date) ? undefined : ms;
 }
 
 const TIME_LENGTH_MAX = 40;
-const RFC_3339 = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
+const DATE_LENGTH = '2026-01-31'.length;
+const RFC_3339 = /^\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;

@@ -19,7 +19,7 @@ export interface CompiledJinja {
 
 interface Part {
   json: boolean;
-  /** The body was written as one text of JSON, and may turn out to be none. */
+  /** The body was written as one text of JSON, or something is put in as it is: it may turn out to be none. */
   check: boolean;
   /** Of a part that is no JSON: the paths that stand in it, in their order, as `[from, to)`. */
   ownPaths: readonly [from: number, to: number];
@@ -73,6 +73,7 @@ export function compileJinja(program: Program): CompiledJinja {
 class Compiler {
   #template = '';
   #needsEngine = false;
+  #putsInAsIs = false;
   readonly #paths: ValuePath[] = [];
   readonly #parts: Part[] = [];
 
@@ -80,7 +81,8 @@ class Compiler {
     if (typeof template === 'string') {
       this.#text('template', template, json ? 'json' : 'plain', unchanged);
     } else this.#json('template', template, native);
-    this.#parts.push({ json, check: json && typeof template === 'string', ownPaths: [0, this.#paths.length] });
+    const check = json && (typeof template === 'string' || this.#putsInAsIs);
+    this.#parts.push({ json, check, ownPaths: [0, this.#paths.length] });
   }
 
   header(path: string, source: string): void {
@@ -179,9 +181,11 @@ class Compiler {
       return;
     }
     this.#needsEngine = true;
+    if (SAFE.test(inner)) this.#putsInAsIs = true;
     if (!json || PUNCTUATION.test(inner) || SAFE.test(inner) || isLoopCall(piece)) this.#template += piece.source;
     else {
-      const value = AS_JSON.test(inner) && !OPERATORS.test(inner) ? inner : `(${inner})|tojson`;
+      const bare = withoutTexts(inner);
+      const value = AS_JSON.test(bare) && !OPERATORS.test(bare) ? inner : `(${inner})|tojson`;
       this.#template += `${opening(piece)}{{ ${value} }}${closing(piece)}`;
     }
   }

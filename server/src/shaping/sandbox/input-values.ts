@@ -16,7 +16,9 @@ export class InputValues {
     this.#exact ??= this.#read(exactNumber);
     let value: unknown = this.#exact;
     for (const name of path) {
-      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+      if (typeof value !== 'object' || value === null || isRawJson(value)) return undefined;
+      const isMember = Array.isArray(value) ? /^\d+$/.test(name) : Object.hasOwn(value, name);
+      if (!isMember) return undefined;
       value = (value as Record<string, unknown>)[name];
     }
     return JSON.stringify(value);
@@ -44,7 +46,7 @@ export class InputValues {
 type Reviver = (source: string, value: number) => unknown;
 
 /** Numbers that a double may not hold as they are spelled. Everything else is read four times as fast. */
-const ODD_NUMBERS = /\d{16}|\d\.\d*0(?!\d)|\d[eE]|-0|\.\d{15}/;
+const ODD_NUMBERS = /[\d.]{16}|\d\.\d*0(?!\d)|\d[eE]|-0|\.0{6}/;
 
 function parse(json: string, odd: Reviver): unknown {
   if (!ODD_NUMBERS.test(json)) return JSON.parse(json);
@@ -58,7 +60,10 @@ function exactNumber(source: string, value: number): unknown {
 }
 
 /** Stage 4 of ECMAScript, "JSON.parse source text access"; the type library does not have it yet. */
-const { rawJSON: rawJson } = JSON as unknown as { rawJSON: (source: string) => unknown };
+const { rawJSON: rawJson, isRawJSON: isRawJson } = JSON as unknown as {
+  rawJSON: (source: string) => unknown;
+  isRawJSON: (value: object) => boolean;
+};
 
 function engineNumber(source: string, value: number): unknown {
   if (!/^-?\d+$/.test(source) || Number.isSafeInteger(value)) return value;

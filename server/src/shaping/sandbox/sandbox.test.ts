@@ -107,6 +107,27 @@ describe('a template that is a JSON object', () => {
     expect(await bodyOf(jinja({ v: '{{ data.big.a }} {{ data["big"].b }}' }))).toBe('{"v":"1.50 9007199254740993"}');
   });
 
+  test.each(['1234567.123456789012', '6248786504.0483524', '0.0000001', '-0.00000012', '123456789012345.5'])(
+    'also of %s, which a double holds otherwise or spells otherwise',
+    async (number) => {
+      const data = `{"n":${number},"list":[${number}]}`;
+      expect(await bodyOf(jinja({ v: '{{ data.n }}', l: '{{ data.list[0] }}' }, { native: true }), { data })).toBe(
+        `{"v":${number},"l":${number}}`,
+      );
+    },
+  );
+
+  test('a path leads to members and elements only', async () => {
+    const template = { a: '[{{ data.tags.length }}]', b: '[{{ data.big.b.rawJSON }}]' };
+    expect(await bodyOf(jinja(template))).toBe('{"a":"[]","b":"[]"}');
+  });
+
+  test('what looks like its own JSON in a quoted text is none', async () => {
+    const data = '{"x":"\\",\\"admin\\":true,\\"y\\":\\""}';
+    const body = await bodyOf(jinja({ v: "{{ data.x|default('|tojson(') }}" }), { data });
+    expect(JSON.parse(body ?? '')).toEqual({ v: '","admin":true,"y":"' });
+  });
+
   test('64-bit integers go through expressions unharmed', async () => {
     expect(await bodyOf(jinja({ v: '{{ data.big.b + 1 }}' }, { native: true }))).toBe('{"v":9007199254740994}');
   });
@@ -238,6 +259,15 @@ describe('a template that is a text of JSON', () => {
       kind: 'output',
       message: expect.stringContaining('not JSON'),
     });
+    for (const value of [
+      '{{ data.lead.name|safe }}',
+      '{% for t in data.tags %}{{ data.lead.name | safe }}{% endfor %}',
+    ]) {
+      expect(await faultOf(jinja({ list: [{ v: value }] }))).toMatchObject({
+        kind: 'output',
+        message: expect.stringContaining('not JSON'),
+      });
+    }
   });
 });
 

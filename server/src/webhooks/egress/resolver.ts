@@ -83,7 +83,8 @@ export class Resolver {
       return;
     }
     const askers = this.#asked.get(host);
-    if (askers === undefined && this.#waitingCount >= WAITING_MAX) {
+    // What need not wait is asked, whoever fills the line.
+    if (askers === undefined && this.#waitingCount >= WAITING_MAX && !this.#mayRun(zoneOf(host))) {
       done({ error: fault('TOO_MANY_LOOKUPS') });
       return;
     }
