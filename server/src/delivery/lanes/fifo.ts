@@ -3,7 +3,8 @@
  * half of the array.
  */
 export class Fifo<Item> {
-  #items: Item[] = [];
+  /** None before the head: what was taken is not held on to, for it may have a large payload. */
+  #items: (Item | undefined)[] = [];
   #head = 0;
 
   get size(): number {
@@ -31,6 +32,7 @@ export class Fifo<Item> {
   shift(): Item | undefined {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
+    this.#items[this.#head] = undefined;
     this.#head += 1;
     if (this.#head > SPENT_MAX && this.#head * 2 > this.#items.length) {
       this.#items = this.#items.slice(this.#head);
@@ -41,7 +43,7 @@ export class Fifo<Item> {
 
   /** Takes all that is in it. */
   drain(): Item[] {
-    const items = this.#items.slice(this.#head);
+    const items = this.#items.slice(this.#head) as Item[];
     this.#items = [];
     this.#head = 0;
     return items;
