@@ -12,6 +12,7 @@ import { URL_LENGTH_MAX } from './egress/judge-url.ts';
 import { orNull } from './nullable.ts';
 import { OrderingInput, OrderingShown } from './ordering.ts';
 import { RetryPolicyInput, RetryPolicyShown } from './retry-policy.ts';
+import { ReadOnlyFields } from './sent-back.ts';
 import { COMPRESSIONS, HTTP_METHODS, WEBHOOK_STATUSES } from './settings.ts';
 
 /** Patterns and names a webhook may subscribe to. */
@@ -164,6 +165,7 @@ export const WebhookChange = Type.Object(
       }),
     ),
     ...optionalInput,
+    ...ReadOnlyFields,
   },
   { additionalProperties: false },
 );
