@@ -420,6 +420,43 @@ describe('call-center.md', () => {
     expect(JSON.parse(trial.body)).toMatchObject({ crm_lead: shaped.crm_lead, source: shaped.source });
   });
 
+  test('a template is tried on the printed payload, whole or its data, and says what it has to be tried on', async () => {
+    const template = {
+      id: '{{ data.lead.id }}',
+      type: '{{ event_type }}',
+      event: '{{ event_id }}',
+      at: '{{ timestamp }}',
+    };
+    const { id } = await succeed(tenant.call('POST', '/templates', { name: 'tried', template }));
+    const tried = async (body?: object) => tenant.call('POST', `/templates/${id}/test`, body);
+    const bodyOf = async (body: object) => JSON.parse((await succeed(tried(body))).body);
+    const data = { lead: { id: 'lead_123' } };
+    const printed = {
+      event_type: 'lead.created',
+      event_id: 'evt_123456789',
+      timestamp: '2025-08-05T17:30:00Z',
+      data,
+      metadata: { source_service: 'lead_management', version: '1.0', retry_count: 0 },
+    };
+    const at = '2025-08-05T17:30:00.000Z';
+    const whole = { id: 'lead_123', type: 'lead.created', event: 'evt_123456789', at };
+    expect(await bodyOf({ sample: printed })).toEqual(whole);
+    expect(await bodyOf({ sample: printed, event_type: 'lead.lost' })).toEqual({ ...whole, type: 'lead.lost' });
+    expect(await bodyOf({ sample: data })).toMatchObject({ id: 'lead_123', type: 'template.test', event: 'evt_test' });
+    // With a member that no event has it is data that happens to have these names.
+    for (const other of [
+      { ...printed, lead: 1 },
+      { ...printed, timestamp: 'now' },
+      { ...printed, event_type: 1 },
+    ]) {
+      expect(await bodyOf({ sample: other })).toMatchObject({ id: '', event: 'evt_test' });
+    }
+    for (const body of [undefined, {}]) {
+      const { fields } = (await tried(body)).body.error.details;
+      expect(fields).toEqual([{ path: 'sample', message: 'must be given, or an event_type that has one' }]);
+    }
+  });
+
   test.runIf(hasPython)('the printed code reads an HS256 token with its secret and nothing else', () => {
     const claims = { sub: 'endpoint', exp: Math.floor(Date.now() / 1000) + 60 };
     const secret = 'a secret of the endpoint and Posthorn';
