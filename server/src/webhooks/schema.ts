@@ -161,7 +161,7 @@ export const WebhookChange = Type.Object(
     secret: Type.Optional(
       Type.String({
         maxLength: 512,
-        description: 'Replaces the secret as `/secret/rotate` does, with its default grace.',
+        description: 'Another one replaces the secret as `/secret/rotate` does, with its default grace.',
       }),
     ),
     ...optionalInput,

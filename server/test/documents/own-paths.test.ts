@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { signToken } from '../../src/access/jwt/token-fixture.ts';
+import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type DocumentTenant, openTenant } from './document-tenant.ts';
@@ -336,6 +337,26 @@ describe('call-center.md', () => {
       error: null,
       attempts: [{ endpoint_id: first.id, is_success: true }],
     });
+  });
+
+  test('trends are of one endpoint where it is asked for by the name that the document has for it', async () => {
+    const { id } = await create();
+    const { id: other } = await create({ events: ['call.ended'] });
+    const event = await succeed(tenant.call('POST', '/events/publish', LEAD));
+    await tenant.delivery(event.id, id, 'delivered');
+    const asked = (query: string) => tenant.call('GET', `/analytics/trends?interval=minute&${query}`);
+    const total = async (query: string) => {
+      const { points } = await succeed(asked(query));
+      return points.reduce((sum: number, { total_deliveries: each }: { total_deliveries: number }) => sum + each, 0);
+    };
+    const counted = (query: string) =>
+      eventually(
+        () => total(query),
+        (count) => count === 1,
+      );
+    for (const query of ['', `endpoint_id=${id}`, `webhook_id=${id}`]) expect(await counted(query), query).toBe(1);
+    expect(await total(`endpoint_id=${other}`)).toBe(0);
+    expect((await asked(`endpoint_id=${id}&webhook_id=${other}`)).status).toBe(422);
   });
 
   test('a delivery that failed shows the printed error, and POST /deliveries/retry/{id} tries it again', async () => {

@@ -104,3 +104,35 @@ test('what the preset decides stays with the preset when it is sent back', async
   const { body } = await tenant.call('PATCH', `/endpoints/${id}`, { preset: 'whatsapp-crm' });
   expect(body).toMatchObject({ envelope: 'event', timeout_seconds: 30, signature_method: 'hmac_sha256_hex' });
 });
+
+test('a secret that is sent each time is replaced by another one only', async () => {
+  const tenant = await open('isp-framework');
+  // The printed registration, as what a client sends again whenever it starts.
+  const registration = {
+    name: 'My Webhook',
+    url: receiver.url,
+    secret: 'your-secret-key',
+    events: ['customer.created'],
+  };
+  const { id, secret: _, ...created } = await tenant.createWebhook(receiver.url, registration);
+  for (let time = 0; time < 6; time += 1) {
+    const answer = await tenant.call('PUT', `/api/v1/webhooks/${id}`, registration);
+    expect(answer.status, answer.text).toBe(200);
+  }
+  // So does a client that keeps the answer of POST.
+  const kept = await tenant.call('PUT', `/api/v1/webhooks/${id}`, { ...created, id, secret: registration.secret });
+  expect(kept.status, kept.text).toBe(200);
+  const secrets = async () => (await tenant.call('GET', `/api/v1/webhooks/${id}/secret`)).body;
+  expect(await secrets()).toEqual({ secret: 'your-secret-key', previous: [] });
+  await tenant.call('POST', `/api/v1/webhooks/${id}/test`);
+  expect(receiver.requests.at(-1)?.headers['webhook-signature']).toMatch(/^v1,\S+$/);
+
+  await tenant.call('PUT', `/api/v1/webhooks/${id}`, { secret: 'another-secret' });
+  const replaced = { secret: 'another-secret', previous: [{ kind: 'symmetric' }] };
+  expect(await secrets()).toMatchObject(replaced);
+  await tenant.call('PUT', `/api/v1/webhooks/${id}`, { secret: 'another-secret' });
+  expect(await secrets()).toMatchObject(replaced);
+  // One that was replaced is another one.
+  await tenant.call('PUT', `/api/v1/webhooks/${id}`, registration);
+  expect((await secrets()).secret).toBe('your-secret-key');
+});
