@@ -93,7 +93,13 @@ function mounted(app: HttpServer, mount: Mount, method: string, rest: string, ro
   });
 }
 
-/** Has `True` and `False` understood, as clients in Python write them: two of the documents' systems are written in it. */
+/** What FastAPI, which three of the documents' systems are written with, takes for a boolean, in whatever case. */
+const BOOLEANS: ReadonlyMap<unknown, string> = new Map([
+  ...['true', 't', 'yes', 'y', 'on', '1'].map((text) => [text, 'true'] as const),
+  ...['false', 'f', 'no', 'n', 'off', '0'].map((text) => [text, 'false'] as const),
+]);
+
+/** Has booleans understood as the documents' systems did, `True` and `1` among them: their clients send these. */
 function readingBooleans(querystring: unknown): Pick<RouteOptions, 'preValidation'> {
   const { properties = {} } = (querystring ?? {}) as QuerySchema;
   const names = Object.keys(properties).filter((name) => (properties[name] as { type?: string }).type === 'boolean');
@@ -102,7 +108,8 @@ function readingBooleans(querystring: unknown): Pick<RouteOptions, 'preValidatio
     preValidation: (request, _reply, done) => {
       const query = request.query as Record<string, unknown>;
       for (const name of names) {
-        if (query[name] === 'True' || query[name] === 'False') query[name] = query[name].toLowerCase();
+        const given = query[name];
+        if (typeof given === 'string') query[name] = BOOLEANS.get(given.toLowerCase()) ?? given;
       }
       done();
     },

@@ -38,7 +38,7 @@ export const MOUNTS: readonly Mount[] = [
   { path: '/deliveries', canonical: '/api/v1/deliveries', below: true, words: CALL_CENTER },
   { path: '/deliveries/retry/:id', canonical: '/api/v1/deliveries/:id/retry', words: CALL_CENTER },
   { path: '/templates', canonical: '/api/v1/templates', below: true },
-  { path: '/analytics/overview', canonical: '/api/v1/analytics/overview' },
-  { path: '/analytics/trends', canonical: '/api/v1/analytics/trends' },
+  { path: '/analytics/overview', canonical: '/api/v1/analytics/overview', words: CALL_CENTER },
+  { path: '/analytics/trends', canonical: '/api/v1/analytics/trends', words: CALL_CENTER },
   { path: '/events/publish', canonical: '/api/v1/events', methods: ['POST'] },
 ];

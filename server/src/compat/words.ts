@@ -16,7 +16,7 @@ export type Row = Record<string, unknown>;
 export const CALL_CENTER: Words = {
   name: 'CallCenter',
   aliases: { webhook_id: 'endpoint_id', headers: 'custom_headers' },
-  parameters: { endpoint_id: 'webhook_id' },
+  parameters: { endpoint_id: 'webhook_id', event_type: 'event' },
   beside: {
     name: 'error',
     schema: {

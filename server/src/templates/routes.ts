@@ -11,6 +11,7 @@ import type { TemplateContent } from '../shaping/transformation.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
 import { changeTemplate, createTemplate, deleteTemplate, rollBackTemplate, type TemplateStore } from './commands.ts';
 import { findTemplate, listTemplates, listVersions, type TemplateRow } from './rows.ts';
+import { readSample } from './sample.ts';
 import { TemplateChangeBody, TemplateInput, TemplateShown, TestShown, VersionShown } from './schema.ts';
 import { type TestDeps, testTemplate } from './test-template.ts';
 
@@ -121,7 +122,9 @@ export function registerTemplateRoutes(app: HttpServer, deps: TemplateRouteDeps)
       schema: {
         tags,
         summary: 'Try a template on a sample',
-        description: 'Nothing is sent. `sample` is the `data` of an event; without it, the sample of the event type.',
+        description:
+          'Nothing is sent. `sample` is the `data` of an event, or a whole one: `event_type` and `data`, with `event_id`, ' +
+          '`timestamp` and `metadata` if it has them. Without it, the sample of the event type.',
         params: TemplatePath,
         body: Type.Object(
           {
@@ -138,8 +141,9 @@ export function registerTemplateRoutes(app: HttpServer, deps: TemplateRouteDeps)
       const row = await findTemplate(db, request.caller, templateId(request.params.id));
       if (row === undefined) throw notFound('template');
       const { rawJson } = request;
+      const sample = rawJson?.member('sample');
       const input = {
-        sample: rawJson?.member('sample')?.toString(),
+        sample: sample && readSample(sample),
         eventType: request.body.event_type,
         metadata: rawJson?.member('metadata')?.toString(),
       };

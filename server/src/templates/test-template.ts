@@ -7,13 +7,15 @@ import { programOf } from '../shaping/transformation.ts';
 import type { EgressGuard } from '../webhooks/egress/guard.ts';
 import { readShapedHeaders } from '../webhooks/shaped-headers.ts';
 import type { TemplateRow } from './rows.ts';
+import type { Sample } from './sample.ts';
 import type { TestShown } from './schema.ts';
 
 /** What a template is tried with. Without `sample`, the sample of the event type. */
 export interface TestInput {
-  /** JSON text of an event's data. */
-  sample: string | undefined;
+  sample: Sample | undefined;
+  /** Goes before the sample's, as `metadata` does. */
   eventType: string | undefined;
+  /** JSON text of an object. */
   metadata: string | undefined;
 }
 
@@ -31,14 +33,14 @@ export async function testTemplate(
   { sample, eventType, metadata }: TestInput,
   nowMs: number,
 ): Promise<TestShown> {
-  const type = eventType ?? row.event_type ?? 'template.test';
-  const data = sample ?? (await sampleOf(deps.eventTypes, scope, type, eventType !== undefined));
+  const type = eventType ?? sample?.eventType ?? row.event_type ?? 'template.test';
+  const data = sample?.data ?? (await sampleOf(deps.eventTypes, scope, eventType, row.event_type));
   const input: ProgramInput = {
     eventType: type,
-    eventId: 'evt_test',
-    timestamp: new Date(nowMs).toISOString(),
+    eventId: sample?.eventId ?? 'evt_test',
+    timestamp: sample?.timestamp ?? new Date(nowMs).toISOString(),
     data,
-    metadata: metadata ?? null,
+    metadata: metadata ?? sample?.metadata ?? null,
     attempt: 1,
   };
   const program = programOf(row.content, []);
@@ -50,9 +52,16 @@ export async function testTemplate(
     : { success: false, ...common, ...NOTHING, error: fault ?? null };
 }
 
-async function sampleOf(eventTypes: EventTypeDirectory, scope: Scope, type: string, given: boolean): Promise<string> {
+async function sampleOf(
+  eventTypes: EventTypeDirectory,
+  scope: Scope,
+  given: string | undefined,
+  ofTemplate: string | null,
+): Promise<string> {
+  const type = given ?? ofTemplate;
+  if (type === null) throw invalidField('sample', 'must be given, or an event_type that has one');
   const entry = await eventTypes.lookup(scope, type);
-  if (entry === 'unknown' && given) throw await eventTypes.unknownEventType(scope, type, 'event_type');
+  if (entry === 'unknown' && given !== undefined) throw await eventTypes.unknownEventType(scope, type, 'event_type');
   const sample = entry === 'unknown' ? undefined : entry.sample;
   if (sample == null) throw invalidField('sample', `must be given: the event type ${type} has none`);
   return sample.toString();

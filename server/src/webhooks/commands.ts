@@ -18,7 +18,7 @@ import { refuseBeyondQuota, refuseOneTooMany } from './quota.ts';
 import { insertWebhook, readSettings, sealedIn, updateWebhook, type WebhookRow } from './rows.ts';
 import type { WebhookChange } from './schema.ts';
 import { ensureKeyPair, GRACE_SECONDS, newSecret, refuseBadSecret } from './secret-commands.ts';
-import { insertSecret, replaceSecret } from './secrets.ts';
+import { insertSecret, isNewestSecret, replaceSecret } from './secrets.ts';
 import { BLANK_WEBHOOK, type WebhookSettings } from './settings.ts';
 import { type Changer, change, doneTo, lockOrThrow, type WebhookStore } from './store.ts';
 import { tellOfWaiting } from './told-deliveries.ts';
@@ -71,9 +71,9 @@ export async function changeWebhook(store: WebhookStore, by: Changer, id: string
     if (settings.transformation !== undefined) await holdNamedTemplate(trx, by, next);
     await updateWebhook(trx, row, next, now, store.box);
     await ensureKeyPair(store, trx, row, next, preset, now);
-    if (secret !== undefined) {
-      await replaceSecret(trx, newSecret(store, row, 'symmetric', secret, now), GRACE_SECONDS * 1000, store.box);
-    }
+    const given = secret === undefined ? undefined : newSecret(store, row, 'symmetric', secret, now);
+    const isReplaced = given !== undefined && !(await isNewestSecret(trx, given, store.box));
+    if (isReplaced) await replaceSecret(trx, given, GRACE_SECONDS * 1000, store.box);
     const activated = row.status !== 'active' && next.status === 'active';
     if (activated) await activate(trx, row, now);
     else if (forgivesFailures(current, next)) await closeCircuit(trx, row);
@@ -82,7 +82,7 @@ export async function changeWebhook(store: WebhookStore, by: Changer, id: string
     const [before, after] = [auditedSettings(current, preset), auditedSettings(next, preset)];
     const done = doneTo(id, 'updated');
     const result = undefined;
-    if (secret === undefined) return { result, done: { ...done, before, after } };
+    if (!isReplaced) return { result, done: { ...done, before, after } };
     const replaced = { before: { ...before, secret: hidden('before') }, after: { ...after, secret: hidden('after') } };
     return { result, done: { ...done, ...replaced } };
   });

@@ -22,6 +22,7 @@ import {
 import { WebhookChange, WebhookCreated, WebhookInput, WebhookShown } from './schema.ts';
 import { registerSecretRoutes } from './secret-routes.ts';
 import { type LiveSecret, liveSecrets } from './secrets.ts';
+import { changesIn } from './sent-back.ts';
 import { resolveSettings, WEBHOOK_STATUSES } from './settings.ts';
 import { showWebhook } from './show.ts';
 import { setWebhookStatus } from './status-commands.ts';
@@ -101,7 +102,9 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
     schema: {
       tags,
       summary: 'Change a webhook',
-      description: 'Both methods merge: an absent field stays as it is, null gives it its default back.',
+      description:
+        'Both methods merge: an absent field stays as it is, null gives it its default back. What GET answers may be ' +
+        'sent back whole.',
       params: WebhookPath,
       body: WebhookChange,
       response: { 200: WEBHOOK },
@@ -110,11 +113,13 @@ export function registerWebhookRoutes(app: HttpServer, deps: WebhookRouteDeps): 
       const id = webhookId(request.params.id);
       const row = await findWebhook(deps.db, request.caller, id);
       if (row === undefined) throw notFound('webhook');
+      const show = await shower(deps, request.caller, [row]);
+      const change = changesIn(request.body, show(row));
       const { url, failover_url: failoverUrl, ip_whitelist: ipWhitelist } = row;
       const transformation = readTransformation(row);
       const { batching } = readLaneSettings(row);
-      await judgeInput(deps, request.caller, request.body, { url, failoverUrl, ipWhitelist, transformation, batching });
-      await changeWebhook(deps, auditorOf(request), id, request.body);
+      await judgeInput(deps, request.caller, change, { url, failoverUrl, ipWhitelist, transformation, batching });
+      await changeWebhook(deps, auditorOf(request), id, change);
       return readShown(deps, request.caller, id);
     },
   });

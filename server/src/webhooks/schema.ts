@@ -12,6 +12,7 @@ import { URL_LENGTH_MAX } from './egress/judge-url.ts';
 import { changeable, orNull } from './nullable.ts';
 import { OrderingInput, OrderingShown } from './ordering.ts';
 import { RetryPolicyInput, RetryPolicyShown } from './retry-policy.ts';
+import { ReadOnlyFields } from './sent-back.ts';
 import { COMPRESSIONS, HTTP_METHODS, WEBHOOK_STATUSES } from './settings.ts';
 
 /** Patterns and names a webhook may subscribe to. */
@@ -151,10 +152,11 @@ export const WebhookChange = Type.Object(
     secret: Type.Optional(
       Type.String({
         maxLength: 512,
-        description: 'Replaces the secret as `/secret/rotate` does, with its default grace.',
+        description: 'Another one replaces the secret as `/secret/rotate` does, with its default grace.',
       }),
     ),
     ...optionalInput,
+    ...ReadOnlyFields,
   },
   { additionalProperties: false },
 );

@@ -80,6 +80,19 @@ export async function insertSecret(trx: Transaction<Tables>, secret: NewSecret, 
     .execute();
 }
 
+/** Whether this is the webhook's newest shared secret: a client that sends all it has, sends it each time. */
+export async function isNewestSecret(
+  trx: Transaction<Tables>,
+  { tenantId, webhookId, secret, now }: NewSecret,
+  box: SecretBox,
+): Promise<boolean> {
+  const live = await liveSecrets(trx, tenantId, [webhookId], now.getTime());
+  const newest = live.find(({ kind }) => kind === 'symmetric');
+  if (newest === undefined) return false;
+  await box.learn([newest.box]);
+  return openSecret(newest, tenantId, box) === secret;
+}
+
 /**
  * Puts a secret in the place of the newest one of its kind, which goes on signing beside it for the grace. The caller
  * has locked the webhook's row.

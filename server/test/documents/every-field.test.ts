@@ -91,7 +91,8 @@ async function fieldsOf(method: string, path: string): Promise<string[]> {
   const { body } = await posthorn.call('GET', '/openapi.json');
   const { schema } = body.paths[path][method].requestBody.content['application/json'];
   const { properties } = schema.$ref === undefined ? schema : body.components.schemas[schema.$ref.split('/').at(-1)];
-  return Object.keys(properties).sort();
+  const fields = Object.entries<{ readOnly?: true }>(properties).filter(([, { readOnly }]) => readOnly !== true);
+  return fields.map(([name]) => name).sort();
 }
 
 const wanted = ({ one, shown = one }: (typeof FIELDS)[string]) => shown;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { signToken } from '../../src/access/jwt/token-fixture.ts';
+import { eventually } from '../../src/testing/eventually.ts';
 import { type Answer, startTestPosthorn, type TestPosthorn } from '../../src/testing/posthorn.ts';
 import { type Receiver, startReceiver } from '../../src/testing/receiver.ts';
 import { type DocumentTenant, openTenant } from './document-tenant.ts';
@@ -129,10 +130,14 @@ describe('isp-communications.md', () => {
     expect(await list('event=message.created')).toEqual(['off', 'prefix', 'exact']);
     expect(await list('event=message.created&active_only=true')).toEqual(['prefix', 'exact']);
     expect(await list('active_only=true&skip=1')).toEqual(['prefix', 'exact']);
-    // As clients in Python write it, and no other spelling.
-    expect(await list('event=message.created&active_only=True')).toEqual(['prefix', 'exact']);
-    expect(await list('event=message.created&active_only=False')).toEqual(['off', 'prefix', 'exact']);
-    for (const wrong of ['TRUE', 'yes', '1', 'True&active_only=False']) {
+    // As clients of the document's system may write it, and nothing else.
+    for (const yes of ['True', 'TRUE', '1', 'yes', 'on', 't', 'Y']) {
+      expect(await list(`event=message.created&active_only=${yes}`), yes).toEqual(['prefix', 'exact']);
+    }
+    for (const no of ['False', 'FALSE', '0', 'no', 'Off', 'f', 'n']) {
+      expect(await list(`event=message.created&active_only=${no}`), no).toEqual(['off', 'prefix', 'exact']);
+    }
+    for (const wrong of ['', '2', '01', 'maybe', 'true%20', 'True&active_only=False']) {
       expect((await tenant.call('GET', `${COMMUNICATIONS}/?active_only=${wrong}`)).status, wrong).toBe(422);
     }
   });
@@ -238,6 +243,14 @@ describe('call-center.md', () => {
     expect(JSON.parse(tested?.body.toString() ?? '').data).toEqual({ test: true, timestamp: '2025-08-05T18:00:00Z' });
   });
 
+  test('endpoints are filtered by the event type that they get, under the name that the document has for it', async () => {
+    await create({ name: 'leads' });
+    await create({ name: 'calls', events: ['call.ended'] });
+    const list = async (query: string) => namesIn(await succeed(tenant.call('GET', `/endpoints?${query}`)));
+    for (const name of ['event_type', 'event']) expect(await list(`${name}=lead.created`)).toEqual(['leads']);
+    expect((await tenant.call('GET', '/endpoints?event_type=lead.created&event=call.ended')).status).toBe(422);
+  });
+
   test('POST /endpoints/test without a body sends a sample, and is 404 where no endpoint is active', async () => {
     expect((await tenant.call('POST', '/endpoints/test', {})).status).toBe(404);
     await create({ is_active: false });
@@ -324,6 +337,26 @@ describe('call-center.md', () => {
       error: null,
       attempts: [{ endpoint_id: first.id, is_success: true }],
     });
+  });
+
+  test('trends are of one endpoint where it is asked for by the name that the document has for it', async () => {
+    const { id } = await create();
+    const { id: other } = await create({ events: ['call.ended'] });
+    const event = await succeed(tenant.call('POST', '/events/publish', LEAD));
+    await tenant.delivery(event.id, id, 'delivered');
+    const asked = (query: string) => tenant.call('GET', `/analytics/trends?interval=minute&${query}`);
+    const total = async (query: string) => {
+      const { points } = await succeed(asked(query));
+      return points.reduce((sum: number, { total_deliveries: each }: { total_deliveries: number }) => sum + each, 0);
+    };
+    const counted = (query: string) =>
+      eventually(
+        () => total(query),
+        (count) => count === 1,
+      );
+    for (const query of ['', `endpoint_id=${id}`, `webhook_id=${id}`]) expect(await counted(query), query).toBe(1);
+    expect(await total(`endpoint_id=${other}`)).toBe(0);
+    expect((await asked(`endpoint_id=${id}&webhook_id=${other}`)).status).toBe(422);
   });
 
   test('a delivery that failed shows the printed error, and POST /deliveries/retry/{id} tries it again', async () => {
@@ -420,6 +453,43 @@ describe('call-center.md', () => {
     expect(JSON.parse(trial.body)).toMatchObject({ crm_lead: shaped.crm_lead, source: shaped.source });
   });
 
+  test('a template is tried on the printed payload, whole or its data, and says what it has to be tried on', async () => {
+    const template = {
+      id: '{{ data.lead.id }}',
+      type: '{{ event_type }}',
+      event: '{{ event_id }}',
+      at: '{{ timestamp }}',
+    };
+    const { id } = await succeed(tenant.call('POST', '/templates', { name: 'tried', template }));
+    const tried = async (body?: object) => tenant.call('POST', `/templates/${id}/test`, body);
+    const bodyOf = async (body: object) => JSON.parse((await succeed(tried(body))).body);
+    const data = { lead: { id: 'lead_123' } };
+    const printed = {
+      event_type: 'lead.created',
+      event_id: 'evt_123456789',
+      timestamp: '2025-08-05T17:30:00Z',
+      data,
+      metadata: { source_service: 'lead_management', version: '1.0', retry_count: 0 },
+    };
+    const at = '2025-08-05T17:30:00.000Z';
+    const whole = { id: 'lead_123', type: 'lead.created', event: 'evt_123456789', at };
+    expect(await bodyOf({ sample: printed })).toEqual(whole);
+    expect(await bodyOf({ sample: printed, event_type: 'lead.lost' })).toEqual({ ...whole, type: 'lead.lost' });
+    expect(await bodyOf({ sample: data })).toMatchObject({ id: 'lead_123', type: 'template.test', event: 'evt_test' });
+    // With a member that no event has it is data that happens to have these names.
+    for (const other of [
+      { ...printed, lead: 1 },
+      { ...printed, timestamp: 'now' },
+      { ...printed, event_type: 1 },
+    ]) {
+      expect(await bodyOf({ sample: other })).toMatchObject({ id: '', event: 'evt_test' });
+    }
+    for (const body of [undefined, {}]) {
+      const { fields } = (await tried(body)).body.error.details;
+      expect(fields).toEqual([{ path: 'sample', message: 'must be given, or an event_type that has one' }]);
+    }
+  });
+
   test.runIf(hasPython)('the printed code reads an HS256 token with its secret and nothing else', () => {
     const claims = { sub: 'endpoint', exp: Math.floor(Date.now() / 1000) + 60 };
     const secret = 'a secret of the endpoint and Posthorn';
@@ -435,7 +505,12 @@ describe('call-center.md', () => {
     await tenant.delivery(event.id, id, 'delivered');
     const token = String(receiver.requests[0]?.headers.authorization).replace('Bearer ', '');
     const claims = { iss: 'vocelio', team: 'Köln', iat: expect.any(Number), exp: expect.any(Number) };
-    expect(pythonClaims(token, secret)).toMatchObject(claims);
+    const read = pythonClaims(token, secret);
+    expect(read).toMatchObject(claims);
+    // The clock of a receiver may be half a minute behind: PyJWT refuses what was issued in the future.
+    const { iat, exp } = read as { iat: number; exp: number };
+    expect(iat).toBeLessThanOrEqual(Date.now() / 1000 - 30);
+    expect(exp - iat).toBe(300);
     expect(pythonClaims(token, `${secret}!`)).toBeNull();
   });
 });
