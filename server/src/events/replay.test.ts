@@ -47,7 +47,7 @@ describe('POST /events/{id}/replay', () => {
       const { attempts } = await program.get(`/deliveries/${deliveryId}`);
       expect(attempts).toMatchObject([{ number: 1, trigger: 'replay', is_success: true }]);
     }
-    expect((await program.get(`/events/${id}`)).delivery_list).toHaveLength(3);
+    expect((await program.get(`/events/${id}`)).deliveries).toHaveLength(3);
     await program.posthorn.call('DELETE', `/api/v1/webhooks/${late.id}`);
   });
 
@@ -148,7 +148,7 @@ describe('DELETE /events/{id}/payload', () => {
     for (const name of [id, 'secret-1']) expect((await erase(name)).status).toBe(204);
     const event = await program.get(`/events/${id}`);
     expect(event).toMatchObject({ event_type: 'order.paid', data: null, metadata: null });
-    const [{ id: delivery }] = event.delivery_list;
+    const [{ id: delivery }] = event.deliveries;
     expect((await program.get(`/deliveries/${delivery}`)).attempts).toMatchObject([
       { request_body: null, payload: null },
     ]);

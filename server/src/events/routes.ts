@@ -30,7 +30,7 @@ const EventShown = Type.Object(
     ordering_key: nullableText,
     priority: Type.Integer(),
     deliver_at: nullableText,
-    deliveries: Type.Integer({ description: 'Webhooks it went to when it was accepted.' }),
+    delivery_count: Type.Integer({ description: 'Webhooks it went to when it was accepted.' }),
     is_test: Type.Boolean(),
     created_at: Type.String(),
   },
@@ -110,7 +110,7 @@ export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void
         description:
           '`data` and `metadata` are given as they were published, number spellings and key order included; null once ' +
           'erased. Roles without the permission `reveal` see them masked. For a portal token with an owner it is there if ' +
-          'it went to a webhook of the owner, `delivery_list` and `deliveries` are of these webhooks, and `metadata` and ' +
+          'it went to a webhook of the owner, `deliveries` and `delivery_count` are of these webhooks, and `metadata` and ' +
           '`ordering_key` are null: they are the publisher’s.',
         params: Type.Object({ id: Type.String({ maxLength: 256, description: 'Either of the two ids.' }) }),
         response: {
@@ -118,7 +118,7 @@ export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void
             ...EventShown.properties,
             data: Type.Unknown(),
             metadata: Type.Unknown(),
-            delivery_list: Type.Array(Type.Ref('Delivery')),
+            deliveries: Type.Array(Type.Ref('Delivery')),
           }),
         },
       },
@@ -131,7 +131,7 @@ export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void
       // A text is sent as it is: writing the data anew would change what was published.
       const shown = {
         ...showEvent(row, masker),
-        delivery_list: deliveries.map((delivery) => showDelivery(delivery, masker)),
+        deliveries: deliveries.map((delivery) => showDelivery(delivery, masker)),
       };
       const members = rawMembers(row, masker);
       const text =
@@ -176,7 +176,7 @@ export function registerEventRoutes(app: HttpServer, deps: EventRouteDeps): void
 
 /** What an event says of itself to those whose webhooks are only some of its receivers. */
 function asReceived(deliveries: { webhook_id: string }[]) {
-  return { deliveries: new Set(deliveries.map(({ webhook_id }) => webhook_id)).size, ordering_key: null };
+  return { delivery_count: new Set(deliveries.map(({ webhook_id }) => webhook_id)).size, ordering_key: null };
 }
 
 /** An event as one JSON text, its data and metadata spelled as they were published. */
@@ -204,7 +204,7 @@ function showEvent(row: EventRow, masker: Masker) {
     ordering_key: row.ordering_key === null ? null : showOrderingKey(row.ordering_key, masker),
     priority: row.priority,
     deliver_at: row.deliver_at?.toISOString() ?? null,
-    deliveries: row.delivery_count,
+    delivery_count: row.delivery_count,
     is_test: row.is_test,
     created_at: new Date(timeOfId(row.id)).toISOString(),
   };

@@ -80,10 +80,10 @@ test('an event reaches every subscribed webhook, signed, and each attempt is on 
   await deliveryIn(event.id, 'delivered');
   const { body: shown } = await eventually(
     () => posthorn.call('GET', `/api/v1/events/${event.id}`),
-    ({ body }) => body.delivery_list.every((delivery: { status: string }) => delivery.status === 'delivered'),
+    ({ body }) => body.deliveries.every((delivery: { status: string }) => delivery.status === 'delivered'),
   );
-  expect(shown.delivery_list).toHaveLength(2);
-  const [attempt] = await attemptsOf(shown.delivery_list[0].id);
+  expect(shown.deliveries).toHaveLength(2);
+  const [attempt] = await attemptsOf(shown.deliveries[0].id);
   expect(attempt).toMatchObject({
     number: 1,
     trigger: 'scheduled',

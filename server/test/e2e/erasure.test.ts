@@ -160,7 +160,7 @@ test('of an erased person nothing is left in any table, nor in the files once th
   for (const id of [first, spelled, listed]) {
     const event = await get(tenant, `/events/${id}`);
     expect(event).toMatchObject({ data: null, metadata: null, ordering_key: null, event_type: 'order.paid' });
-    expect(event.delivery_list.map(({ status }: { status: string }) => status).sort()).toEqual([
+    expect(event.deliveries.map(({ status }: { status: string }) => status).sort()).toEqual([
       'dead',
       'delivered',
       'discarded',
@@ -233,7 +233,7 @@ test('what was under way at the erasure is not sent again, and what is recorded 
   await eraseLater();
   expect(await ended(tenant, job.id)).toMatchObject({ status: 'completed', erased_events: 1, discarded_deliveries: 1 });
   expect(await tablesWith('mallory-0815')).toEqual([]);
-  const [delivery] = (await get(tenant, `/events/${id}`)).delivery_list;
+  const [delivery] = (await get(tenant, `/events/${id}`)).deliveries;
   expect(delivery).toMatchObject({ status: 'discarded', status_reason: 'payload_erased' });
   expect(receiver.requests).toHaveLength(1);
 });
@@ -245,7 +245,7 @@ test('an attempt whose delivery was cancelled under way is erased too when it is
   await post(tenant, '/webhooks', { name: 'W', url: receiver.url, events: ['*'] }, 201);
   const id = await publish(tenant, '{"who":"oscar-1701"}');
   const [request] = await receiver.received(1);
-  const [delivery] = (await get(tenant, `/events/${id}`)).delivery_list;
+  const [delivery] = (await get(tenant, `/events/${id}`)).deliveries;
   await posthorn.call('POST', `/api/v1/deliveries/${delivery.id}/cancel`, undefined, tenant);
   const job = await post(tenant, '/erasures', { path: 'who', value: 'oscar-1701' });
   await eventually(

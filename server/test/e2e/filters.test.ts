@@ -60,8 +60,8 @@ describe('a publish', () => {
     const { id, ...rest } = await publish({ lead: { score: 1 } }, { event_id: 'lead-1' });
     expect(rest).toMatchObject({ status: 'no_subscribers', deliveries: 0, filtered: 1 });
     expect(await get(`/events/${id}`)).toMatchObject({
-      deliveries: 0,
-      delivery_list: [],
+      delivery_count: 0,
+      deliveries: [],
       data: { lead: { score: 1 } },
     });
     expect(await filteredBy(webhook)).toBe(1);

@@ -601,10 +601,10 @@ describe('an owner’s own', () => {
     const event = { event_type: 'both.got', data: { n: 1.0 }, metadata: { cost: 3 }, ordering_key: 'k' };
     const { id } = await succeed(posthorn.call('POST', '/api/v1/events', event, asOperator(anna)));
     const full = await succeed(posthorn.call('GET', `/api/v1/events/${id}`, undefined, asOperator(anna)));
-    expect(full).toMatchObject({ deliveries: 2, metadata: { cost: 3 }, ordering_key: 'k' });
+    expect(full).toMatchObject({ delivery_count: 2, metadata: { cost: 3 }, ordering_key: 'k' });
     const { text, body } = await askAs(anna, 'GET', `/api/v1/events/${id}`, undefined, 'read');
-    expect(body).toMatchObject({ deliveries: 1, data: { n: 1 }, metadata: null, ordering_key: null });
-    expect(body.delivery_list.map((row: { webhook_id: string }) => row.webhook_id)).toEqual([mine.id]);
+    expect(body).toMatchObject({ delivery_count: 1, data: { n: 1 }, metadata: null, ordering_key: null });
+    expect(body.deliveries.map((row: { webhook_id: string }) => row.webhook_id)).toEqual([mine.id]);
     expect(text).not.toContain(theirs.id);
   });
 

@@ -34,7 +34,7 @@ test('an event without subscribers is kept, and the answer says so', async () =>
   expect(answer.status).toBe(202);
   expect(answer.body).toMatchObject({ status: 'no_subscribers', deliveries: 0 });
   const kept = await posthorn.call('GET', `/api/v1/events/${answer.body.id}`);
-  expect(kept.body).toMatchObject({ event_type: 'nobody.cares', data: { kept: true }, delivery_list: [] });
+  expect(kept.body).toMatchObject({ event_type: 'nobody.cares', data: { kept: true }, deliveries: [] });
 });
 
 test.each([
@@ -55,7 +55,7 @@ describe('publishing the same event again', () => {
     expect(second.body).toEqual({ ...first.body, duplicate: true });
     const found = await posthorn.call('GET', '/api/v1/events/order-1');
     expect(found.body).toMatchObject({ id: first.body.id, event_id: 'order-1' });
-    expect(found.body.delivery_list).toHaveLength(1);
+    expect(found.body.deliveries).toHaveLength(1);
   });
 
   test('with another content is refused, and the first one stays as it is', async () => {

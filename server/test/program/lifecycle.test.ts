@@ -133,7 +133,7 @@ describe.each([
     if (hasCurl) {
       const found = await get(`/api/v1/events/${eventId}`);
       expect(found.body).toMatchObject({ id: eventId, data: { text: 'Hello from Posthorn' } });
-      expect(found.body.delivery_list).toMatchObject([{ status: 'delivered', attempt_count: 1 }]);
+      expect(found.body.deliveries).toMatchObject([{ status: 'delivered', attempt_count: 1 }]);
       // This start's command reads the key from its file, by a path that is right in this folder.
       const again = await runPrinted(server, folder);
       await receiver.received(2);
