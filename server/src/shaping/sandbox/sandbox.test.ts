@@ -392,8 +392,8 @@ describe('a transform', () => {
     ['() => ({ headers: { "X-A": "\\ud800" } })', 'output'],
     ['() => Atomics.wait(new Int32Array(new SharedArrayBuffer(8)), 0, 0)', 'failed'],
     ['() => { for (;;) { try { null.x } catch { return import("fs") } } }', 'output'],
-    ['(() => { throw new SyntaxError("x".repeat(5e6)) })()', 'syntax'],
-    ['() => { throw { name: "x".repeat(5e6), message: "y".repeat(5e6) } }', 'failed'],
+    ['(() => { throw new SyntaxError("x".repeat(5e5)) })()', 'syntax'],
+    ['() => { throw { name: "x".repeat(5e5), message: "y".repeat(5e5) } }', 'failed'],
   ])('%s is a fault', async (source, kind) => {
     const fault = await faultOf(javaScript(source));
     expect(fault).toMatchObject({ kind });
