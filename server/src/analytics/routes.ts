@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
 import type { Database } from '../db/pool.ts';
 import { webhookStats } from '../delivery/queries.ts';
-import { DeliveryStats } from '../delivery/shown.ts';
+import { DeliveryStats, ErrorClassShown } from '../delivery/shown.ts';
 import type { Reach } from '../http/caller.ts';
 import { filterText } from '../http/filters.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
@@ -11,6 +11,7 @@ import { notFound } from '../kernel/errors.ts';
 import { formatId, parseId } from '../kernel/ids.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { findWithin } from '../webhooks/owner.ts';
+import { WEBHOOK_STATUSES } from '../webhooks/settings.ts';
 import { type Counts, type Figures, figuresOf, percent, sumOf } from './figures.ts';
 import { type Period, PeriodQuery, readPeriod, readSeriesPeriod } from './period.ts';
 import { countDeadLetters, readQueue } from './queue.ts';
@@ -39,11 +40,12 @@ const tags = ['Analytics'];
 const share = Type.Number({ description: 'Percent of all attempts of this time.' });
 const TypeFigures = Type.Object({ event_type: Type.String(), share, ...FiguresShown.properties });
 const Failure = Type.Object({
-  error_class: Type.String(),
+  error_class: ErrorClassShown,
   response_status: Type.Union([Type.Integer(), Type.Null()]),
   attempts: Type.Integer(),
   share: Type.Number({ description: 'Percent of all failed attempts of this time.' }),
 });
+const ForecastReason = Type.Enum(['no_attempts', 'too_few_intervals']);
 const Expected = Type.Object({ value: Type.Number(), low: Type.Number(), high: Type.Number() });
 
 /** Counts, rates and response times, and what is to be expected of them. A portal token sees those of its owner's webhooks. */
@@ -151,7 +153,7 @@ export function registerAnalyticsRoutes(app: HttpServer, deps: AnalyticsDeps): v
               }),
               Type.Null(),
             ]),
-            forecast_reason: Type.Union([Type.Object({ code: Type.String(), message: Type.String() }), Type.Null()], {
+            forecast_reason: Type.Union([Type.Object({ code: ForecastReason, message: Type.String() }), Type.Null()], {
               description: 'Why there is no forecast.',
             }),
           }),
@@ -248,7 +250,7 @@ export function registerAnalyticsRoutes(app: HttpServer, deps: AnalyticsDeps): v
               Type.Object({
                 webhook_id: Type.String(),
                 name: Type.String(),
-                status: Type.String(),
+                status: Type.Enum([...WEBHOOK_STATUSES]),
                 ...FiguresShown.properties,
               }),
             ).properties,

@@ -30,7 +30,7 @@ const CLASS_PLACES: Record<ErrorClass, number> = {
 };
 
 /** The error class at each place of a result; at the first, of attempts that succeeded, none. */
-export const CLASSES: readonly (string | null)[] = [null, ...Object.keys(CLASS_PLACES)];
+export const CLASSES: readonly (ErrorClass | null)[] = [null, ...(Object.keys(CLASS_PLACES) as ErrorClass[])];
 
 const CODE_OF_MS = 20_000;
 

@@ -46,7 +46,7 @@ export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: 
     response_body: response.text,
     response_truncated: row.response_truncated || response.cut,
     response_time_ms: row.duration_ms,
-    error_class: row.error_class,
+    error_class: row.error_class as AttemptShown['error_class'],
     error_message: row.error_message === null ? null : masker.text(row.error_message, hidden),
     created_at: new Date(timeOfId(row.id)).toISOString(),
   };

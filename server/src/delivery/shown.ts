@@ -1,10 +1,23 @@
 import { type Static, Type } from 'typebox';
 import { formatId } from '../kernel/ids.ts';
+import { DEAD_REASONS, ERROR_CLASSES, type ErrorClass } from './outcome.ts';
 
 const nullable = {
   text: Type.Union([Type.String(), Type.Null()]),
   number: Type.Union([Type.Integer(), Type.Null()]),
 };
+
+const ERROR_CLASS_RULE =
+  '`response`: the receiver answered with a status that is no success; `template`: the template or transform failed; ' +
+  '`blocked`: the address is not allowed; `internal`: a fault of Posthorn.';
+
+export const ErrorClassShown = Type.Enum([...ERROR_CLASSES], { description: ERROR_CLASS_RULE });
+
+const nullableErrorClass = Type.Unsafe<ErrorClass | null>({
+  type: ['string', 'null'],
+  enum: [...ERROR_CLASSES, null],
+  description: `Null after a success, and before the first attempt. ${ERROR_CLASS_RULE}`,
+});
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed', 'dead', 'cancelled', 'held', 'discarded'] as const;
 
@@ -24,7 +37,7 @@ export const DeliveryShown = Type.Object(
     next_attempt_at: nullable.text,
     response_status: nullable.number,
     response_time_ms: nullable.number,
-    error_class: nullable.text,
+    error_class: nullableErrorClass,
     error_message: nullable.text,
     created_at: Type.String(),
     completed_at: nullable.text,
@@ -67,7 +80,7 @@ export const AttemptShown = Type.Object(
     response_body: { ...nullable.text, description: 'The first 64 KB are kept; null for a batch of several events.' },
     response_truncated: Type.Boolean(),
     response_time_ms: Type.Integer(),
-    error_class: nullable.text,
+    error_class: nullableErrorClass,
     error_message: nullable.text,
     created_at: Type.String(),
   },
@@ -81,7 +94,11 @@ export const DeadLetterShown = Type.Object(
     event_id: Type.String(),
     webhook_id: Type.String(),
     event_type: Type.String(),
-    reason: Type.String(),
+    reason: Type.Enum([...DEAD_REASONS], {
+      description:
+        '`attempts_used_up`, `status_not_retryable` by the retry policy, `gone` after a 410, `internal_fault` and ' +
+        '`template_fault` again and again, `unrecordable` in the database, or a `test`, which is never retried.',
+    }),
     attempt_count: Type.Integer(),
     dead_at: Type.String(),
   },
