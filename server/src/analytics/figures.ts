@@ -1,4 +1,5 @@
 import { BUCKETS, CLASSES, KEYS } from '../delivery/attempt-codes.ts';
+import type { ErrorClass } from '../delivery/outcome.ts';
 
 /** How often each key was seen (`delivery/attempt-codes.ts`). */
 export type Counts = ReadonlyMap<number, number>;
@@ -25,7 +26,7 @@ export interface Figures {
   /** Answers by their status; only those that there were. */
   byStatus: Record<string, number>;
   /** Failed attempts by class and status, the most frequent first; status null: no answer came. */
-  failures: { errorClass: string; status: number | null; attempts: number }[];
+  failures: { errorClass: ErrorClass; status: number | null; attempts: number }[];
 }
 
 /** Makes figures of counts. */
@@ -76,7 +77,7 @@ export function sumOf(all: Iterable<Counts>): Counts {
   return sum;
 }
 
-function resultOf(key: number): { errorClass: string | null; status: number | null } {
+function resultOf(key: number): { errorClass: ErrorClass | null; status: number | null } {
   const result = key - KEYS.results;
   const status = result % KEYS.ofClass;
   const place = Math.floor(result / KEYS.ofClass);

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { CLASSES } from '../delivery/attempt-codes.ts';
+import { ErrorClassShown } from '../delivery/shown.ts';
 import { type Counts, type Figures, figuresOf, percent } from './figures.ts';
 import type { Period } from './period.ts';
 import type { Queue } from './queue.ts';
@@ -48,7 +49,7 @@ export const TypeFigures = Type.Object({ event_type: Type.String(), share, ...Fi
 
 /** Failed attempts of one kind among others. */
 export const Failure = Type.Object({
-  error_class: Type.String(),
+  error_class: ErrorClassShown,
   response_status: Type.Union([Type.Integer(), Type.Null()]),
   attempts: Type.Integer(),
   share: Type.Number({ description: 'Percent of all failed attempts of this time.' }),

@@ -14,6 +14,7 @@ const HORIZON_DEFAULT = { minute: 15, hour: 24, day: 7 } as const;
 const config = { permission: 'read', portal: 'read' } as const;
 const tags = ['Analytics'];
 
+const ForecastReason = Type.Enum(['no_attempts', 'too_few_intervals']);
 const Expected = Type.Object({ value: Type.Number(), low: Type.Number(), high: Type.Number() });
 
 /** How figures change with time, and what is to be expected of them. */
@@ -63,7 +64,7 @@ export function registerTrendsRoute(app: HttpServer, deps: AnalyticsDeps): void 
               }),
               Type.Null(),
             ]),
-            forecast_reason: Type.Union([Type.Object({ code: Type.String(), message: Type.String() }), Type.Null()], {
+            forecast_reason: Type.Union([Type.Object({ code: ForecastReason, message: Type.String() }), Type.Null()], {
               description: 'Why there is no forecast.',
             }),
           }),

@@ -5,6 +5,7 @@ import type { Reach } from '../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import { formatId } from '../kernel/ids.ts';
+import { WEBHOOK_STATUSES } from '../webhooks/settings.ts';
 import { figuresOf, percent, sumOf } from './figures.ts';
 import { type Period, PeriodQuery, readPeriod } from './period.ts';
 import { countDeadLetters, readQueue } from './queue.ts';
@@ -48,7 +49,7 @@ export function registerWebhookFiguresRoutes(app: HttpServer, deps: AnalyticsDep
               Type.Object({
                 webhook_id: Type.String(),
                 name: Type.String(),
-                status: Type.String(),
+                status: Type.Enum([...WEBHOOK_STATUSES]),
                 ...FiguresShown.properties,
               }),
             ).properties,

@@ -29,11 +29,8 @@ const CLASS_PLACES: Record<ErrorClass, number> = {
   template: 9,
 };
 
-/** Why attempts fail. */
-export const ERROR_CLASSES: readonly string[] = Object.keys(CLASS_PLACES);
-
 /** The error class at each place of a result; at the first, of attempts that succeeded, none. */
-export const CLASSES: readonly (string | null)[] = [null, ...ERROR_CLASSES];
+export const CLASSES: readonly (ErrorClass | null)[] = [null, ...(Object.keys(CLASS_PLACES) as ErrorClass[])];
 
 const CODE_OF_MS = 20_000;
 
@@ -55,7 +52,7 @@ function bucketsUpTo(durationMsMax: number): number[] {
 /** SQL of the code of an attempt that succeeded. */
 export const SUCCESS_CODE = `least(duration_ms, ${DURATION_MS_MAX}) * ${CODE_OF_MS} + response_status`;
 
-const PLACES_SQL = `'{${ERROR_CLASSES.join(',')}}'::text[]`;
+const PLACES_SQL = `'{${CLASSES.slice(1).join(',')}}'::text[]`;
 
 /** SQL of the code of any attempt. */
 export const ATTEMPT_CODE = `least(duration_ms, ${DURATION_MS_MAX}) * ${CODE_OF_MS} + coalesce(response_status, 0)

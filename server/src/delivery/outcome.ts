@@ -6,16 +6,18 @@ import type { Trigger } from './task.ts';
  * Why an attempt brought no 2xx answer. `response`: the receiver answered, with another status. `template`: the
  * webhook's template or transform failed. `internal`: a fault of ours.
  */
-export type ErrorClass =
-  | 'dns'
-  | 'connect'
-  | 'tls'
-  | 'timeout'
-  | 'reset'
-  | 'blocked'
-  | 'response'
-  | 'template'
-  | 'internal';
+export const ERROR_CLASSES = [
+  'dns',
+  'connect',
+  'tls',
+  'timeout',
+  'reset',
+  'blocked',
+  'response',
+  'template',
+  'internal',
+] as const;
+export type ErrorClass = (typeof ERROR_CLASSES)[number];
 
 /** There was no request, so it says nothing of the receiver. */
 export function isOwnFault(errorClass: ErrorClass | null): boolean {
@@ -56,14 +58,16 @@ export type Outcome =
  * - `unrecordable`: the database refuses what came of an attempt
  * - `test`: a test is never retried
  */
-export type DeadReason =
-  | 'attempts_used_up'
-  | 'status_not_retryable'
-  | 'gone'
-  | 'internal_fault'
-  | 'template_fault'
-  | 'unrecordable'
-  | 'test';
+export const DEAD_REASONS = [
+  'attempts_used_up',
+  'status_not_retryable',
+  'gone',
+  'internal_fault',
+  'template_fault',
+  'unrecordable',
+  'test',
+] as const;
+export type DeadReason = (typeof DEAD_REASONS)[number];
 
 export interface OutcomeInput {
   result: AttemptResult;

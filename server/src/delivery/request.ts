@@ -49,18 +49,25 @@ export function prepareRequest(
 ): PreparedRequest {
   const made = shaped?.body ?? undefined;
   const form = made === undefined ? shapeForm(target, task.event, number) : spellBody(target, made);
-  const { body, contentType } = form;
+  const { body, contentType, headers: ofEvent } = form;
   // A GET carries no body (RFC 9110, section 9.3.1); what is signed is then the empty body.
   const sentBody = target.method === 'GET' ? EMPTY : body;
   const deliveryId = formatId('delivery', task.id);
   const own = [target.eventHeader, task.event.type, 'X-Webhook-Delivery', deliveryId];
   own.push('X-Webhook-Attempt', String(number));
-  const common = commonHeaders(target, task.event.id, sentBody, contentType, signing.nowMs);
-  if (form.headers !== undefined) common.push(...form.headers);
+  const recordedType = ofEvent === undefined ? contentType : undefined;
+  const common = commonHeaders(target, task.event.id, sentBody, recordedType, signing.nowMs);
   const fixed =
-    shaped === undefined ? fixedHeaders(target) : shapedHeaders(target, [...own, ...common], shaped.headers);
+    shaped === undefined
+      ? fixedHeaders(target)
+      : shapedHeaders(target, [...own, ...common], withoutThese(shaped.headers, ofEvent));
   const recordedHeaders = [recorded(fixed, own, common)];
   own.push(...common);
+  if (ofEvent !== undefined) {
+    // They say what the publisher said. They are not recorded, so there is nothing to mask and to erase.
+    own.push(...ofEvent);
+    if (sentBody.length > 0) own.push('content-type', contentType);
+  }
   return finish(target, url, own, fixed, sentBody, recordedHeaders, `${deliveryId}.${number}`, signing);
 }
 
@@ -99,11 +106,20 @@ function digest(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
-/** Headers that are sent as they are recorded, the same for all deliveries of the request. */
-function commonHeaders(target: WebhookTarget, id: string, body: Buffer, contentType: string, nowMs: number): string[] {
+/**
+ * Headers that are sent as they are recorded, the same for all deliveries of the request. `contentType`: undefined where it
+ * is the event's own.
+ */
+function commonHeaders(
+  target: WebhookTarget,
+  id: string,
+  body: Buffer,
+  contentType: string | undefined,
+  nowMs: number,
+): string[] {
   const headers = target.signer.sign(id, Math.floor(nowMs / 1000), body);
   if (body.length === 0) return headers;
-  headers.push('content-type', contentType);
+  if (contentType !== undefined) headers.push('content-type', contentType);
   if (target.compression === 'gzip') headers.push('content-encoding', 'gzip');
   return headers;
 }
@@ -165,6 +181,15 @@ function shapedHeaders(target: WebhookTarget, own: readonly string[], given: rea
     sent: [...userAgent, ...others(target.customHeaders), ...list, ...sent],
     recorded: jsonMembers([...userAgent, ...others(target.maskedHeaders), ...maskHeaders(list), ...recorded]),
   };
+}
+
+/** Of what a template made, the headers that the event does not have itself: publishers may give it any attribute. */
+function withoutThese(given: readonly string[], ofEvent: readonly string[] | undefined): readonly string[] {
+  if (ofEvent === undefined) return given;
+  const names = new Set(pairs(ofEvent).map(([name]) => name));
+  return pairs(given)
+    .filter(([name]) => !names.has(name.toLowerCase()))
+    .flat();
 }
 
 /** The headers that are the same for all requests to a webhook, and as members of the JSON object that is recorded. */

@@ -1,8 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { formatId, timeOfId } from '../kernel/ids.ts';
-import { NOTHING_HIDDEN } from '../masking/hidden-values.ts';
+import { type HiddenValues, NOTHING_HIDDEN } from '../masking/hidden-values.ts';
 import type { Masker } from '../masking/masker.ts';
 import { shapeNamedForm } from '../shaping/body-form.ts';
+import { attributeHeaderValue } from '../shaping/cloud-event.ts';
+import { CLOUD_EVENT_HEADER_PREFIX, type ShapedBody } from '../shaping/envelopes.ts';
+import { pairs } from '../webhooks/headers.ts';
 import type { AttemptRow } from './queries.ts';
 import { EVENT_SOURCE } from './rows.ts';
 import { type AttemptShown, shownIds } from './shown.ts';
@@ -15,11 +18,12 @@ export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: 
       ? { text: null, cut: keptCut }
       : // What was sent has the event's values at their places.
         masker.body(text, { kind, charactersMax: bodyCharactersMax, keptCut, ...(kind === 'answered' && { hidden }) });
+  const envelope = envelopeOf(row);
   // A template puts the event's values at other places, as a receiver's answer does.
-  const request = show(requestBodyOf(row), row.request_body === null ? 'sent' : 'answered', false);
+  const request = show(requestBodyOf(row, envelope), row.request_body === null ? 'sent' : 'answered', false);
   const response = show(textOf(row.response_body), 'answered', row.response_truncated);
   const headers = (text: string) => masker.headers(JSON.parse(text), hidden);
-  const requestHeaders = headers(row.request_headers);
+  const requestHeaders = { ...headers(row.request_headers), ...envelopeHeaders(row, envelope, masker, hidden) };
   return {
     id: formatId('attempt', row.id),
     delivery_id: formatId('delivery', row.delivery_id),
@@ -42,7 +46,7 @@ export function showAttempt(row: AttemptRow, bodyCharactersMax: number, masker: 
     response_body: response.text,
     response_truncated: row.response_truncated || response.cut,
     response_time_ms: row.duration_ms,
-    error_class: row.error_class,
+    error_class: row.error_class as AttemptShown['error_class'],
     error_message: row.error_message === null ? null : masker.text(row.error_message, hidden),
     created_at: new Date(timeOfId(row.id)).toISOString(),
   };
@@ -69,16 +73,19 @@ function textOf(bytes: Buffer | null): string | null {
   return bytes?.toString('utf8') ?? null;
 }
 
-/**
- * The body as it was sent, before compression, or this delivery's part of a batch: what a template made is stored;
- * otherwise it is the envelope of the attempt around the event's bytes, which are stored once for all attempts.
- */
-function requestBodyOf(row: AttemptRow): string | null {
+/** The body as it was sent, before compression, or this delivery's part of a batch: what a template made is stored. */
+function requestBodyOf(row: AttemptRow, envelope: ShapedBody | undefined): string | null {
   if (row.data === null || row.occurred_at === null) return null;
   if (row.request_body !== null) return row.request_body.toString('utf8');
   // Nothing was sent where the template failed.
   if (row.error_class === 'template') return null;
-  if (row.http_method === 'GET') return '';
+  return row.http_method === 'GET' ? '' : (envelope?.body.toString('utf8') ?? null);
+}
+
+/** The envelope of the attempt around the event's bytes, which are stored once for all attempts; undefined: it had none. */
+function envelopeOf(row: AttemptRow): ShapedBody | undefined {
+  if (row.data === null || row.occurred_at === null || row.request_body !== null) return undefined;
+  if (row.error_class === 'template') return undefined;
   const id = formatId('event', row.event_id);
   const event = {
     id,
@@ -89,5 +96,34 @@ function requestBodyOf(row: AttemptRow): string | null {
     metadata: row.metadata,
     source: EVENT_SOURCE,
   };
-  return shapeNamedForm(row.envelope, event, row.number).body.toString('utf8');
+  return shapeNamedForm(row.envelope, event, row.number);
+}
+
+const NO_REQUEST = '{}';
+
+/** The headers that the envelope gave the request, as `prepareRequest` did. */
+function envelopeHeaders(
+  row: AttemptRow,
+  envelope: ShapedBody | undefined,
+  masker: Masker,
+  hidden: HiddenValues,
+): Record<string, string> {
+  if (envelope?.headers === undefined || row.request_headers === NO_REQUEST) return {};
+  const type = row.http_method === 'GET' ? [] : ['content-type', envelope.contentType];
+  const sent = pairs([...envelope.headers, ...type]);
+  if (masker.reveals) return Object.fromEntries(sent);
+  return masker.headers(
+    Object.fromEntries(sent.map(([name, value]) => [name, maskAttribute(name, value, masker)])),
+    hidden,
+  );
+}
+
+/** As the member of the metadata that it was: by its place, its name, and what it says before it is percent-encoded. */
+function maskAttribute(header: string, value: string, masker: Masker): string {
+  const isType = header === 'content-type';
+  const text = isType ? value : decodeURIComponent(value);
+  const name = isType ? 'datacontenttype' : header.slice(CLOUD_EVENT_HEADER_PREFIX.length);
+  const masked = JSON.parse(masker.json(JSON.stringify({ [name]: text })));
+  const shown = typeof masked === 'string' ? masked : masked[name];
+  return shown === text ? value : attributeHeaderValue(shown);
 }

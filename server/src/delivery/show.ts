@@ -1,6 +1,7 @@
 import { formatId, timeOfId } from '../kernel/ids.ts';
 import type { Masker } from '../masking/masker.ts';
 import { isFirstAttemptDue } from './first-attempts.ts';
+import type { DeadReason } from './outcome.ts';
 import type { DeadLetterRow, DeliveryRow } from './queries.ts';
 import { type DeliveryShown, shownIds } from './shown.ts';
 
@@ -15,7 +16,7 @@ export function showDelivery(row: DeliveryRow, masker: Masker): DeliveryShown {
     next_attempt_at: nextAttemptAt(row, createdAtMs),
     response_status: row.response_status,
     response_time_ms: row.response_time_ms,
-    error_class: row.error_class,
+    error_class: row.error_class as DeliveryShown['error_class'],
     error_message: row.error_message === null ? null : masker.text(row.error_message),
     created_at: new Date(createdAtMs).toISOString(),
     completed_at: row.completed_at?.toISOString() ?? null,
@@ -32,7 +33,7 @@ export function showDeadLetter(row: DeadLetterRow) {
   return {
     delivery_id: formatId('delivery', row.delivery_id),
     ...shownIds(row),
-    reason: row.reason,
+    reason: row.reason as DeadReason,
     attempt_count: row.attempt_count,
     dead_at: row.dead_at.toISOString(),
   };

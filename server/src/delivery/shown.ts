@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox';
 import { formatId } from '../kernel/ids.ts';
 import { HTTP_METHODS } from '../webhooks/settings.ts';
-import { ERROR_CLASSES } from './attempt-codes.ts';
+import { DEAD_REASONS, ERROR_CLASSES, type ErrorClass } from './outcome.ts';
 
 const nullable = {
   text: Type.Union([Type.String(), Type.Null()]),
@@ -15,12 +15,16 @@ const eventId = Type.String({
     'The event’s `id`, `evt_…`; an `event_id` of the publisher’s own finds it, too, wherever one is asked for.',
 });
 
-const errorClass = Type.Unsafe<string | null>({
+const ERROR_CLASS_RULE =
+  '`response`: the receiver answered with a status that is no success; `template`: the template or transform failed; ' +
+  '`blocked`: the address is not allowed; `internal`: a fault of Posthorn.';
+
+export const ErrorClassShown = Type.Enum([...ERROR_CLASSES], { description: ERROR_CLASS_RULE });
+
+const nullableErrorClass = Type.Unsafe<ErrorClass | null>({
+  type: ['string', 'null'],
   enum: [...ERROR_CLASSES, null],
-  description:
-    'What failed last: the name’s lookup, the connection, TLS, the time or the connection while waiting for the answer, the ' +
-    'address, which is not allowed (`blocked`), the answer, the webhook’s template or transform, or Posthorn itself ' +
-    '(`internal`). null: nothing.',
+  description: `Null after a success, and before the first attempt. ${ERROR_CLASS_RULE}`,
 });
 
 export const DELIVERY_STATUSES = ['pending', 'delivered', 'failed', 'dead', 'cancelled', 'held', 'discarded'] as const;
@@ -47,7 +51,7 @@ export const DeliveryShown = Type.Object(
     next_attempt_at: nullable.time,
     response_status: nullable.number,
     response_time_ms: nullable.number,
-    error_class: errorClass,
+    error_class: nullableErrorClass,
     error_message: nullable.text,
     created_at: time,
     completed_at: nullable.time,
@@ -90,7 +94,7 @@ export const AttemptShown = Type.Object(
     response_body: { ...nullable.text, description: 'The first 64 KB are kept; null for a batch of several events.' },
     response_truncated: Type.Boolean(),
     response_time_ms: Type.Integer(),
-    error_class: errorClass,
+    error_class: nullableErrorClass,
     error_message: nullable.text,
     created_at: time,
   },
@@ -104,7 +108,11 @@ export const DeadLetterShown = Type.Object(
     event_id: eventId,
     webhook_id: Type.String(),
     event_type: Type.String(),
-    reason: Type.String({ description: 'The `status_reason` of its delivery.' }),
+    reason: Type.Enum([...DEAD_REASONS], {
+      description:
+        '`attempts_used_up`, `status_not_retryable` by the retry policy, `gone` after a 410, `internal_fault` and ' +
+        '`template_fault` again and again, `unrecordable` in the database, or a `test`, which is never retried.',
+    }),
     attempt_count: Type.Integer(),
     dead_at: time,
   },

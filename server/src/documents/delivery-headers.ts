@@ -78,7 +78,7 @@ function bodySignature({ method, header, prefix, encoding }: SignatureConfig): D
   };
 }
 
-/** Binary mode of CloudEvents 1.0.2, HTTP protocol binding. */
+/** Binary mode of CloudEvents 1.0.2, HTTP protocol binding. Publishers may give an event others, `ce-subject` among them. */
 const CLOUD_EVENT_HEADERS: readonly DeliveryHeader[] = [
   { name: 'ce-specversion', description: 'Of CloudEvents.', schema: { const: '1.0' }, example: '1.0' },
   { name: 'ce-id', description: 'The event.', schema: TEXT, example: EXAMPLE.id },

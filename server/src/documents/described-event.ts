@@ -87,7 +87,7 @@ function bodySchemaOf(envelope: DeliverySettings['envelope'], type: string, data
         source: { type: 'string', format: 'uri-reference' },
         type: typeName,
         time: TIME,
-        datacontenttype: { const: 'application/json' },
+        datacontenttype: { type: 'string', description: '`application/json`, or what the publisher says: JSON.' },
         data: dataReference,
       });
     case 'cloudevents_binary':

@@ -15,11 +15,11 @@ const CloudEventSchema = Type.Object(
   {
     specversion: Type.Literal('1.0'),
     id: Type.String({ pattern: '^[\\x21-\\x7e]{1,256}$', description: 'Is the `event_id`.' }),
-    source: Type.String({ minLength: 1 }),
+    source: Type.String({ minLength: 1, format: 'uri-reference' }),
     type: Type.String({ maxLength: EVENT_TYPE_NAME_LENGTH_MAX, pattern: EVENT_TYPE_NAME_PATTERN }),
     time: Type.Optional(Type.String({ format: 'date-time' })),
     subject: Type.Optional(Type.String({ minLength: 1 })),
-    dataschema: Type.Optional(Type.String({ minLength: 1 })),
+    dataschema: Type.Optional(Type.String({ minLength: 1, format: 'uri' })),
     datacontenttype: Type.Optional(
       Type.String({ description: 'JSON: `application/json`, or one that ends in `+json`.' }),
     ),
@@ -28,7 +28,9 @@ const CloudEventSchema = Type.Object(
   },
   {
     additionalProperties: Type.Unsafe({ type: ['string', 'integer', 'boolean', 'null'] }),
-    description: 'CloudEvents 1.0. `source`, `subject`, `dataschema` and extensions become members of `metadata`.',
+    description:
+      'CloudEvents 1.0. All attributes but `id` and `type` become members of `metadata`, and webhooks with the envelope ' +
+      '`cloudevents` or `cloudevents_binary` get all of them as they were published.',
   },
 );
 

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox';
 import { objectMembers } from '../kernel/raw-json.ts';
+import { attributeHeaderValue, JSON_TYPE, publishedAttributes } from './cloud-event.ts';
 
 /** The forms in which a body can carry an event; which document asks for which is said at each in `shapeBody`. */
 export const ENVELOPES = [
@@ -35,14 +36,17 @@ export interface ShapedEvent {
   data: Buffer;
   /** The JSON text of the metadata object, as published, or null. */
   metadata: Buffer | null;
-  /** Where the event comes from, a URI reference; only CloudEvents says it. */
+  /** Where the event comes from, a URI reference, unless its publisher says so; only CloudEvents says it. */
   source: string;
 }
 
 export interface ShapedBody {
   body: Buffer;
   contentType: string;
-  /** Of the request, name and value in turn; absent: the envelope has none. */
+  /**
+   * Of the request, name and value in turn; absent: the envelope has none. They and the content type are the event's own
+   * then, as the body is: an attempt does not record them, and they are made anew when it is shown.
+   */
   headers?: readonly string[];
 }
 
@@ -52,6 +56,7 @@ export interface ShapedBody {
  *
  * Measured for 350 bytes of data: 0.6 us for `standard` and `event`, 0.9 us for `cloudevents`, 1.6 us for `event_type`
  * with metadata and 1.9 us for `flat`, which looks for the members to leave out (18 us for 5.5 kB; the others 2 to 4).
+ * What was published as a CloudEvent takes 4 us in either form of one.
  */
 export function shapeBody(envelope: Envelope, event: ShapedEvent, attempt: number): ShapedBody {
   switch (envelope) {
@@ -70,7 +75,7 @@ export function shapeBody(envelope: Envelope, event: ShapedEvent, attempt: numbe
     case 'cloudevents':
       return { body: cloudEventBody(event), contentType: 'application/cloudevents+json' };
     case 'cloudevents_binary':
-      return { ...json(event.data), headers: cloudEventHeaders(event) };
+      return cloudEventOfHeaders(event);
     case 'raw':
       return json(event.data);
   }
@@ -108,10 +113,16 @@ function flatBody(event: ShapedEvent): Buffer {
 }
 
 /**
- * CloudEvents 1.0.2, JSON event format, structured mode. `id` is the TypeID and not the publisher's id, because source
- * and id together must be unique for each event, and a publisher's id can come again after its time of idempotency.
+ * CloudEvents 1.0.2, JSON event format, structured mode. What was published as a CloudEvent is sent as that. Of all else
+ * `id` is the TypeID and not the publisher's id, because source and id together must be unique for each event, and a
+ * publisher's id can come again after its time of idempotency.
  */
 function cloudEventBody(event: ShapedEvent): Buffer {
+  const published = publishedAttributes(event.metadata, event);
+  if (published !== undefined) {
+    const members = published.map(([name, value]) => `"${name}":${JSON.stringify(value)}`);
+    return around(`{${members.join(',')},"data":`, event.data, '}');
+  }
   return around(
     `{"specversion":"1.0","id":${quote(event.id)},"source":${quote(event.source)},"type":${quote(event.type)},` +
       `"time":${quote(event.timestamp)},"datacontenttype":"application/json","data":`,
@@ -120,18 +131,30 @@ function cloudEventBody(event: ShapedEvent): Buffer {
   );
 }
 
-/**
- * CloudEvents 1.0.2, HTTP protocol binding, binary mode. `datacontenttype` is the `Content-Type`. No value has to be
- * percent-encoded (section 3.1.3.2): types keep to the catalogue's grammar, and all others are Posthorn's own.
- */
-function cloudEventHeaders(event: ShapedEvent): string[] {
-  const { id, source, type, timestamp } = event;
+/** CloudEvents 1.0.2, HTTP protocol binding, binary mode. `datacontenttype` is the `Content-Type`. */
+function cloudEventOfHeaders(event: ShapedEvent): ShapedBody {
+  const published = publishedAttributes(event.metadata, event);
+  if (published === undefined) return { ...json(event.data), headers: ownAttributeHeaders(event) };
+  let contentType = JSON_TYPE;
+  const headers: string[] = [];
+  for (const [name, value] of published) {
+    if (name === 'datacontenttype') contentType = String(value);
+    else headers.push(CLOUD_EVENT_HEADER_PREFIX + name, attributeHeaderValue(value));
+  }
+  return { body: event.data, contentType, headers };
+}
+
+/** Nothing has to be percent-encoded: types keep to the catalogue's grammar, and all else is Posthorn's own. */
+function ownAttributeHeaders({ id, source, type, timestamp }: ShapedEvent): string[] {
   return ['ce-specversion', '1.0', 'ce-id', id, 'ce-source', source, 'ce-type', type, 'ce-time', timestamp];
 }
 
+/** What the names of headers begin with that hold attributes of a CloudEvent. */
+export const CLOUD_EVENT_HEADER_PREFIX = 'ce-';
+
 /** Whether a request header is one that an envelope sends, when the webhook has that envelope. */
 export function isEnvelopeHeader(envelope: Envelope, name: string): boolean {
-  return envelope === 'cloudevents_binary' && name.toLowerCase().startsWith('ce-');
+  return envelope === 'cloudevents_binary' && name.toLowerCase().startsWith(CLOUD_EVENT_HEADER_PREFIX);
 }
 
 const ENVELOPE_NAMES = ['event', 'timestamp'];

@@ -2,6 +2,7 @@ import { type FieldProblem, invalidFields } from '../kernel/errors.ts';
 import { FILTERS_BYTES_MAX } from '../routing/filters/filter.ts';
 import { compileFilters } from '../routing/filters/filter-set.ts';
 import { filtersOf, problemsOf } from '../routing/filters/schema.ts';
+import { isEnvelopeHeader } from '../shaping/envelopes.ts';
 import { changeTransformation, contentProblem, isTemplated, storedName } from '../shaping/transformation.ts';
 import { type SignatureSettings, signatureSettingsProblem } from '../signing/config.ts';
 import { type AuthSettings, authHeaderOf, changeAuth } from './auth/settings.ts';
@@ -219,7 +220,7 @@ function destinationClashes({ url, failoverUrl, ipWhitelist }: WebhookSettings):
 
 /** A receiver must not get a header that carries a signature or a credential twice. */
 function headerClashes(settings: WebhookSettings, environmentPreset: string): FieldProblem[] {
-  const { signature, eventHeader } = resolveSettings(settings, environmentPreset);
+  const { signature, eventHeader, envelope } = resolveSettings(settings, environmentPreset);
   const taken = [eventHeader.toLowerCase(), ...(signature.method === 'none' ? [] : [signature.header.toLowerCase()])];
   const authHeader = authHeaderOf(settings.auth)?.toLowerCase();
   const problems = pairs(settings.headers).flatMap(([name]) => {
@@ -228,7 +229,7 @@ function headerClashes(settings: WebhookSettings, environmentPreset: string): Fi
     }
     return name.toLowerCase() === authHeader ? [{ path: `headers.${name}`, message: 'is the header of "auth"' }] : [];
   });
-  if (authHeader !== undefined && taken.includes(authHeader)) {
+  if (authHeader !== undefined && (taken.includes(authHeader) || isEnvelopeHeader(envelope, authHeader))) {
     problems.push({ path: 'auth.header', message: 'is a header that Posthorn sets itself' });
   }
   return problems;

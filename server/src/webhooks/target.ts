@@ -100,7 +100,8 @@ export function createTarget(
   const elsewhere = ['user-agent', eventHeader.toLowerCase()];
   if (signature.method !== 'none') elsewhere.push(signature.header.toLowerCase());
   const authHeader = headers.ok ? authHeaderOf(headers.auth)?.toLowerCase() : undefined;
-  const isTwice = authHeader !== undefined && elsewhere.includes(authHeader);
+  const isTwice =
+    authHeader !== undefined && (elsewhere.includes(authHeader) || isEnvelopeHeader(settings.envelope, authHeader));
   if (authHeader !== undefined) elsewhere.push(authHeader);
   const fixed = all.filter(([, value]) => !isTemplated(value));
   const customHeaders = fixed

@@ -67,6 +67,8 @@ describe('an event that CloudEvents software publishes', () => {
         },
       ]);
       const metadata = {
+        specversion: '1.0',
+        time: '2026-01-31T12:00:00.123Z',
         source: 'https://shop.example.com/orders',
         subject: '100% of 4711',
         dataschema: 'https://shop.example.com/order.json',
