@@ -18,7 +18,7 @@ export const UNFINISHED = ['queued', 'running'] as const;
 /** Unfinished jobs of an environment: more of them would only wait for each other. */
 const UNFINISHED_MAX = 10;
 
-/** @throws AppError 409 where ten jobs are unfinished. */
+/** @throws AppError 409 where ten jobs are unfinished; 404 when the environment is gone. */
 export async function insertJob(
   db: Database,
   box: SecretBox,
@@ -27,17 +27,25 @@ export async function insertJob(
   onInsert: Recording<JobRow>,
 ): Promise<JobRow> {
   const { id, subject, now } = job;
-  const { count } = await db
-    .selectFrom('erasure_jobs')
-    .select(({ fn }) => fn.countAll<number>().as('count'))
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
-    .where('status', 'in', UNFINISHED)
-    .executeTakeFirstOrThrow();
-  if (count >= UNFINISHED_MAX) {
-    throw conflict('too_many_erasures', `${UNFINISHED_MAX} erasures are unfinished: wait for one, or cancel one.`);
-  }
   return db.transaction().execute(async (trx) => {
+    // Jobs of an environment are made one after the other, so that the limit holds exactly.
+    await trx
+      .selectFrom('environments')
+      .select('id')
+      .where('tenant_id', '=', scope.tenantId)
+      .where('id', '=', scope.environmentId)
+      .forNoKeyUpdate()
+      .executeTakeFirstOrThrow(() => notFound('environment'));
+    const { count } = await trx
+      .selectFrom('erasure_jobs')
+      .select(({ fn }) => fn.countAll<number>().as('count'))
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('status', 'in', UNFINISHED)
+      .executeTakeFirstOrThrow();
+    if (count >= UNFINISHED_MAX) {
+      throw conflict('too_many_erasures', `${UNFINISHED_MAX} erasures are unfinished: wait for one, or cancel one.`);
+    }
     const row = await trx
       .insertInto('erasure_jobs')
       .values({

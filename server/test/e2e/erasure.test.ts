@@ -374,6 +374,30 @@ test('an erasure that was stopped goes on with the next start, and a cancelled o
   expect((await values()).rowCount).toBe(0);
 });
 
+test('ten erasures of an environment may be unfinished, however many are asked for at once', async () => {
+  const tenant = await addTenant();
+  // None of them begins.
+  await pool.query(`
+    CREATE FUNCTION wait_an_hour() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      NEW.next_step_at := now() + interval '1 hour';
+      RETURN NEW;
+    END $$;
+    CREATE TRIGGER wait_an_hour BEFORE INSERT ON erasure_jobs FOR EACH ROW EXECUTE FUNCTION wait_an_hour()`);
+  try {
+    const asked = Array.from({ length: 16 }, (_, n) =>
+      posthorn.call('POST', '/api/v1/erasures', { path: 'who', value: `mallory-${n}` }, tenant),
+    );
+    const statuses = (await Promise.all(asked)).map(({ status }) => status);
+    expect(statuses.toSorted()).toEqual([...Array(10).fill(202), ...Array(6).fill(409)]);
+  } finally {
+    await pool.query('DROP TRIGGER wait_an_hour ON erasure_jobs; DROP FUNCTION wait_an_hour');
+  }
+  for (const { id } of (await get(tenant, '/erasures')).data) {
+    await posthorn.call('DELETE', `/api/v1/erasures/${id}`, undefined, tenant);
+  }
+});
+
 test.each(ROLES.filter((role) => role !== 'operator'))(
   'the role %s gets an export only if it is shown payloads as they are',
   async (role) => {
