@@ -76,7 +76,7 @@ describe('webhook.disabled', () => {
     });
     await publish('order.paid');
     const [event] = await eventually(operationalEvents, (events) => events.length === 1);
-    expect(event).toMatchObject({ event_type: 'webhook.disabled', deliveries: 3, is_test: false });
+    expect(event).toMatchObject({ event_type: 'webhook.disabled', delivery_count: 3, is_test: false });
     const expected = ['/all', '/both', '/both', '/exact', '/prefix'];
     await eventually(
       async () => watchedPaths(),

@@ -49,6 +49,12 @@ function mergeMasking(current: MaskingRules, change: MaskingChange | null | unde
     const parsed = parsePath(path);
     return parsed.ok ? [] : [{ path: `settings.masking.paths.${at}`, message: parsed.problem }];
   });
+  for (const [name, list] of Object.entries(given)) {
+    // PostgreSQL's jsonb takes neither, and JSON.stringify writes both as escapes.
+    const at = list.findIndex((text) => text.includes('\0') || !text.isWellFormed());
+    const message = 'must have no NUL characters and no halves of surrogate pairs';
+    if (at !== -1) problems.push({ path: `settings.masking.${name}.${at}`, message });
+  }
   if (problems.length > 0) throw invalidFields(problems);
   return { ...current, ...given };
 }

@@ -42,7 +42,13 @@ test('what goes to the failover URL does not go with what goes to the webhook’
 test('CloudEvents in binary mode are structured in a batch', () => {
   const binary = { ...target, envelope: 'cloudevents_binary' } as WebhookTarget;
   const first = task('{"a":1}');
-  Object.assign(first.event, { id: 'evt_1', source: '/acme', type: 'a.b', timestamp: '2026-01-01T00:00:00.000Z' });
+  Object.assign(first.event, {
+    id: 'evt_1',
+    source: '/acme',
+    type: 'a.b',
+    timestamp: '2026-01-01T00:00:00.000Z',
+    metadata: null,
+  });
   const { body, contentType } = batchBody(gatherBatch(first, binary, { events: 1, bytes: 1_000 }, queueOf([])));
   expect(contentType).toBe('application/cloudevents-batch+json');
   expect(JSON.parse(body.toString())).toEqual([
