@@ -56,6 +56,41 @@ test('a walk gives each delivery once and in order, whatever the size of its str
   expect((await walk(stranger, elsewhere, 4)).ids).toEqual([]);
 });
 
+test.each([
+  ['dead letters', ['dead'] as const],
+  ['all deliveries', undefined],
+])('a rare match among %s is found 5,000 rows at a time, that of an event at once', async (_name, statuses) => {
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  await fixture.addDeliveries(scope, webhook, 'dead', 10_100, { responseStatus: 500 });
+  const rare = await fixture.addDeliveries(scope, webhook, 'dead', 1, { responseStatus: 404, eventType: 'x.rare_y' });
+  const filter = { ...everything(), statuses };
+  const { db } = fixture.handle;
+  for (const narrow of [
+    { responseStatus: 404 },
+    { q: 'RARE_' },
+    { q: '.rare', responseStatus: 404, webhookId: webhook },
+  ]) {
+    const meant = { ...filter, ...narrow };
+    expect((await nextStretch(db, scope, meant, firstCursor(meant), 200)).ids).toEqual([]);
+    expect(await walk(scope, meant, 200)).toEqual({ ids: rare, stretches: 3 });
+    expect(await estimate(db, scope, meant)).toEqual({ count: 1, isExact: true });
+  }
+  const ofEvent = { ...filter, eventId: rare[0] };
+  for (const webhookId of [undefined, webhook]) {
+    expect(await walk(scope, { ...ofEvent, webhookId }, 200)).toEqual({ ids: rare, stretches: 1 });
+  }
+  const stranger = await fixture.addTenant();
+  for (const [elsewhere, meant] of [
+    [scope, { ...ofEvent, webhookId: fixture.newId() }],
+    [scope, { ...ofEvent, q: 'order' }],
+    [{ ...scope, environmentId: fixture.newId() }, ofEvent],
+    [stranger, ofEvent],
+  ] as const) {
+    expect(await walk(elsewhere, meant, 200)).toEqual({ ids: [], stretches: 1 });
+  }
+});
+
 test('beyond the rows that are counted an estimate is the planner’s, and says so', async () => {
   const scope = await fixture.addTenant();
   const webhook = await fixture.addWebhook(scope);
