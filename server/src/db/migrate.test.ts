@@ -65,9 +65,8 @@ describe('an empty database', () => {
       pool,
       MIGRATIONS.filter(({ version }) => version < 18),
     );
-    const now = Date.now();
-    await ensurePartitions(pool, now);
-    const newId = createIdSource({ now: () => now });
+    await ensurePartitions(pool, Date.now());
+    const newId = createIdSource();
     const [tenant, environment] = [newId(), newId()];
     const lost = newId();
     const statuses = new Map([

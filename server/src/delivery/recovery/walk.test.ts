@@ -136,6 +136,34 @@ test('a purge that cannot let the key of a dead letter go on removes nothing', a
   expect([(await walk(scope, filter, 5)).ids, await parked()]).toEqual([[], 0]);
 });
 
+test('a purge leaves a letter that is of another status by the time it comes to it, and the key that waits for it', async () => {
+  const { db, pool } = fixture.handle;
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  const [retried, other] = await fixture.addDeliveries(scope, webhook, 'dead', 2, { responseStatus: 404 });
+  await pool.query(
+    `INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)
+     SELECT $1, $2, id::text, id, now() FROM unnest($3::uuid[]) AS i (id)`,
+    [scope.tenantId, webhook, [retried, other]],
+  );
+  const retry = await pool.connect();
+  const filter = { ...everything(), statuses: ['dead'] as const };
+  try {
+    await retry.query('BEGIN');
+    await retry.query('UPDATE dead_letters SET response_status = 500 WHERE delivery_id = $1', [retried]);
+    const purging = purgeDeadLetters(db, scope, { ...filter, responseStatus: 404 });
+    await expect
+      .poll(async () => (await pool.query('SELECT FROM pg_locks WHERE NOT granted')).rowCount)
+      .toBeGreaterThan(0);
+    await retry.query('COMMIT');
+    expect(await purging).toBe(1);
+  } finally {
+    retry.release(true);
+  }
+  const parked = await pool.query('SELECT delivery_id FROM parked_keys WHERE tenant_id = $1', [scope.tenantId]);
+  expect([(await walk(scope, filter, 5)).ids, parked.rows]).toEqual([[retried], [{ delivery_id: retried }]]);
+});
+
 test('ended jobs are forgotten after 30 days, unfinished ones never', async () => {
   const scope = await fixture.addTenant();
   const [ended, recent, unfinished] = [
