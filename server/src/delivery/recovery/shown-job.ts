@@ -44,7 +44,7 @@ export const ReplayJobShown = Type.Object(
     skipped: Type.Integer({
       description:
         'Deliveries that were looked at and left as they are, so far: tests, those that have not ended, were ' +
-        'discarded or purged, or whose webhook or payload is gone.',
+        'discarded, purged or answered otherwise meanwhile, or whose webhook or payload is gone.',
     }),
     created_at: Type.String(),
     started_at: nullableText,
