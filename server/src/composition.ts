@@ -40,6 +40,7 @@ import { findEventId } from './events/queries.ts';
 import { registerEventReplayRoute } from './events/replay.ts';
 import { registerEventRoutes } from './events/routes.ts';
 import { registerTestRoute } from './events/test-send.ts';
+import type { Scope } from './http/caller.ts';
 import { DirectServer } from './http/direct/direct-server.ts';
 import { registerIdempotency } from './http/idempotency.ts';
 import { registerOpenApi } from './http/openapi.ts';
@@ -268,18 +269,20 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   });
   registerEventRoutes(http, { db, clock, audit, maskerOf });
   registerEventReplayRoute(http, { db, clock, newId, audit, webhooks });
+  const eventIdOf = (scope: Scope, id: string) => findEventId(db, scope, id);
   registerDeliveryRoutes(http, {
     db,
     clock,
     audit,
     webhooks,
     maskerOf,
-    findEventId: (scope, id) => findEventId(db, scope, id),
+    findEventId: eventIdOf,
     onCancelled: (trx, row) =>
       addStreamEntry(trx, { tenantId: row.tenant_id, environmentId: row.environment_id }, cancelledEntry(row, newId())),
   });
-  registerDeadLetterRoutes(http, { db, clock, newId, audit, webhooks });
-  registerReplayRoutes(http, { db, clock, newId, audit, webhooks });
+  const recovery = { db, clock, newId, audit, webhooks, findEventId: eventIdOf };
+  registerDeadLetterRoutes(http, recovery);
+  registerReplayRoutes(http, recovery);
   registerErasureRoutes(http, { db, box, clock, newId, audit });
   registerExportRoute(http, { db, clock, audit });
   const onRetentionAsked = { run: () => false };

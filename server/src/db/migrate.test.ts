@@ -60,6 +60,41 @@ describe('an empty database', () => {
     expect(await migrate(pool)).toEqual({ applied: [], version: versions.at(-1) });
   });
 
+  test('with dead letters of before gives them the response status of their deliveries', async () => {
+    await migrate(
+      pool,
+      MIGRATIONS.filter(({ version }) => version < 18),
+    );
+    await ensurePartitions(pool, Date.now());
+    const newId = createIdSource();
+    const [tenant, environment] = [newId(), newId()];
+    const lost = newId();
+    const statuses = new Map([
+      [newId(), 404],
+      [newId(), null],
+    ]);
+    for (const [id, status] of statuses) {
+      await pool.query(
+        `INSERT INTO deliveries (tenant_id, environment_id, id, event_id, webhook_id, event_type, status, trigger, priority,
+           attempt_count, response_status) VALUES ($1, $2, $3, $3, $3, 't', 'dead', 'scheduled', 0, 1, $4)`,
+        [tenant, environment, id, status],
+      );
+    }
+    for (const id of [...statuses.keys(), lost]) {
+      await pool.query(
+        `INSERT INTO dead_letters (tenant_id, environment_id, delivery_id, event_id, webhook_id, event_type, reason,
+           attempt_count, dead_at) VALUES ($1, $2, $3, $3, $3, 't', 'gone', 1, now())`,
+        [tenant, environment, id],
+      );
+    }
+    await migrate(pool);
+    const letters = await rowsOf<{ delivery_id: string; response_status: number | null }>(
+      'SELECT delivery_id, response_status FROM dead_letters',
+    );
+    const found = new Map(letters.map(({ delivery_id, response_status }) => [delivery_id, response_status]));
+    expect(found).toEqual(new Map([...statuses, [lost, null]]));
+  });
+
   test('is migrated once by programs that start at the same time', async () => {
     const results = await Promise.all([migrate(pool), migrate(pool), migrate(pool)]);
     expect(results.map(({ applied }) => applied.length).sort((a, b) => a - b)).toEqual([0, 0, MIGRATIONS.length]);

@@ -155,7 +155,7 @@ function attempts(db: Database, scope: Scope) {
 export function listDeadLetters(
   db: Database,
   reach: Reach,
-  filter: Pick<DeliveryFilter, 'webhookId' | 'eventType' | 'sinceMs' | 'untilMs'>,
+  filter: Omit<DeliveryFilter, 'status'>,
   page: PageRequest,
 ): Promise<DeadLetterRow[]> {
   const found = db
@@ -163,9 +163,14 @@ export function listDeadLetters(
     .selectAll()
     .where('tenant_id', '=', reach.tenantId)
     .$if(filter.webhookId !== undefined, (query) => query.where('webhook_id', '=', filter.webhookId ?? ''))
+    .$if(filter.eventId !== undefined, (query) => query.where('event_id', '=', filter.eventId ?? ''))
     .$if(filter.eventType !== undefined, (query) => query.where('event_type', '=', filter.eventType ?? ''))
+    .$if(filter.responseStatus !== undefined, (query) =>
+      query.where('response_status', '=', filter.responseStatus ?? 0),
+    )
     .$if(filter.sinceMs !== undefined, (query) => query.where('delivery_id', '>=', firstIdAt(filter.sinceMs ?? 0)))
     .$if(filter.untilMs !== undefined, (query) => query.where('delivery_id', '<', firstIdAt(filter.untilMs ?? 0)))
+    .$if(filter.q !== undefined, (query) => query.where('event_type', 'ilike', containing(filter.q ?? '')))
     .$if(page.beforeId !== undefined, (query) => query.where('delivery_id', '<', page.beforeId ?? ''))
     .orderBy('delivery_id', 'desc')
     .limit(page.limit + 1);

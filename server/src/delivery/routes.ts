@@ -23,6 +23,7 @@ import {
   retryNow,
 } from './queries.ts';
 import { cancelDelivery } from './recovery/cancel.ts';
+import { eventId, partOfType, responseStatus } from './recovery/filter.ts';
 import { showDelivery } from './show.ts';
 import { showAttempts } from './show-attempt.ts';
 import { AttemptShown, DELIVERY_STATUSES, DeliveryShown } from './shown.ts';
@@ -48,12 +49,12 @@ const idParam = Type.Object({ id: Type.String() });
 
 const filters = {
   status: Type.Optional(Type.Enum([...DELIVERY_STATUSES])),
-  event_id: filterText(),
+  event_id: eventId,
   event_type: filterText(),
-  response_status: Type.Optional(Type.Integer({ minimum: 100, maximum: 599 })),
+  response_status: Type.Optional(responseStatus),
   since: time,
   until: time,
-  q: filterText('Part of the event type.'),
+  q: partOfType,
 };
 const OfWebhookQuery = Type.Object({ ...PageQuery, ...filters });
 const DeliveryQuery = Type.Object({ ...OfWebhookQuery.properties, webhook_id: Type.Optional(Type.String()) });

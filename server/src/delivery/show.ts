@@ -35,6 +35,7 @@ export function showDeadLetter(row: DeadLetterRow) {
     ...shownIds(row),
     reason: row.reason as DeadReason,
     attempt_count: row.attempt_count,
+    response_status: row.response_status,
     dead_at: row.dead_at.toISOString(),
   };
 }

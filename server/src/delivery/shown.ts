@@ -114,6 +114,7 @@ export const DeadLetterShown = Type.Object(
         '`template_fault` again and again, `unrecordable` in the database, or a `test`, which is never retried.',
     }),
     attempt_count: Type.Integer(),
+    response_status: { ...nullable.number, description: 'Of the last attempt; null where nothing was answered.' },
     dead_at: time,
   },
   { $id: 'DeadLetter', title: 'Dead letter' },

@@ -72,6 +72,7 @@ interface DeadLettersTable {
   event_type: string;
   reason: string;
   attempt_count: number;
+  response_status: number | null;
   dead_at: Timestamp;
 }
 
@@ -82,7 +83,11 @@ interface ReplayJobsTable {
   owner: string | null;
   trigger: 'replays' | 'recover' | 'dead_letters';
   webhook_id: string | null;
+  event_id: string | null;
   event_type: string | null;
+  response_status: number | null;
+  /** Part of the event type. */
+  q: string | null;
   statuses: string[] | null;
   since_at: Timestamp | null;
   until_at: Timestamp;

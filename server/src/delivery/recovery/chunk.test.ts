@@ -89,6 +89,43 @@ test('a job takes only what its filter means: webhook, type, status and time', a
   expect(await fixture.count(scope)).toMatchObject({ 'cancelled scheduled': 4, 'failed replay due': 2 });
 });
 
+test('a job keeps to the response status, the part of the type and the event it was made for, in every chunk', async () => {
+  const answered = { responseStatus: 404, eventType: 'order.paid_late' };
+  const [one] = await fixture.addDeliveries(scope, webhook, 'dead', 450, answered);
+  await fixture.addDeliveries(scope, webhook, 'dead', 1, { ...answered, responseStatus: 500 });
+  await fixture.addDeliveries(scope, webhook, 'dead', 1, { ...answered, eventType: 'order.paid' });
+  await fixture.addDeliveries(scope, webhook, 'dead', 1);
+  const filter = { statuses: ['dead'] as const, responseStatus: 404, q: 'D_L' };
+  const ofEvent = await fixture.addJob(scope, { ...filter, eventId: one });
+  await runAll();
+  expect(await progress(ofEvent)).toEqual({ status: 'completed', replayed: 1, skipped: 0 });
+  const job = await fixture.addJob(scope, filter);
+  expect(await runAll()).toBe(3);
+  expect(await progress(job)).toEqual({ status: 'completed', replayed: 449, skipped: 0 });
+  expect(await fixture.count(scope)).toEqual({ 'failed replay due': 450, 'dead scheduled': 3 });
+});
+
+test('what has got another response status by the time a job comes to it is skipped', async () => {
+  const [retried] = await fixture.addDeliveries(scope, webhook, 'dead', 2, { responseStatus: 404 });
+  const job = await fixture.addJob(scope, { statuses: ['dead'], responseStatus: 404 });
+  const { pool } = fixture.handle;
+  const retry = await pool.connect();
+  try {
+    await retry.query('BEGIN');
+    await retry.query('UPDATE deliveries SET response_status = 500 WHERE id = $1', [retried]);
+    await retry.query('UPDATE dead_letters SET response_status = 500 WHERE delivery_id = $1', [retried]);
+    const chunk = runChunk(fixture.options);
+    const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+    await expect.poll(async () => (await pool.query(waiting)).rowCount).toBe(1);
+    await retry.query('COMMIT');
+    await chunk;
+  } finally {
+    retry.release(true);
+  }
+  expect(await progress(job)).toEqual({ status: 'completed', replayed: 1, skipped: 1 });
+  expect(await fixture.count(scope)).toEqual({ 'dead scheduled': 1, 'failed replay due': 1 });
+});
+
 test('a webhook that is not active gets what is replayed once it is: it is held', async () => {
   const paused = await fixture.addWebhook(scope, 'paused');
   await fixture.addDeliveries(scope, paused, 'delivered', 1);

@@ -76,7 +76,7 @@ async function serve(trx: Transaction<Tables>, job: JobRow, { clock, newId }: Re
   const scope: Scope = { tenantId: job.tenant_id, environmentId: job.environment_id };
   const now = new Date(clock.now());
   const { ids, cursor, isLast } = await nextStretch(trx, scope, filterOf(job), job.cursor_id, CHUNK_ROWS_MAX);
-  const candidates = await lockCandidates(trx, scope, ids);
+  const candidates = await lockCandidates(trx, scope, ids, job.response_status);
   const plan = planChunk(candidates, await roomOf(trx, job.tenant_id, candidates, now));
   const again = plan.again.map(({ candidate, held }) => ({
     id: newId(),
@@ -119,10 +119,15 @@ async function serve(trx: Transaction<Tables>, job: JobRow, { clock, newId }: Re
 
 /**
  * The deliveries with what their replay depends on; nobody else changes them, or erases their events, until the transaction
- * ends. Each has its
+ * ends. One that was attempted since it was found, with another response status than the job's, is none. Each has its
  * lookups of one row: joined, and without statistics, the planner reads all of the tenant's rows for each of them.
  */
-async function lockCandidates(trx: Transaction<Tables>, scope: Scope, ids: string[]): Promise<Candidate[]> {
+async function lockCandidates(
+  trx: Transaction<Tables>,
+  scope: Scope,
+  ids: string[],
+  responseStatus: number | null,
+): Promise<Candidate[]> {
   if (ids.length === 0) return [];
   const events = await trx
     .selectFrom('deliveries')
@@ -148,6 +153,7 @@ async function lockCandidates(trx: Transaction<Tables>, scope: Scope, ids: strin
       (SELECT w.status FROM webhooks w WHERE w.tenant_id = d.tenant_id AND w.id = d.webhook_id) AS webhook_status
     FROM deliveries d
     WHERE d.tenant_id = ${scope.tenantId} AND d.environment_id = ${scope.environmentId} AND d.id = ANY (${ids}::uuid[])
+      AND (${responseStatus}::int IS NULL OR d.response_status = ${responseStatus}::int)
     ORDER BY d.id FOR UPDATE OF d`.execute(trx);
   return found.rows;
 }

@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
 import { auditorOf } from '../../audit/auditor.ts';
 import { filterText, readTimeFilter } from '../../http/filters.ts';
-import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
+import { onlyPage, PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
 import type { HttpServer } from '../../http/server.ts';
 import { invalidField } from '../../kernel/errors.ts';
 import { formatId, parseId } from '../../kernel/ids.ts';
@@ -9,7 +9,8 @@ import { orNull } from '../../webhooks/nullable.ts';
 import { listDeadLetters } from '../queries.ts';
 import { showDeadLetter } from '../show.ts';
 import { DeadLetterShown } from '../shown.ts';
-import { FilterFields, readFilter, since, until } from './filter.ts';
+import { eventId, FilterFields, partOfType, readFilter, responseStatus, since, until } from './filter.ts';
+import { namedEvent } from './named-event.ts';
 import { purgeDeadLetters } from './purge.ts';
 import { answerWithJob, dryRun, JOB_ANSWERS, type RecoveryRouteDeps } from './replay-routes.ts';
 
@@ -32,9 +33,12 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
         querystring: Type.Object({
           ...PageQuery,
           webhook_id: Type.Optional(Type.String()),
+          event_id: eventId,
           event_type: filterText(),
+          response_status: Type.Optional(responseStatus),
           since: Type.Optional(since),
           until: Type.Optional(Type.String({ format: 'date-time', description: 'Deliveries made before this time.' })),
+          q: partOfType,
         }),
         response: { 200: PageOf(Type.Ref('DeadLetter')) },
       },
@@ -45,7 +49,16 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
       if (query.webhook_id !== undefined && webhookId === undefined) {
         throw invalidField('webhook_id', 'is not an id of this kind');
       }
-      const filter = { webhookId, eventType: query.event_type, ...readTimeFilter(query) };
+      const event = query.event_id === undefined ? undefined : await deps.findEventId(caller, query.event_id);
+      if (query.event_id !== undefined && event === undefined) return onlyPage([]);
+      const filter = {
+        webhookId,
+        eventId: event,
+        eventType: query.event_type,
+        responseStatus: query.response_status,
+        ...readTimeFilter(query),
+        q: query.q,
+      };
       return toPage(
         await listDeadLetters(db, caller, filter, page),
         page.limit,
@@ -67,12 +80,17 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
         response: JOB_ANSWERS,
       },
     },
-    (request, reply) =>
-      answerWithJob(deps, request, reply, {
+    async (request, reply) => {
+      const { body, caller } = request;
+      return answerWithJob(deps, request, reply, {
         trigger: 'dead_letters',
-        filter: readFilter(request.body, ['dead'], clock.now()),
-        dryRun: request.body.dry_run === true,
-      }),
+        filter: {
+          ...readFilter(body, ['dead'], clock.now()),
+          eventId: await namedEvent(deps, caller, body.event_id),
+        },
+        dryRun: body.dry_run === true,
+      });
+    },
   );
 
   app.post(
@@ -93,6 +111,7 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
       const { body, caller } = request;
       const filter = {
         ...readFilter(body, ['dead'], clock.now()),
+        eventId: await namedEvent(deps, caller, body.event_id),
         statuses: ['dead'] as const,
         owner: caller.owner,
       };
@@ -101,7 +120,11 @@ export function registerDeadLetterRoutes(app: HttpServer, deps: RecoveryRouteDep
           action: 'dead_letters.purged',
           resourceType: 'environment',
           resourceId: formatId('environment', caller.environmentId),
-          details: { count, filter: body },
+          details: {
+            count,
+            // Its publisher's own id may say more than a log is to keep.
+            filter: { ...body, ...(filter.eventId !== undefined && { event_id: formatId('event', filter.eventId) }) },
+          },
         }),
       );
       return { purged };

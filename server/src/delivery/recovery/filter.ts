@@ -14,7 +14,13 @@ export interface RecoveryFilter {
   webhookId: string | undefined;
   /** Only of webhooks that have this owner when the delivery's turn comes; undefined: of all. */
   owner?: string | undefined;
+  /** UUID. */
+  eventId?: string | undefined;
   eventType: string | undefined;
+  /** Of the last attempt. */
+  responseStatus?: number | undefined;
+  /** Part of the event type. */
+  q?: string | undefined;
   /** undefined: whatever their status is. */
   statuses: readonly ReplayableStatus[] | undefined;
   /** Made at this time or later, in milliseconds. */
@@ -34,21 +40,33 @@ const time = (description: string) => Type.String({ format: 'date-time', descrip
 export const since = time('Deliveries made at this time or later.');
 export const until = time('Deliveries made before this time; now at the latest.');
 
+/** What else a list of deliveries is filtered by. */
+export const eventId = filterText('The id of the event, or its publisher’s own.');
+export const responseStatus = Type.Integer({ minimum: 100, maximum: 599, description: 'Of the last attempt.' });
+export const partOfType = filterText('Part of the event type.');
+
 /** Fields of a body that says which deliveries are meant. */
 export const FilterFields = {
   webhook_id: Type.Optional(orNull(Type.String())),
+  event_id: Type.Optional(orNull(eventId)),
   event_type: Type.Optional(orNull(filterText())),
+  response_status: Type.Optional(orNull(responseStatus)),
+  q: Type.Optional(orNull(partOfType)),
 };
 
 interface FilterBody {
   webhook_id?: string | null;
   event_type?: string | null;
+  response_status?: number | null;
+  q?: string | null;
   since?: string | null;
   until?: string | null;
 }
 
 /**
  * `until` is never later than now: what is made from now on, the replays themselves too, is not meant.
+ *
+ * The event is for `namedEvent` to find: its publisher's id is known to the database alone.
  *
  * @throws AppError 422 for a text that is no webhook's id, and for a range without room.
  */
@@ -64,6 +82,8 @@ export function readFilter(
   return {
     webhookId: body.webhook_id == null ? undefined : readWebhookId(body.webhook_id),
     eventType: body.event_type ?? undefined,
+    responseStatus: body.response_status ?? undefined,
+    q: body.q ?? undefined,
     statuses,
     // Nothing is older, and PostgreSQL writes years before the first in another way.
     sinceMs: sinceMs === undefined ? undefined : Math.max(0, sinceMs),

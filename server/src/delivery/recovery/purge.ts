@@ -26,7 +26,7 @@ export async function purgeDeadLetters(
   for (;;) {
     const stretch = await nextStretch(db, scope, filter, cursor, BATCH_ROWS);
     purged += await db.transaction().execute(async (trx) => {
-      const removed = await remove(trx, scope, stretch.ids);
+      const removed = await remove(trx, scope, filter, stretch.ids);
       if (removed > 0) await onPurge?.(trx, removed);
       return removed;
     });
@@ -35,12 +35,23 @@ export async function purgeDeadLetters(
   }
 }
 
-/** A key that waits for a dead letter goes on in the same commit: once the letter is gone nothing else would free it. */
-async function remove(trx: Transaction<Tables>, scope: Scope, ids: string[]): Promise<number> {
-  const removed = await sql`
+/**
+ * A key that waits for a dead letter goes on in the same commit: once the letter is gone nothing else would free it. The
+ * status is asked again: a retry may have put another letter in the place of one that was found.
+ */
+async function remove(
+  trx: Transaction<Tables>,
+  scope: Scope,
+  { responseStatus = null }: { responseStatus?: number | null | undefined },
+  ids: string[],
+): Promise<number> {
+  const removed = await sql<{ delivery_id: string }>`
     DELETE FROM dead_letters
     WHERE tenant_id = ${scope.tenantId} AND environment_id = ${scope.environmentId}
-      AND delivery_id = ANY (${ids}::uuid[])`.execute(trx);
-  await unparkKeys(trx, scope, ids);
-  return Number(removed.numAffectedRows ?? 0);
+      AND delivery_id = ANY (${ids}::uuid[])
+      AND (${responseStatus}::int IS NULL OR response_status = ${responseStatus}::int)
+    RETURNING delivery_id`.execute(trx);
+  const removedIds = removed.rows.map(({ delivery_id }) => delivery_id);
+  await unparkKeys(trx, scope, removedIds);
+  return removedIds.length;
 }

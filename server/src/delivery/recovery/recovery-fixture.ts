@@ -33,6 +33,7 @@ interface Changes {
   data?: string | null;
   eventType?: string;
   attemptCount?: number;
+  responseStatus?: number;
   deadLetter?: boolean;
   dueAt?: string | null;
 }
@@ -75,6 +76,7 @@ export async function openRecoveryFixture(): Promise<RecoveryFixture> {
     },
     async addDeliveries(scope, webhookId, status, count, changes = {}) {
       const { trigger = 'scheduled', data = '{}', eventType = 'order.paid', attemptCount = 1 } = changes;
+      const { responseStatus = null } = changes;
       const { deadLetter = status === 'dead', dueAt = null } = changes;
       const ids = Array.from({ length: count }, () => {
         clock.advance(1);
@@ -94,18 +96,29 @@ export async function openRecoveryFixture(): Promise<RecoveryFixture> {
       );
       await pool.query(
         `INSERT INTO deliveries (tenant_id, environment_id, id, event_id, webhook_id, event_type, status, status_reason,
-           trigger, priority, attempt_count, due_at, completed_at)
+           trigger, priority, attempt_count, due_at, completed_at, response_status)
          SELECT $1, $2, id, id, $4, $5, $6::text, CASE WHEN $6 = 'dead' THEN 'attempts_used_up' END, $7, 0, $8,
-           $9::timestamptz, CASE WHEN $6 IN ('delivered', 'dead', 'cancelled') THEN now() END
+           $9::timestamptz, CASE WHEN $6 IN ('delivered', 'dead', 'cancelled') THEN now() END, $10::int
          FROM unnest($3::uuid[]) AS i (id)`,
-        [scope.tenantId, scope.environmentId, ids, webhookId, eventType, status, trigger, attemptCount, dueAt],
+        [
+          scope.tenantId,
+          scope.environmentId,
+          ids,
+          webhookId,
+          eventType,
+          status,
+          trigger,
+          attemptCount,
+          dueAt,
+          responseStatus,
+        ],
       );
       if (deadLetter) {
         await pool.query(
           `INSERT INTO dead_letters (tenant_id, environment_id, delivery_id, event_id, webhook_id, event_type, reason,
-             attempt_count, dead_at)
-           SELECT $1, $2, id, id, $4, $5, 'attempts_used_up', 1, now() FROM unnest($3::uuid[]) AS i (id)`,
-          [scope.tenantId, scope.environmentId, ids, webhookId, eventType],
+             attempt_count, response_status, dead_at)
+           SELECT $1, $2, id, id, $4, $5, 'attempts_used_up', 1, $6::int, now() FROM unnest($3::uuid[]) AS i (id)`,
+          [scope.tenantId, scope.environmentId, ids, webhookId, eventType, responseStatus],
         );
       }
       return ids;

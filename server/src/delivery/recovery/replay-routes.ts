@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import { auditorOf } from '../../audit/auditor.ts';
 import type { AuditLog } from '../../audit/log.ts';
 import type { Database } from '../../db/pool.ts';
+import type { Scope } from '../../http/caller.ts';
 import { PageOf, PageQuery, readPage, toPage } from '../../http/pagination.ts';
 import type { HttpServer } from '../../http/server.ts';
 import type { Clock } from '../../kernel/clock.ts';
@@ -22,6 +23,7 @@ import {
   until,
 } from './filter.ts';
 import { cancelJob, insertJob, type JobRow, listJobs, requireJob } from './jobs.ts';
+import { namedEvent } from './named-event.ts';
 import { ReplayEstimateShown, ReplayJobShown, showEstimate, showJob } from './shown-job.ts';
 import { estimate } from './walk.ts';
 
@@ -31,6 +33,8 @@ export interface RecoveryRouteDeps {
   newId: IdSource;
   audit: AuditLog;
   webhooks: WebhookDirectory;
+  /** UUID of an event by its TypeID or the publisher's own id. */
+  findEventId: (scope: Scope, id: string) => Promise<string | undefined>;
 }
 
 /** What every request answers that makes a job. */
@@ -72,12 +76,15 @@ export function registerReplayRoutes(app: HttpServer, deps: RecoveryRouteDeps): 
         response: JOB_ANSWERS,
       },
     },
-    (request, reply) => {
-      const { body } = request;
+    async (request, reply) => {
+      const { body, caller } = request;
       const statuses = typeof body.status === 'string' ? [body.status] : (body.status ?? undefined);
       return answerWithJob(deps, request, reply, {
         trigger: 'replays',
-        filter: readFilter(body, statuses, clock.now()),
+        filter: {
+          ...readFilter(body, statuses, clock.now()),
+          eventId: await namedEvent(deps, caller, body.event_id),
+        },
         dryRun: body.dry_run === true,
       });
     },

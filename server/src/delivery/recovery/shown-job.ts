@@ -11,7 +11,10 @@ const FilterShown = Type.Object({
   owner: Type.Union([Type.String(), Type.Null()], {
     description: 'Only webhooks with this owner: the portal token that asked was for these.',
   }),
+  event_id: { ...nullableText, description: 'As Posthorn names it, whichever id was sent.' },
   event_type: nullableText,
+  response_status: Type.Union([Type.Integer(), Type.Null()], { description: 'Of the last attempt.' }),
+  q: { ...nullableText, description: 'Part of the event type.' },
   status: Type.Union([Type.Array(Type.Enum([...REPLAYABLE_STATUSES])), Type.Null()], {
     description: 'null: every delivery is looked at; those that have not ended are skipped.',
   }),
@@ -41,7 +44,7 @@ export const ReplayJobShown = Type.Object(
     skipped: Type.Integer({
       description:
         'Deliveries that were looked at and left as they are, so far: tests, those that have not ended, were ' +
-        'discarded or purged, or whose webhook or payload is gone.',
+        'discarded, purged or answered otherwise meanwhile, or whose webhook or payload is gone.',
     }),
     created_at: Type.String(),
     started_at: nullableText,
@@ -80,7 +83,10 @@ function showFilter(filter: RecoveryFilter): Static<typeof FilterShown> {
   return {
     webhook_id: filter.webhookId === undefined ? null : formatId('webhook', filter.webhookId),
     owner: filter.owner ?? null,
+    event_id: filter.eventId === undefined ? null : formatId('event', filter.eventId),
     event_type: filter.eventType ?? null,
+    response_status: filter.responseStatus ?? null,
+    q: filter.q ?? null,
     status: filter.statuses === undefined ? null : [...filter.statuses],
     since: filter.sinceMs === undefined ? null : new Date(filter.sinceMs).toISOString(),
     until: new Date(filter.untilMs).toISOString(),

@@ -56,6 +56,41 @@ test('a walk gives each delivery once and in order, whatever the size of its str
   expect((await walk(stranger, elsewhere, 4)).ids).toEqual([]);
 });
 
+test.each([
+  ['dead letters', ['dead'] as const],
+  ['all deliveries', undefined],
+])('a rare match among %s is found 5,000 rows at a time, that of an event at once', async (_name, statuses) => {
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  await fixture.addDeliveries(scope, webhook, 'dead', 10_100, { responseStatus: 500 });
+  const rare = await fixture.addDeliveries(scope, webhook, 'dead', 1, { responseStatus: 404, eventType: 'x.rare_y' });
+  const filter = { ...everything(), statuses };
+  const { db } = fixture.handle;
+  for (const narrow of [
+    { responseStatus: 404 },
+    { q: 'RARE_' },
+    { q: '.rare', responseStatus: 404, webhookId: webhook },
+  ]) {
+    const meant = { ...filter, ...narrow };
+    expect((await nextStretch(db, scope, meant, firstCursor(meant), 200)).ids).toEqual([]);
+    expect(await walk(scope, meant, 200)).toEqual({ ids: rare, stretches: 3 });
+    expect(await estimate(db, scope, meant)).toEqual({ count: 1, isExact: true });
+  }
+  const ofEvent = { ...filter, eventId: rare[0] };
+  for (const webhookId of [undefined, webhook]) {
+    expect(await walk(scope, { ...ofEvent, webhookId }, 200)).toEqual({ ids: rare, stretches: 1 });
+  }
+  const stranger = await fixture.addTenant();
+  for (const [elsewhere, meant] of [
+    [scope, { ...ofEvent, webhookId: fixture.newId() }],
+    [scope, { ...ofEvent, q: 'order' }],
+    [{ ...scope, environmentId: fixture.newId() }, ofEvent],
+    [stranger, ofEvent],
+  ] as const) {
+    expect(await walk(elsewhere, meant, 200)).toEqual({ ids: [], stretches: 1 });
+  }
+});
+
 test('beyond the rows that are counted an estimate is the planner’s, and says so', async () => {
   const scope = await fixture.addTenant();
   const webhook = await fixture.addWebhook(scope);
@@ -99,6 +134,33 @@ test('a purge that cannot let the key of a dead letter go on removes nothing', a
 
   expect(await purgeDeadLetters(db, scope, filter)).toBe(1);
   expect([(await walk(scope, filter, 5)).ids, await parked()]).toEqual([[], 0]);
+});
+
+test('a purge leaves a letter that is of another status by the time it comes to it, and the key that waits for it', async () => {
+  const { db, pool } = fixture.handle;
+  const scope = await fixture.addTenant();
+  const webhook = await fixture.addWebhook(scope);
+  const [retried, other] = await fixture.addDeliveries(scope, webhook, 'dead', 2, { responseStatus: 404 });
+  await pool.query(
+    `INSERT INTO parked_keys (tenant_id, webhook_id, ordering_key, delivery_id, parked_at)
+     SELECT $1, $2, id::text, id, now() FROM unnest($3::uuid[]) AS i (id)`,
+    [scope.tenantId, webhook, [retried, other]],
+  );
+  const retry = await pool.connect();
+  const filter = { ...everything(), statuses: ['dead'] as const };
+  try {
+    await retry.query('BEGIN');
+    await retry.query('UPDATE dead_letters SET response_status = 500 WHERE delivery_id = $1', [retried]);
+    const purging = purgeDeadLetters(db, scope, { ...filter, responseStatus: 404 });
+    const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+    await expect.poll(async () => (await pool.query(waiting)).rowCount).toBe(1);
+    await retry.query('COMMIT');
+    expect(await purging).toBe(1);
+  } finally {
+    retry.release(true);
+  }
+  const parked = await pool.query('SELECT delivery_id FROM parked_keys WHERE tenant_id = $1', [scope.tenantId]);
+  expect([(await walk(scope, filter, 5)).ids, parked.rows]).toEqual([[retried], [{ delivery_id: retried }]]);
 });
 
 test('ended jobs are forgotten after 30 days, unfinished ones never', async () => {

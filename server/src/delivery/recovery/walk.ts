@@ -3,6 +3,7 @@ import type { Database } from '../../db/pool.ts';
 import type { Scope } from '../../http/caller.ts';
 import { firstIdAt } from '../../kernel/ids.ts';
 import { isOfOwner } from '../../webhooks/owner.ts';
+import { containing } from '../queries.ts';
 import { meansDeadOnly, type RecoveryFilter } from './filter.ts';
 
 /**
@@ -72,7 +73,7 @@ export async function estimate(
 }
 
 /**
- * The planner's guess, from statistics alone: nothing is read. The environment or webhook stands without its tenant,
+ * The planner's guess, from statistics alone: nothing is read. The environment, webhook or event stands without its tenant,
  * which it implies: the planner takes them for independent and would count the tenant's share twice.
  */
 async function plannedRows(db: Database, scope: Scope, filter: RecoveryFilter): Promise<number> {
@@ -87,14 +88,15 @@ async function plannedRows(db: Database, scope: Scope, filter: RecoveryFilter): 
 /** The deliveries, or dead letters, of the range in order, `limit` of them at most. */
 function inRange(scope: Scope, filter: RecoveryFilter, afterId: string, limit: number): RawBuilder<unknown> {
   const { table, id, status, owner } = source(scope, filter);
-  return sql`SELECT ${id} AS id, environment_id, webhook_id, event_type, ${status} AS status FROM ${table}
+  return sql`SELECT ${id} AS id, environment_id, webhook_id, event_id, event_type, response_status, ${status} AS status
+    FROM ${table}
     WHERE tenant_id = ${scope.tenantId} AND ${owner} AND ${id} > ${afterId} AND ${id} < ${firstIdAt(filter.untilMs)}
     ORDER BY ${id} LIMIT ${limit}`;
 }
 
 /**
- * Where they are looked for. A webhook belongs to one environment; naming both would let the planner walk the whole
- * environment for the few rows of one webhook.
+ * Where they are looked for. An event or webhook belongs to one environment; naming both would let the planner walk the
+ * whole environment for the few rows of one event or webhook.
  */
 function source(scope: Scope, filter: RecoveryFilter) {
   const letters = meansDeadOnly(filter);
@@ -102,11 +104,14 @@ function source(scope: Scope, filter: RecoveryFilter) {
     table: sql.table(letters ? 'dead_letters' : 'deliveries'),
     id: sql.ref(letters ? 'delivery_id' : 'id'),
     status: letters ? sql`'dead'` : sql`status`,
-    owner:
-      filter.webhookId === undefined
-        ? sql`environment_id = ${scope.environmentId}`
-        : sql`webhook_id = ${filter.webhookId}`,
+    owner: narrowest(scope, filter),
   };
+}
+
+function narrowest(scope: Scope, { eventId, webhookId }: RecoveryFilter): RawBuilder<unknown> {
+  if (eventId !== undefined) return sql`event_id = ${eventId}`;
+  if (webhookId !== undefined) return sql`webhook_id = ${webhookId}`;
+  return sql`environment_id = ${scope.environmentId}`;
 }
 
 function ofScope(scope: Scope, filter: RecoveryFilter): RawBuilder<unknown> {
@@ -115,7 +120,12 @@ function ofScope(scope: Scope, filter: RecoveryFilter): RawBuilder<unknown> {
 
 function matches(scope: Scope, filter: RecoveryFilter, status: RawBuilder<unknown>): RawBuilder<unknown> {
   const conditions = [sql`true`];
+  if (filter.eventId !== undefined && filter.webhookId !== undefined) {
+    conditions.push(sql`webhook_id = ${filter.webhookId}`);
+  }
   if (filter.eventType !== undefined) conditions.push(sql`event_type = ${filter.eventType}`);
+  if (filter.responseStatus !== undefined) conditions.push(sql`response_status = ${filter.responseStatus}`);
+  if (filter.q !== undefined) conditions.push(sql`event_type ILIKE ${containing(filter.q)}`);
   if (filter.owner !== undefined) conditions.push(isOfOwner(scope, filter.owner, 'webhook_id'));
   if (filter.statuses !== undefined) conditions.push(sql`${status} = ANY (${[...filter.statuses]}::text[])`);
   return sql.join(conditions, sql` AND `);

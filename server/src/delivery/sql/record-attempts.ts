@@ -97,9 +97,11 @@ unparked AS (
 ),
 buried AS (
   INSERT INTO dead_letters (
-    tenant_id, environment_id, delivery_id, event_id, webhook_id, event_type, reason, attempt_count, dead_at
+    tenant_id, environment_id, delivery_id, event_id, webhook_id, event_type, reason, attempt_count,
+    response_status, dead_at
   )
-  SELECT tenant_id, environment_id, id, event_id, webhook_id, event_type, status_reason, number, ended_at
+  SELECT
+    tenant_id, environment_id, id, event_id, webhook_id, event_type, status_reason, number, response_status, ended_at
   FROM moved WHERE status = 'dead' AND trigger <> 'test'
   ON CONFLICT DO NOTHING
 ),
