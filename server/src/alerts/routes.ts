@@ -10,6 +10,7 @@ import type { HttpServer } from '../http/server.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { invalidField } from '../kernel/errors.ts';
 import { formatId, type IdSource, parseId } from '../kernel/ids.ts';
+import { lockEnvironment } from '../tenants/environment-preset.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { registerIncidentRoutes } from './incident-routes.ts';
 import { openIncidentsOf, type Resolution, resolveIncident } from './incident-rows.ts';
@@ -19,7 +20,6 @@ import {
   findRuleByName,
   insertRule,
   listRules,
-  lockEnvironment,
   lockRule,
   type RuleRow,
   type RuleSettings,

@@ -1,9 +1,10 @@
-import { type Selectable, sql } from 'kysely';
+import { type Selectable, sql, type Transaction } from 'kysely';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
 import type { PageRequest } from '../http/pagination.ts';
 import { conflict, notFound } from '../kernel/errors.ts';
+import { lockEnvironment } from '../tenants/environment-preset.ts';
 import type { RuleTerms } from './judge.ts';
 import type { Metric } from './metrics.ts';
 
@@ -45,11 +46,10 @@ export function termsOfRow(row: RuleSettings): RuleTerms {
 
 /** @throws AppError 409 for a name that is taken, and for one rule too many; 404 when the environment is gone. */
 export async function insertRule(
-  trx: Database,
+  trx: Transaction<Tables>,
   scope: Scope,
   rule: { id: string; settings: RuleSettings; now: Date },
 ): Promise<RuleRow> {
-  // Creations in an environment go one after the other, so that the limit holds exactly.
   await lockEnvironment(trx, scope);
   const { count } = await trx
     .selectFrom('alert_rules')
@@ -127,17 +127,6 @@ export async function lockRule(trx: Database, scope: Scope, id: string | undefin
 
 export function findRuleByName(db: Database, scope: Scope, name: string): Promise<RuleRow | undefined> {
   return rules(db, scope).where('name', '=', name).forUpdate().executeTakeFirst();
-}
-
-/** Its rules are made and changed one after the other. @throws AppError 404 */
-export function lockEnvironment(trx: Database, scope: Scope) {
-  return trx
-    .selectFrom('environments')
-    .select('id')
-    .where('tenant_id', '=', scope.tenantId)
-    .where('id', '=', scope.environmentId)
-    .forNoKeyUpdate()
-    .executeTakeFirstOrThrow(() => notFound('environment'));
 }
 
 export function scopeOf(row: { tenant_id: string; environment_id: string }): Scope {

@@ -5,7 +5,8 @@ import type { Change } from '../db/notify.ts';
 import type { Database } from '../db/pool.ts';
 import type { Tables } from '../db/tables.ts';
 import type { Scope } from '../http/caller.ts';
-import { AppError, notFound } from '../kernel/errors.ts';
+import { AppError } from '../kernel/errors.ts';
+import { lockEnvironment } from '../tenants/environment-preset.ts';
 import { notify } from '../tenants/queries.ts';
 
 /** Event types an environment may have: every node holds them in memory. */
@@ -29,16 +30,7 @@ export async function changeCatalog<Result>(
   const { tenantId, environmentId } = by;
   const notices = topics.map((topic): Change => ({ topic, tenantId, environmentId }));
   const result = await deps.db.transaction().execute(async (trx) => {
-    const environment = await trx
-      .selectFrom('environments')
-      .select('preset')
-      .where('tenant_id', '=', tenantId)
-      .where('id', '=', environmentId)
-      // Rows that refer to the environment may be written meanwhile.
-      .forNoKeyUpdate()
-      .executeTakeFirst();
-    if (environment === undefined) throw notFound('environment');
-    const { result, done } = await change(trx, environment.preset);
+    const { result, done } = await change(trx, await lockEnvironment(trx, by));
     for (const notice of notices) await notify(trx, notice);
     await deps.audit.record(trx, by, done);
     return result;

@@ -6,7 +6,7 @@ import { sendJsonText } from '../catalog/show.ts';
 import type { Database } from '../db/pool.ts';
 import type { Caller } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
-import { environmentPreset } from '../webhooks/environment-preset.ts';
+import { environmentPreset } from '../tenants/environment-preset.ts';
 import { resolveSettings } from '../webhooks/settings.ts';
 import { asyncApiDocument } from './asyncapi-document.ts';
 import { deliveryHeaders } from './delivery-headers.ts';

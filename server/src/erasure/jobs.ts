@@ -8,6 +8,7 @@ import type { PageRequest } from '../http/pagination.ts';
 import { conflict, notFound } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
 import type { SecretBox } from '../kernel/secret-box.ts';
+import { lockEnvironment } from '../tenants/environment-preset.ts';
 import { firstCursor } from './find-events.ts';
 import type { Subject } from './subject.ts';
 
@@ -28,14 +29,7 @@ export async function insertJob(
 ): Promise<JobRow> {
   const { id, subject, now } = job;
   return db.transaction().execute(async (trx) => {
-    // Jobs of an environment are made one after the other, so that the limit holds exactly.
-    await trx
-      .selectFrom('environments')
-      .select('id')
-      .where('tenant_id', '=', scope.tenantId)
-      .where('id', '=', scope.environmentId)
-      .forNoKeyUpdate()
-      .executeTakeFirstOrThrow(() => notFound('environment'));
+    await lockEnvironment(trx, scope);
     const { count } = await trx
       .selectFrom('erasure_jobs')
       .select(({ fn }) => fn.countAll<number>().as('count'))

@@ -16,6 +16,7 @@ import {
   programOf,
   type TemplateContent,
 } from '../shaping/transformation.ts';
+import { lockEnvironment } from '../tenants/environment-preset.ts';
 import { notify } from '../tenants/queries.ts';
 import type { WebhookDirectory } from '../webhooks/directory.ts';
 import { HEADERS_MAX, headerProblem } from '../webhooks/headers.ts';
@@ -53,14 +54,7 @@ export async function createTemplate(store: TemplateStore, by: Changer, body: Te
   refuseIdAsName(name);
   const id = store.newId();
   await change(store, by, async (trx, now) => {
-    const environment = await trx
-      .selectFrom('environments')
-      .select('id')
-      .where('tenant_id', '=', by.tenantId)
-      .where('id', '=', by.environmentId)
-      .forNoKeyUpdate()
-      .executeTakeFirst();
-    if (environment === undefined) throw notFound('environment');
+    await lockEnvironment(trx, by);
     if ((await countTemplates(trx, by)) >= TEMPLATES_MAX) {
       throw conflict('too_many_templates', `An environment has at most ${TEMPLATES_MAX} templates.`);
     }

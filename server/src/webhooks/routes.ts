@@ -6,9 +6,9 @@ import { may } from '../http/permissions.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
 import { type Masker, REVEALING } from '../masking/masker.ts';
+import { environmentPreset } from '../tenants/environment-preset.ts';
 import type { MaskerOf } from '../tenants/masker-of.ts';
 import { changeWebhook, createWebhook, deleteWebhook } from './commands.ts';
-import { environmentPreset } from './environment-preset.ts';
 import { judgeInput, type WebhookJudge } from './judge-input.ts';
 import {
   type CountedWebhookRow,

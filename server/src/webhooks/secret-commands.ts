@@ -3,7 +3,7 @@ import type { Tables } from '../db/tables.ts';
 import { invalidField } from '../kernel/errors.ts';
 import { generateKeyPair } from '../signing/key-pairs.ts';
 import { generateSecret, secretProblem } from '../signing/secrets.ts';
-import { environmentPreset } from './environment-preset.ts';
+import { environmentPreset } from '../tenants/environment-preset.ts';
 import { readOwnSettings, type WebhookRow } from './rows.ts';
 import { insertSecret, liveSecrets, type NewSecret, replaceSecret, type SecretKind } from './secrets.ts';
 import { resolveSettings, type WebhookSettings } from './settings.ts';

@@ -4,7 +4,7 @@ import type { Caller } from '../http/caller.ts';
 import type { HttpServer } from '../http/server.ts';
 import { notFound } from '../kernel/errors.ts';
 import { formatId } from '../kernel/ids.ts';
-import { environmentPreset } from './environment-preset.ts';
+import { environmentPreset } from '../tenants/environment-preset.ts';
 import { orNull } from './nullable.ts';
 import { findWebhook, readOwnSettings } from './rows.ts';
 import { SecretsShown } from './schema.ts';

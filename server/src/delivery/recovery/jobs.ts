@@ -5,6 +5,7 @@ import type { Tables } from '../../db/tables.ts';
 import type { Reach, Scope } from '../../http/caller.ts';
 import type { PageRequest } from '../../http/pagination.ts';
 import { conflict, notFound } from '../../kernel/errors.ts';
+import { lockEnvironment } from '../../tenants/environment-preset.ts';
 import type { RecoveryFilter, ReplayableStatus } from './filter.ts';
 import { type Estimate, firstCursor } from './walk.ts';
 
@@ -19,7 +20,7 @@ const UNFINISHED_MAX = 10;
 /** Unfinished jobs of one owner's portal. They do not count among the environment's, which owners could use up. */
 const UNFINISHED_OF_OWNER_MAX = 3;
 
-/** @throws AppError 409 where ten jobs, or three of the owner, are unfinished. */
+/** @throws AppError 409 where ten jobs, or three of the owner, are unfinished; 404 when the environment is gone. */
 export async function insertJob(
   db: Database,
   scope: Scope,
@@ -27,19 +28,20 @@ export async function insertJob(
   onInsert?: Recording<JobRow>,
 ): Promise<JobRow> {
   const { filter, now } = job;
-  const { count } = await db
-    .selectFrom('replay_jobs')
-    .select(({ fn }) => fn.countAll<number>().as('count'))
-    .where('tenant_id', '=', scope.tenantId)
-    .where('environment_id', '=', scope.environmentId)
-    .where('status', 'in', UNFINISHED)
-    .where((eb) => (filter.owner === undefined ? eb('owner', 'is', null) : eb('owner', '=', filter.owner)))
-    .executeTakeFirstOrThrow();
-  const most = filter.owner === undefined ? UNFINISHED_MAX : UNFINISHED_OF_OWNER_MAX;
-  if (count >= most) {
-    throw conflict('too_many_replays', `${most} replays are unfinished: wait for one, or cancel one.`);
-  }
   return db.transaction().execute(async (trx) => {
+    await lockEnvironment(trx, scope);
+    const { count } = await trx
+      .selectFrom('replay_jobs')
+      .select(({ fn }) => fn.countAll<number>().as('count'))
+      .where('tenant_id', '=', scope.tenantId)
+      .where('environment_id', '=', scope.environmentId)
+      .where('status', 'in', UNFINISHED)
+      .where((eb) => (filter.owner === undefined ? eb('owner', 'is', null) : eb('owner', '=', filter.owner)))
+      .executeTakeFirstOrThrow();
+    const most = filter.owner === undefined ? UNFINISHED_MAX : UNFINISHED_OF_OWNER_MAX;
+    if (count >= most) {
+      throw conflict('too_many_replays', `${most} replays are unfinished: wait for one, or cancel one.`);
+    }
     const row = await trx
       .insertInto('replay_jobs')
       .values({

@@ -218,9 +218,11 @@ describe('a job', () => {
   test('is one of ten unfinished ones of its environment at most', async () => {
     await whileQueued(async () => {
       const ask = (headers?: Record<string, string>) => program.post('/replays', { since, until }, headers);
-      for (let count = 0; count < 10; count += 1) expect((await ask()).status).toBe(202);
-      const answer = await ask();
-      expect([answer.status, answer.body.error.code]).toEqual([409, 'too_many_replays']);
+      const answers = await Promise.all(Array.from({ length: 15 }, () => ask()));
+      const refused = answers.filter(({ status }) => status !== 202);
+      expect(refused.map(({ status, body }) => [status, body.error.code])).toEqual(
+        Array(5).fill([409, 'too_many_replays']),
+      );
       expect((await ask({ 'x-environment': 'staging' })).status).toBe(202);
       await remove((await program.get('/replays')).data[0].id);
       expect((await ask()).status).toBe(202);

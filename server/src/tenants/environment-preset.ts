@@ -11,7 +11,10 @@ export async function environmentPreset(db: Database, scope: Scope): Promise<str
   return row.preset;
 }
 
-/** The same. Creations in an environment go one after the other, so that the limit holds exactly. */
+/**
+ * The same, and the environment is locked: what is limited in it is made one after the other, so that the limit holds
+ * exactly. Rows that refer to it may be written meanwhile.
+ */
 export async function lockEnvironment(trx: Transaction<Tables>, scope: Scope): Promise<string> {
   const row = await selectEnvironment(trx, scope).forNoKeyUpdate().executeTakeFirst();
   if (row === undefined) throw notFound('environment');
