@@ -279,13 +279,20 @@ describe('what no longer fits after shaping goes in the next request', () => {
     // Each takes a while, so that all of them are still being shaped.
     const template =
       '({ data: { n } }) => { const end = Date.now() + 40; while (Date.now() < end); return { body: { n, text: "x".repeat(600) } }; }';
+    const shaped = async () => {
+      const { text } = await cluster.first.call('GET', '/metrics');
+      return Number(/^posthorn_template_runs_total\{result="ok"\} (\d+)$/m.exec(text)?.[1]);
+    };
     /** Cancels the first and the last of so many; undefined: it was too late, the first request had gone. */
     const cancelTwoOf = async (count: number): Promise<Ended[] | undefined> => {
       receiver.requests.length = 0;
+      const before = await shaped();
       const options = batching({ max_events: count, max_bytes: 1_024 });
       const webhook = await cluster.webhook(hook({ ...scripted(template), batching: options, max_concurrency: 1 }));
       await cluster.publishAll(numbered(count));
       const rows = (await call('GET', `/api/v1/deliveries?limit=250&webhook_id=${webhook.id}`)).data as Ended[];
+      // Cancelled before it was taken into the batch, one would be missing there until the others had waited for a minute.
+      await eventually(shaped, (runs) => runs > before);
       for (const row of [rows.at(-1), rows[0]]) await call('POST', `/api/v1/deliveries/${row?.id}/cancel`, {});
       const inTime = receiver.requests.length === 0;
       const deliveries = await ended(webhook, count);
