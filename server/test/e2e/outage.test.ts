@@ -68,6 +68,42 @@ test('nodes that were cut off together take nothing from each other', async () =
   }
 }, 90_000);
 
+test('a publish whose commit is cut off says that nobody knows, and is accepted once when it is sent again', async () => {
+  const posthorn = await startTestPosthorn();
+  const client = new pg.Client(posthorn.database.connection);
+  await client.connect();
+  try {
+    await client.query(`
+      CREATE FUNCTION hold_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_advisory_xact_lock(4711); RETURN NULL;
+      END $$;
+      CREATE CONSTRAINT TRIGGER hold_commit AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION hold_commit();
+      SELECT pg_advisory_lock(4711)`);
+    const event = { event_type: 'order.paid', data: {}, event_id: 'cut-off' };
+    const answer = posthorn.call('POST', '/api/v1/events', event);
+    const cut = () =>
+      client.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_locks
+         WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted`,
+      );
+    await eventually(cut, ({ rowCount }) => rowCount === 1);
+    const { status, body } = await answer;
+    expect([status, body.error.code]).toEqual([503, 'unavailable']);
+    expect(body.error.message).toMatch(/is not known/);
+    await client.query('SELECT pg_advisory_unlock(4711)');
+    const again = await eventually(
+      () => posthorn.call('POST', '/api/v1/events', event),
+      (found) => found.status === 202,
+    );
+    expect(again.body.event_id).toBe('cut-off');
+    expect((await posthorn.call('GET', '/api/v1/events')).body.data).toHaveLength(1);
+  } finally {
+    await client.end();
+    await posthorn.stop();
+  }
+}, 60_000);
+
 test('while the database is away publishes get 503; after it nothing accepted is lost, and nothing is sent twice', async () => {
   const posthorn = await startTestPosthorn();
   const receiver = await startReceiver();
