@@ -85,7 +85,8 @@ test('a publish whose commit is cut off says that nobody knows, and is accepted 
     const cut = () =>
       client.query(
         `SELECT pg_terminate_backend(pid) FROM pg_locks
-         WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted`,
+         WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
       );
     await eventually(cut, ({ rowCount }) => rowCount === 1);
     const { status, body } = await answer;
