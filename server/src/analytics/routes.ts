@@ -1,10 +1,8 @@
 import { Type } from 'typebox';
-import type { Database } from '../db/pool.ts';
 import { DeliveryStats } from '../delivery/shown.ts';
 import { filterText } from '../http/filters.ts';
 import type { HttpServer } from '../http/server.ts';
-import type { Clock } from '../kernel/clock.ts';
-import type { WebhookDirectory } from '../webhooks/directory.ts';
+import type { AnalyticsDeps } from './deps.ts';
 import { figuresOf, sumOf } from './figures.ts';
 import { PeriodQuery, readPeriod } from './period.ts';
 import { countDeadLetters, readQueue } from './queue.ts';
@@ -26,12 +24,6 @@ import {
 import { registerTrendsRoute } from './trends-route.ts';
 import { registerWebhookFiguresRoutes } from './webhook-routes.ts';
 import { countWebhooks, reachedIds, webhooksOf } from './webhooks.ts';
-
-export interface AnalyticsDeps {
-  db: Database;
-  clock: Clock;
-  webhooks: WebhookDirectory;
-}
 
 /** Event types that an overview has. */
 const TYPES_IN_OVERVIEW = 10;

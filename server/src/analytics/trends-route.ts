@@ -1,9 +1,9 @@
 import { Type } from 'typebox';
 import { filterText } from '../http/filters.ts';
 import type { HttpServer } from '../http/server.ts';
+import type { AnalyticsDeps } from './deps.ts';
 import { PeriodQuery, readSeriesPeriod } from './period.ts';
 import { readCounts } from './read-counts.ts';
-import type { AnalyticsDeps } from './routes.ts';
 import { FiguresShown, PeriodShown, showPeriod } from './shown.ts';
 import { forecastOf, pointsOf } from './trends.ts';
 import { webhooksOf } from './webhooks.ts';

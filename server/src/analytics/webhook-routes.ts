@@ -6,11 +6,11 @@ import { PageOf, PageQuery, readPage, toPage } from '../http/pagination.ts';
 import type { HttpServer } from '../http/server.ts';
 import { formatId } from '../kernel/ids.ts';
 import { WEBHOOK_STATUSES } from '../webhooks/settings.ts';
+import type { AnalyticsDeps } from './deps.ts';
 import { figuresOf, percent, sumOf } from './figures.ts';
 import { type Period, PeriodQuery, readPeriod } from './period.ts';
 import { countDeadLetters, readQueue } from './queue.ts';
 import { readCounts } from './read-counts.ts';
-import type { AnalyticsDeps } from './routes.ts';
 import {
   FAILURES_MAX,
   Failure,
